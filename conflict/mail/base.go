@@ -1,0 +1,157 @@
+package mail
+
+import "time"
+
+// FolderID, RowID and IntentID name what base knows; base gives them out, from 1
+// up, and 0 means "not in base yet".
+type (
+	FolderID int64
+	RowID    int64
+	IntentID int64
+)
+
+// State tells how far a Row's message is the same on both sides.
+type State uint8
+
+const (
+	// Settled: on both sides, and equal to what the row says.
+	Settled State = iota
+	// Landing: being downloaded. The row names the key under which the file lies in
+	// tmp/, or already in new/ or cur/.
+	Landing
+	// Pending: on one side, and a try to bring it to the other failed (refused,
+	// unreadable, over quota). Why says so; it is tried again from RetryAt on.
+	Pending
+	// Held: gone on the side that Gone names; its removal on the other side waits for
+	// consent.
+	Held
+	// Parted: on one side only, and so it is meant to be (a policy "keep", marked
+	// \Deleted and left). Why says so.
+	Parted
+)
+
+func (s State) String() string {
+	return [...]string{"settled", "landing", "pending", "held", "parted"}[s]
+}
+
+// Side is one of the two sides.
+type Side uint8
+
+// The sides.
+const (
+	Local Side = iota
+	Remote
+)
+
+// Other gives the side across.
+func (s Side) Other() Side { return 1 - s }
+
+func (s Side) String() string { return [...]string{"local", "remote"}[s] }
+
+// Row is one message of base. In one folder no two rows have the same UID, nor the
+// same Key.
+type Row struct {
+	ID     RowID
+	Folder FolderID
+	UID    UID   // 0: not on the server
+	Key    Key   // "": no file
+	Flags  Flags // as both sides agreed
+
+	State   State
+	Gone    Side      // of a Held row: where it is gone
+	Why     string    // of a row that is not Settled: the reason, for people
+	Tries   int       // of a Pending row: how often it failed
+	RetryAt time.Time // of a Pending row: not before; to the second
+
+	Identity
+	// RemoteSize and RemoteDigest are the message as the server gives it back, where
+	// that differs from what it was sent; zero where it does not.
+	RemoteSize   int64
+	RemoteDigest Digest
+	Date         time.Time // INTERNALDATE, to the second
+	Name         string    // the file's name when it was last seen
+	New          bool      // whether that was in new/
+	Stat         Stat      // of the file
+}
+
+// FolderBase is a folder in base.
+type FolderBase struct {
+	ID        FolderID
+	Name      Folder
+	MailboxID string // RFC 8474; "" where the server has none
+	Role      Role
+	// Remote and Local are how far each side has been read: all up to them has been
+	// applied. The zero values mean "read everything".
+	Remote Cursor
+	Local  Stamp
+	Marker Marker  // as it stands in the local folder; the zero value where none was written yet
+	Letter Letters // what the letters in the folder's file names mean
+	// OnLocal and OnRemote tell where the folder was when the account was last in
+	// step. A folder that is in base and on neither side is dropped.
+	OnLocal, OnRemote bool
+	Verified          time.Time // when all UIDs and flags were last read, to the second
+	Synced            time.Time // when the folder was last in step, to the second
+	Problem           string    // what went wrong with it in the last run; "" where nothing did
+}
+
+// IntentKind is what an Intent is about to do.
+type IntentKind uint8
+
+const (
+	// Upload: the file Key is about to be appended to Folder.
+	Upload IntentKind = iota + 1
+	// Move: the message of Row is about to be moved or copied away into Folder, and
+	// then expunged where it was.
+	Move
+	// Copy: the message of Row is about to be copied into Folder.
+	Copy
+)
+
+func (k IntentKind) String() string { return [...]string{"", "upload", "move", "copy"}[k] }
+
+// Intent is recorded before an action on the server whose effect cannot be taken
+// back or repeated, and dropped in the commit that records the effect. One that a
+// run finds was left by a crash, and says where the effect would be.
+type Intent struct {
+	ID       IntentID
+	Kind     IntentKind
+	Row      RowID    // what is moved or copied; 0 for an upload
+	Folder   FolderID // where the message is to appear
+	Key      Key      // the file, for an upload
+	Identity Identity
+	// Where the message will be found: at or above UIDNext, under UIDValidity.
+	UIDValidity uint32
+	UIDNext     UID
+	Sent        bool // all bytes of an APPEND went out, and no answer came
+	Created     time.Time
+}
+
+// Decision is one that overruled somebody, for `mailtwin conflicts`.
+type Decision struct {
+	At        time.Time
+	Folder    Folder
+	MessageID string
+	UID       UID
+	Key       Key
+	What      string // what was done
+	Why       string // the rule
+}
+
+// Batch is what one commit changes: all of it, or nothing.
+type Batch struct {
+	// PutFolders, PutRows and PutIntents are stored whole. Those with ID 0 are new,
+	// and get their ID once the commit has succeeded.
+	PutFolders  []*FolderBase
+	PutRows     []*Row
+	PutIntents  []*Intent
+	DropFolders []FolderID // with all their rows and intents
+	DropRows    []RowID
+	DropIntents []IntentID
+	Decisions   []Decision
+}
+
+// Empty tells whether the batch changes nothing.
+func (b *Batch) Empty() bool {
+	return len(b.PutFolders)+len(b.PutRows)+len(b.PutIntents)+len(b.DropFolders)+
+		len(b.DropRows)+len(b.DropIntents)+len(b.Decisions) == 0
+}

@@ -1,0 +1,202 @@
+package mail
+
+import (
+	"io"
+	"iter"
+	"time"
+)
+
+// Stat is what a file system tells of a message file; equal stats of a file that
+// was renamed mean equal content, an equal inode alone means nothing.
+type Stat struct {
+	Dev, Inode uint64
+	Size       int64 // octets as the file has them
+	ModTime    int64 // nanoseconds since 1970
+}
+
+// File is a message on the local side, as a scan found it.
+type File struct {
+	Key   Key
+	Name  string // the whole file name in new/ or cur/
+	New   bool   // it stands in new/, not in cur/
+	Flags Flags  // from the letters of the name; see Listing for those that have none
+	Inode uint64 // as the directory entry has it; 0 where that is not known
+}
+
+// Message is a message on the remote side, as a listing told of it.
+type Message struct {
+	UID   UID
+	Flags Flags
+	Size  int64     // RFC822.SIZE in octets; 0 where it was not asked for
+	Date  time.Time // INTERNALDATE; zero where it was not asked for
+}
+
+// Cursor is how far a folder of the server has been read: the four values that
+// tell together whether anything at all has changed there.
+type Cursor struct {
+	UIDValidity   uint32
+	UIDNext       UID    // 0 where the server does not tell
+	HighestModSeq uint64 // 0 where the folder has no mod-sequences (RFC 7162, 3.1.2.2)
+	Messages      uint32 // how many messages the folder has
+}
+
+// Stamp tells whether a local folder has changed since it was scanned: the times of
+// its directories, in nanoseconds since 1970, and which directory it is. The zero
+// value equals no stamp of a folder that is there, so it always means "scan".
+type Stamp struct {
+	Folder, Cur, New int64
+	Dev, Inode       uint64 // of the folder's own directory
+}
+
+// Marker stands in a file of each local folder, so that a Maildir restored from a
+// backup, or swapped for another one, is known for what it is.
+type Marker struct {
+	Account    string
+	Folder     string // a random id of the folder
+	Generation int64  // counts the runs that changed the folder
+}
+
+// Letters are the keywords that the letters a to z of a folder's file names stand
+// for: Letters[0] is a. "" is a letter without a meaning. The convention is the
+// one that Dovecot's dovecot-keywords files follow.
+type Letters [26]string
+
+// LocalFolder is a folder on disk.
+type LocalFolder struct {
+	Name  Folder
+	Stamp Stamp
+}
+
+// Listing is what a scan of a local folder found.
+type Listing struct {
+	// Files yields the messages in ascending order of their keys, each key once. It
+	// may be called several times.
+	Files iter.Seq[File]
+	// Believed: the directories did not change around the scan and were at rest
+	// before it, so what the listing lacks was not there. Presence counts either way.
+	Believed bool
+	// Stamp is the folder's, if Believed; else the zero value, which makes the next
+	// run scan again.
+	Stamp Stamp
+	// Letters are what the folder's letters mean. A keyword that has none cannot be
+	// seen in a file name, so its absence there says nothing.
+	Letters Letters
+	// Problems are files that are no message and should be one, for the report.
+	Problems []error
+}
+
+// Source is a local message that is being uploaded.
+type Source interface {
+	// Identity is that of the bytes that WriteTo will give.
+	Identity() Identity
+	// Stat is the file's as it was looked at; its ModTime is the message's date.
+	Stat() Stat
+	// WriteTo writes the message in canonical bytes. It holds its last bytes back
+	// until all of them are known to be those that Identity speaks of, and gives
+	// ErrChanged if they are not: then the upload must not be completed.
+	// It can be called once.
+	io.WriterTo
+	io.Closer
+}
+
+// Incoming is a message that is being written into tmp/. It takes wire bytes.
+type Incoming interface {
+	io.Writer
+	Key() Key
+	// Finish ends the message; it is durable after Harden.
+	Finish() (Identity, Stat, error)
+	// Discard removes what was written. It may follow Finish, and does nothing when
+	// the message was published.
+	Discard()
+}
+
+// Abilities are the extensions on which the engine's actions depend.
+type Abilities struct {
+	UIDPlus bool // RFC 4315: UID EXPUNGE, APPENDUID, COPYUID
+	Move    bool // RFC 6851
+}
+
+// Traffic counts what an account costs on the wire.
+type Traffic struct {
+	BytesIn, BytesOut int64
+	RoundTrips        int // writes after which a connection waits with nothing else in flight, after login
+	Connections       int
+}
+
+// RemoteListing is what LIST told.
+type RemoteListing struct {
+	Folders []RemoteFolder
+	// Notices are folders that were left out, and why, for the report.
+	Notices []Notice
+}
+
+// Notice is something about one folder that the user should hear.
+type Notice struct {
+	Folder Folder
+	Text   string
+}
+
+// RemoteFolder is a folder on the server.
+type RemoteFolder struct {
+	Name      Folder
+	Role      Role
+	MailboxID string // RFC 8474; "" where the server has none
+	// NoSelect: it holds no messages and never will (RFC 9051, 7.3.1: \Noselect,
+	// \NonExistent).
+	NoSelect bool
+	// Status is what the folder's STATUS said; the zero value where there was none,
+	// which means "unknown", not "unchanged".
+	Status Cursor
+}
+
+// View is what a scan of a remote folder found out besides its messages.
+type View struct {
+	// Cursor is what the SELECT that opened the scan said. Stored once all that the
+	// scan found has been applied, it makes the next scan begin here.
+	Cursor Cursor
+	// Restarted: the folder is not the one that the cursor was read from (another
+	// UIDVALIDITY), or it was restored from a backup (UIDNEXT or HIGHESTMODSEQ went
+	// backwards). All its messages were visited.
+	Restarted bool
+	// Full: all messages were visited, not only those that changed.
+	Full bool
+	// Absence tells what the scan says of messages that were not visited, and Present
+	// are all UIDs of the folder where Absence is ByPresent.
+	Absence  Absence
+	Present  UIDSet
+	ReadOnly bool
+	// Settable are the system flags that can be set for good here, and NewKeywords
+	// tells whether keywords of one's own can be (RFC 9051, 7.1: PERMANENTFLAGS).
+	Settable    Flags
+	NewKeywords bool
+}
+
+// Identified is what Identify tells of one message.
+type Identified struct {
+	UID      UID
+	Date     time.Time
+	Identity Identity // without the Digest
+}
+
+// Body is a message on its way in.
+type Body struct {
+	UID   UID
+	Flags Flags
+	Date  time.Time
+	Size  int64 // of the literal, in octets
+	// Reader gives the wire bytes, and io.ErrUnexpectedEOF where they end early.
+	Reader io.Reader
+}
+
+// Absence is what a scan of a remote folder says of messages that it did not visit.
+type Absence uint8
+
+const (
+	// AbsenceUnknown: nothing may be inferred (counts that do not agree, a server
+	// that announces MESSAGELIMIT).
+	AbsenceUnknown Absence = iota
+	// NothingGone: the count says that every message that base knows is still there.
+	NothingGone
+	// ByPresent: what is not in View.Present is gone.
+	ByPresent
+)

@@ -1,0 +1,144 @@
+package sync
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"mailtwin/conflict/mail"
+)
+
+// Local is one account's tree of Maildirs. All methods may be called from several
+// goroutines at once, for different folders and different messages.
+type Local interface {
+	// Folders tells which folders are on disk, with a fresh stamp of each: three
+	// lstats a folder, and no directory of messages is read. An error that is
+	// mail.ErrMissing says that the Maildir is not there at all.
+	Folders(ctx context.Context) ([]mail.LocalFolder, error)
+
+	// Scan lists the messages of a folder. letters is what base knows of the
+	// folder's keyword letters; what the folder's own file says goes before it.
+	// mail.ErrGone: there is no such folder.
+	Scan(ctx context.Context, folder mail.Folder, letters mail.Letters) (mail.Listing, error)
+
+	// Stat tells of one file; mail.ErrGone when it is not there under exactly that
+	// name.
+	Stat(ctx context.Context, folder mail.Folder, file mail.File) (mail.Stat, error)
+
+	// Read looks at a file from end to end, so that it can be uploaded. The caller
+	// closes the Source. mail.ErrGone as with Stat; mail.ErrDamaged for what is no
+	// readable regular file.
+	Read(ctx context.Context, folder mail.Folder, file mail.File) (mail.Source, error)
+
+	// Create starts a new message in the folder's tmp/, under a key that no file of
+	// the folder has. Its file will have date as its modification time.
+	Create(ctx context.Context, folder mail.Folder, date time.Time) (mail.Incoming, error)
+	// Harden makes finished messages in tmp/ durable, many at a time.
+	Harden(ctx context.Context, folder mail.Folder, keys []mail.Key) error
+	// Publish renames a message from tmp/ into new/ or cur/, where its flags belong,
+	// and never over another file. It is durable after SyncFolder. mail.ErrGone: it
+	// is not in tmp/.
+	Publish(ctx context.Context, folder mail.Folder, key mail.Key, flags mail.Flags, letters mail.Letters) (mail.File, error)
+	// SyncFolder makes what was renamed and removed in the folder durable.
+	SyncFolder(ctx context.Context, folder mail.Folder) error
+	// Sweep removes from tmp/ what no row of base names and what is older than the
+	// 36 hours that Maildir gives a delivery.
+	Sweep(ctx context.Context, folder mail.Folder, keep func(mail.Key) bool) error
+
+	// Reflag renames a file so that its name says flags; letters that mean nothing
+	// stay. mail.ErrGone as with Stat: then nothing was done.
+	Reflag(ctx context.Context, folder mail.Folder, file mail.File, flags mail.Flags, letters mail.Letters) (mail.File, error)
+	// Remove keeps the message in the store of removed messages and then unlinks it.
+	// mail.ErrGone as with Stat: then nothing was done.
+	Remove(ctx context.Context, folder mail.Folder, file mail.File) error
+
+	// SetLetters writes the folder's keyword letters, durably. Publish and Reflag
+	// know only letters that were written before.
+	SetLetters(ctx context.Context, folder mail.Folder, letters mail.Letters) error
+	// Marker reads the folder's marker; the zero value where there is none.
+	Marker(ctx context.Context, folder mail.Folder) (mail.Marker, error)
+	// SetMarker puts a marker into place, durably.
+	SetMarker(ctx context.Context, folder mail.Folder, marker mail.Marker) error
+
+	// CreateFolder makes an empty folder and what it lies in; mail.ErrExists.
+	CreateFolder(ctx context.Context, folder mail.Folder) error
+	// RemoveFolder removes a folder without messages; folders inside it stay. An
+	// error says that it holds something.
+	RemoveFolder(ctx context.Context, folder mail.Folder) error
+}
+
+// Remote is one account on its server. All methods may be called from several
+// goroutines at once; each uses a session of its own from a pool. Those that name
+// UIDs take the UIDVALIDITY that they were read under and do nothing but give
+// mail.ErrRestarted when it is another one. Every method may fail with
+// mail.ErrUnreachable, mail.ErrUntrusted, mail.ErrLogin, mail.ErrRefused.
+type Remote interface {
+	// Folders lists the account's folders with their status: one round trip where
+	// the server has LIST-STATUS.
+	Folders(ctx context.Context) (mail.RemoteListing, error)
+
+	// Scan reads what happened in a folder since the cursor, and calls visit for each
+	// message that is new or may have other flags, in ascending order of UIDs. known
+	// counts the messages below since.UIDNext that base knows on the server.
+	Scan(ctx context.Context, folder mail.Folder, since mail.Cursor, known int, visit func(mail.Message) error) (mail.View, error)
+
+	// Identify asks for sizes, dates and fingerprints, which are all that is set in
+	// the rows' Identity besides the Message-ID. Messages that are gone are left out.
+	Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet) ([]mail.Identified, error)
+
+	// Fetch streams whole messages, in any order, to visit, which reads each body to
+	// its end or gives an error. Messages that are gone are left out. An error of
+	// visit ends the fetch and comes back as it is.
+	Fetch(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, visit func(mail.Body) error) error
+
+	// Append uploads a message. uid is 0 where the server does not tell. sent tells,
+	// where there was an error, that all bytes went out and no answer came: the
+	// server may have stored the message.
+	Append(ctx context.Context, folder mail.Folder, flags mail.Flags, date time.Time, source mail.Source) (uid mail.UID, validity uint32, sent bool, err error)
+
+	// Store adds and removes flags of all the messages, and touches no others.
+	// Messages that are gone are passed over.
+	Store(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, add, remove mail.Flags) error
+
+	// Move moves one message with MOVE (RFC 6851). Call it only where Abilities says
+	// so. uid is 0 where the server does not tell. mail.ErrGone: no such message.
+	Move(ctx context.Context, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error)
+	// Copy copies one message; otherwise as Move.
+	Copy(ctx context.Context, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error)
+	// Expunge removes exactly these messages for ever, by UID EXPUNGE (RFC 4315).
+	// Call it only where Abilities says so.
+	Expunge(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet) error
+
+	CreateFolder(ctx context.Context, folder mail.Folder) error // mail.ErrExists
+	DeleteFolder(ctx context.Context, folder mail.Folder) error // mail.ErrGone
+
+	// Abilities tells what the server can do. It is known after Folders.
+	Abilities() mail.Abilities
+	// Traffic tells what the account has cost since it was opened.
+	Traffic() mail.Traffic
+}
+
+// State is base: what both sides last agreed on, and the intents under way. Its
+// methods may be called from several goroutines at once, and rows may be committed
+// while an iterator runs, which then may or may not yield them.
+type State interface {
+	Folders(ctx context.Context) ([]mail.FolderBase, error)
+	// RowsByKey yields the folder's rows that have a key, in ascending order of keys.
+	RowsByKey(ctx context.Context, folder mail.FolderID) iter.Seq2[mail.Row, error]
+	// RowsByUID yields the folder's rows that have a UID, in ascending order of UIDs.
+	RowsByUID(ctx context.Context, folder mail.FolderID) iter.Seq2[mail.Row, error]
+	// WithUIDs gives the folder's rows with one of the UIDs, in ascending order.
+	WithUIDs(ctx context.Context, folder mail.FolderID, uids mail.UIDSet) ([]mail.Row, error)
+	// UIDs gives the UIDs of the folder's rows.
+	UIDs(ctx context.Context, folder mail.FolderID) (mail.UIDSet, error)
+	// Count counts the folder's rows with a UID, and those with a key.
+	Count(ctx context.Context, folder mail.FolderID) (remote, local int, err error)
+	// Unsettled gives all rows, of all folders, that are landing, pending or held.
+	Unsettled(ctx context.Context) ([]mail.Row, error)
+	// Alike gives all rows, of all folders, of messages of that canonical size and
+	// fingerprint.
+	Alike(ctx context.Context, size int64, fingerprint mail.Fingerprint) ([]mail.Row, error)
+	Intents(ctx context.Context) ([]mail.Intent, error)
+	// Commit makes the whole batch durable, or nothing of it. Drops go before puts.
+	Commit(ctx context.Context, batch *mail.Batch) error
+}
