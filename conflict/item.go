@@ -25,7 +25,9 @@ type Item struct {
 	// Due: of a Pending row, the time to try again has come.
 	Due bool
 	// Identity is what is known of a new message; its zero fields are not known yet.
+	// Stat is what is known of a new file.
 	Identity mail.Identity
+	Stat     mail.Stat
 }
 
 // localFlags are the flags of the file, where there is one.
