@@ -27,7 +27,7 @@ func (p *Plan) brake(w World) {
 				counts[a.Item.Folder]++
 			}
 		}
-		held := tooMuch(counts, w)
+		held := tooMuch(counts, gone, w)
 		if len(held) == 0 {
 			continue
 		}
@@ -73,12 +73,15 @@ func (p *Plan) brakes(a *Action, gone mail.Side, w World) bool {
 }
 
 // tooMuch tells for which folders the removals are held, and why.
-func tooMuch(counts map[mail.Folder]int, w World) map[mail.Folder]string {
+func tooMuch(counts map[mail.Folder]int, gone mail.Side, w World) map[mail.Folder]string {
 	held := map[mail.Folder]string{}
 	removed, all, emptied, lost := 0, 0, 0, 0
 	for folder, info := range w.Folders {
 		all += info.Messages
 		n := counts[folder]
+		if n > 0 {
+			n += info.Removed[gone]
+		}
 		removed += n
 		if n > 0 && n >= info.Messages {
 			emptied++
@@ -97,8 +100,8 @@ func tooMuch(counts map[mail.Folder]int, w World) map[mail.Folder]string {
 	default:
 		return held
 	}
-	for folder, n := range counts {
-		if n > 0 && held[folder] == "" {
+	for folder := range counts {
+		if held[folder] == "" {
 			held[folder] = why
 		}
 	}

@@ -24,7 +24,10 @@ func (c Change) String() string { return [...]string{"same", "flags", "gone", "n
 type LocalChange struct {
 	Change Change
 	Row    mail.Row  // zero if New
-	File   mail.File // zero if Gone; its Flags are what the file says in the light of base
+	File   mail.File // zero if Gone
+	// Flags are what the file says in the light of base: see FlagsOf. Those of a new
+	// file are its own.
+	Flags mail.Flags
 	// Doubt: the file has another inode than base knows, so that its content must be
 	// compared before it counts as the same message.
 	Doubt bool
@@ -45,7 +48,7 @@ func DiffLocal(rows iter.Seq2[mail.Row, error], files iter.Seq[mail.File], lette
 				return
 			}
 			for more && file.Key < row.Key {
-				if !yield(LocalChange{Change: New, File: file}, nil) {
+				if !yield(LocalChange{Change: New, File: file, Flags: file.Flags}, nil) {
 					return
 				}
 				file, more = next()
@@ -65,7 +68,7 @@ func DiffLocal(rows iter.Seq2[mail.Row, error], files iter.Seq[mail.File], lette
 			}
 		}
 		for more {
-			if !yield(LocalChange{Change: New, File: file}, nil) {
+			if !yield(LocalChange{Change: New, File: file, Flags: file.Flags}, nil) {
 				return
 			}
 			file, more = next()
@@ -74,9 +77,8 @@ func DiffLocal(rows iter.Seq2[mail.Row, error], files iter.Seq[mail.File], lette
 }
 
 func compareFile(row mail.Row, file mail.File, letters mail.Letters) LocalChange {
-	file.Flags = FlagsOf(file, row.Flags, letters)
-	c := LocalChange{Row: row, File: file}
-	if !file.Flags.Equal(row.Flags) {
+	c := LocalChange{Row: row, File: file, Flags: FlagsOf(file, row.Flags, letters)}
+	if !c.Flags.Equal(row.Flags) {
 		c.Change = Flags
 	}
 	c.Doubt = file.Inode != 0 && row.Stat.Inode != 0 && file.Inode != row.Stat.Inode

@@ -84,6 +84,9 @@ type FolderInfo struct {
 	Policy   Policy
 	Role     mail.Role
 	Messages int // in base, on both sides, before the run
+	// Removed counts, by the side where they were gone, the messages that the run has
+	// removed already; so a large removal that is met bit by bit is still one.
+	Removed [2]int
 }
 
 // Held are removals that wait for consent.

@@ -88,6 +88,9 @@ type run struct {
 	report Report
 	held   map[heldKey]Held
 	warned map[string]bool
+	// arrived are the new files of this round that are safely on the server, so that
+	// what they take the place of may leave it.
+	arrived map[*conflict.Item]bool
 }
 
 type heldKey struct {
@@ -184,7 +187,7 @@ func (r *run) world() conflict.World {
 		Allow:      func(f mail.Folder) bool { return r.AllowDeletes && r.wanted(f) },
 	}
 	for name, f := range r.folders {
-		w.Folders[name] = conflict.FolderInfo{Policy: f.policy, Role: f.role, Messages: f.messages}
+		w.Folders[name] = conflict.FolderInfo{Policy: f.policy, Role: f.role, Messages: f.messages, Removed: f.removed}
 	}
 	return w
 }

@@ -30,22 +30,23 @@ type folder struct {
 	remoteDirty bool
 	changed     bool  // something changed locally, for the report
 	failed      error // it is left as it is until the next run
-	marked      bool  // this run's marker is in place
+	refused     bool  // the server refused something: this round is the last one for it
+	stopped     bool
+	marked      bool // this run's marker is in place
 
 	letters mail.Letters
 	// What the gathering of this round found, for settle to store.
-	view     *mail.View
-	listing  *mail.Listing
-	unsafe   bool // something was left undone: cursor and stamp must stay
-	unsent   map[mail.Key]bool
-	identity map[mail.UID]mail.Identity
+	view    *mail.View
+	listing *mail.Listing
+	unsafe  bool   // something was left undone: cursor and stamp must stay
+	removed [2]int // messages removed by this run, by the side where they were gone
 }
 
 // synced tells whether the folder is one that is kept in step.
 func (f *folder) synced() bool { return f.selected && !f.vanished }
 
 // usable tells whether the run still works on it.
-func (f *folder) usable() bool { return f.synced() && f.failed == nil }
+func (f *folder) usable() bool { return f.synced() && f.failed == nil && !f.stopped }
 
 // listFolders finds out which folders there are, which of them may have changed, and
 // makes those that one side lacks.
@@ -82,6 +83,7 @@ func (r *run) listFolders(ctx context.Context) error {
 	if err := r.matchFolders(ctx); err != nil {
 		return err
 	}
+	r.markIntents()
 	return r.countRows(ctx)
 }
 
@@ -119,7 +121,7 @@ func (r *run) meetRemote(listing mail.RemoteListing) {
 		}
 		// Without mod-sequences equal counts say nothing of flags.
 		unchanged := rf.Status == f.base.Remote && rf.Status.HighestModSeq != 0 && rf.Status.UIDNext != 0
-		f.remoteDirty = !unchanged
+		f.remoteDirty = !unchanged || r.verifies(f)
 	}
 	if r.trash == "" && r.Trash != "" {
 		r.trash = r.Trash
@@ -254,4 +256,16 @@ func (r *run) forget(ctx context.Context, f *folder, why string) error {
 		batch.DropFolders = []mail.FolderID{old.ID}
 	}
 	return r.commit(ctx, batch)
+}
+
+// markIntents makes sure that folders are looked at into which an interrupted run was
+// about to bring something.
+func (r *run) markIntents() {
+	for _, in := range r.intents {
+		for _, f := range r.folders {
+			if f.base.ID == in.Folder {
+				f.localDirty, f.remoteDirty = true, true
+			}
+		}
+	}
 }
