@@ -46,5 +46,9 @@ func (t *Tree) SetMarker(ctx context.Context, folder mail.Folder, marker mail.Ma
 	if err != nil {
 		return err
 	}
-	return t.writeSmall(dir, markerFile, fmt.Appendf(nil, markerFormat, marker.Account, marker.Folder, marker.Generation))
+	return t.writeSmall(dir, markerFile, []byte(formatMarker(marker)))
+}
+
+func formatMarker(m mail.Marker) string {
+	return fmt.Sprintf(markerFormat, m.Account, m.Folder, m.Generation)
 }
