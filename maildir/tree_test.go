@@ -101,6 +101,13 @@ func (h *hooked) Mkdir(name string) error {
 	return h.FS.Mkdir(name)
 }
 
+func (h *hooked) Rmdir(name string) error {
+	if err := h.before("rmdir", name); err != nil {
+		return err
+	}
+	return h.FS.Rmdir(name)
+}
+
 func (h *hooked) ReadDir(name string, each func(Entry)) error {
 	if err := h.before("readdir", name); err != nil {
 		return err
