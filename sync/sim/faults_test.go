@@ -20,10 +20,10 @@ import (
 const box mail.Folder = "Box"
 
 var (
-	when   = time.Date(2020, 2, 29, 12, 0, 0, 0, time.UTC)
-	raw    = []byte("Message-ID: <a@example.org>\r\nSubject: hello\r\n\r\nbody\r\n")
-	seen   = mail.Flags{System: mail.Seen}
-	broken = errors.New("broken")
+	when      = time.Date(2020, 2, 29, 12, 0, 0, 0, time.UTC)
+	raw       = []byte("Message-ID: <a@example.org>\r\nSubject: hello\r\n\r\nbody\r\n")
+	seen      = mail.Flags{System: mail.Seen}
+	errBroken = errors.New("errBroken")
 )
 
 // filled makes an account with three messages in Box and an empty folder Other.
@@ -95,11 +95,11 @@ var reads = []string{"Folders", "Scan", "Identify", "Fetch"}
 func TestAnErrorBeforeACallLeavesNoEffect(t *testing.T) {
 	s, uids, validity := filled(t)
 	var got []string
-	s.Before = func(c sim.Call) error { got = append(got, c.Method); return broken }
+	s.Before = func(c sim.Call) error { got = append(got, c.Method); return errBroken }
 	before := account(s)
 	for name, call := range calls(s.Client(), uids, validity) {
 		got = nil
-		if err := call(t.Context()); !errors.Is(err, broken) {
+		if err := call(t.Context()); !errors.Is(err, errBroken) {
 			t.Errorf("%s: error is %v", name, err)
 		}
 		if !slices.Equal(got, []string{name}) {
@@ -115,9 +115,9 @@ func TestAnErrorAfterACallLosesTheAnswerOnly(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(calls(nil, make([]mail.UID, 3), 0))) {
 		s, uids, validity := filled(t)
 		c := s.Client()
-		s.After = func(c sim.Call) error { return broken }
+		s.After = func(c sim.Call) error { return errBroken }
 		before := account(s)
-		if err := calls(c, uids, validity)[name](t.Context()); !errors.Is(err, broken) {
+		if err := calls(c, uids, validity)[name](t.Context()); !errors.Is(err, errBroken) {
 			t.Errorf("%s: error is %v", name, err)
 		}
 		if changed := account(s) != before; changed == slices.Contains(reads, name) {
