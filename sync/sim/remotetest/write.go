@@ -53,12 +53,14 @@ var writeTests = []test{
 		a.phone.CreateFolder(folder)
 		uid := a.deliver(folder, "one")[0]
 		for _, raw := range [][]byte{letter("two"), largeLetter()} {
-			_, _, sent, err := a.remote.Append(a.ctx, folder, mail.Flags{}, when, BrokenSource(raw, mail.ErrChanged))
-			a.wantErr("append", err, mail.ErrChanged)
-			if sent {
-				a.Error("all was sent, it says")
+			for _, reason := range []error{mail.ErrChanged, errors.New("disk error")} {
+				_, _, sent, err := a.remote.Append(a.ctx, folder, mail.Flags{}, when, BrokenSource(raw, reason))
+				a.wantErr("append", err, reason)
+				if sent {
+					a.Error("all was sent, it says")
+				}
+				a.holds(folder, uid)
 			}
-			a.holds(folder, uid)
 		}
 		a.appended(mail.Flags{}, when, letter("two"), a.validity(folder))
 	}},
