@@ -3,12 +3,45 @@ package sync
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	stdsync "sync"
 	"time"
 
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
 )
+
+// One run, and what it may rely on at each step:
+//
+//	recover   files that a crash left in tmp/ are put in their place
+//	   |
+//	   v
+//	folders   one LIST with STATUS; three lstats a folder; what is new is created
+//	   |
+//	   v
+//	gather    folders whose status or stamp differs from base are scanned, the
+//	   |      others are not looked at; DiffRemote and DiffLocal make items
+//	   v
+//	pair      what is new on both sides, or gone here and new there, is one message
+//	   |
+//	   v
+//	plan      conflict.Make decides; nothing else does
+//	   |
+//	   v
+//	carry out flags, downloads, uploads; then, when all of them are answered,
+//	   |      removals on the server; then removals here
+//	   v
+//	settle    cursors and stamps move to where the gathering began
+//
+// Then the folders that the run wrote into are gathered again, and so on until
+// nothing differs: the echo of our own changes equals base and means nothing, and
+// what somebody else did meanwhile is an ordinary change. So the next run finds
+// nothing to do, and steps over nothing.
+
+// maxRounds bounds how often a run gathers again because somebody keeps changing
+// things under it. What is left then is for the next run.
+const maxRounds = 5
 
 // Options is one account with all that a run needs.
 type Options struct {
@@ -34,73 +67,189 @@ type Options struct {
 	AllowDeletes bool
 	// DryRun plans and reports, and writes nothing anywhere.
 	DryRun bool
-	// Connections bounds how many folders are worked on at once; 0 means 4.
+	// Connections bounds how many transfers run at once; 0 means 4.
 	Connections int
 
-	Log      *slog.Logger   // nil: silent
-	Progress func(Progress) // called from several goroutines; nil: nobody looks
-	Now      func() time.Time
+	Log      *slog.Logger     // nil: silent
+	Progress func(Progress)   // called from several goroutines; nil: nobody looks
+	Now      func() time.Time // nil: time.Now
 }
 
-// Progress is a step of a transfer.
-type Progress struct {
-	Folder mail.Folder
-	// Messages and Bytes have come or gone since the last call.
-	Messages int
-	Bytes    int64
-	// TotalMessages and TotalBytes, where not 0, are added to what is to be done.
-	TotalMessages int
-	TotalBytes    int64
+// run is the state of one Run.
+type run struct {
+	Options
+	folders   map[mail.Folder]*folder
+	onServer  map[mail.Folder]mail.RemoteFolder // all of them, also those not selected
+	trash     mail.Folder
+	intents   []mail.Intent // that an earlier run left open
+	unsettled map[mail.FolderID][]mail.Row
+
+	mu     stdsync.Mutex // guards report, and the folders' dirty marks and letters
+	report Report
+	held   map[heldKey]Held
+	warned map[string]bool
+	// arrived are the new files of this round that are safely on the server, so that
+	// what they take the place of may leave it.
+	arrived map[*conflict.Item]bool
 }
 
-// Counts are the changes that a run made on one side.
-type Counts struct {
-	New     int `json:"new"`
-	Flags   int `json:"flags"`
-	Removed int `json:"removed"`
-	Moved   int `json:"moved"`
+type heldKey struct {
+	folder mail.Folder
+	side   mail.Side
 }
-
-// Report is what a run did, or in a dry run would have done.
-type Report struct {
-	Folders       int // that are synced
-	Local, Remote Counts
-	Conflicts     int
-	Held          []Held        // removals that wait for consent
-	Skipped       []mail.Notice // folders and messages left out, and why
-	Changed       []mail.Folder // folders in which something changed locally
-	Actions       []string      // dry run: what would be done, a line each
-	Problems      []*Problem    // what failed; the rest was synced
-}
-
-// Held are the removals of one folder that wait for consent.
-type Held struct {
-	Folder mail.Folder
-	Side   mail.Side // where the messages are gone
-	Count  int
-	Why    string
-}
-
-// Problem is something that failed, how far it reached, and what to do about it.
-type Problem struct {
-	Folder mail.Folder // "": the whole account
-	Err    error
-	Hint   string // what the user can do; "" where nothing need be done
-}
-
-func (p *Problem) Error() string {
-	if p.Folder == "" {
-		return p.Err.Error()
-	}
-	return string(p.Folder) + ": " + p.Err.Error()
-}
-
-func (p *Problem) Unwrap() error { return p.Err }
 
 // Run brings both sides of the account together once. The Report is of use also if
 // there is an error; what it lists as a Problem did not stop the rest. The error
 // says why the run ended early: mail.ErrUnreachable, mail.ErrLogin,
 // mail.ErrUntrusted, mail.ErrMissing, or the context's.
 func Run(ctx context.Context, opts Options) (Report, error) {
-	return Report{}, errors.New("the engine is under construction")
+	r := &run{Options: opts, folders: map[mail.Folder]*folder{}, held: map[heldKey]Held{}, warned: map[string]bool{}}
+	if r.Log == nil {
+		r.Log = slog.New(slog.DiscardHandler)
+	}
+	if r.Now == nil {
+		r.Now = time.Now
+	}
+	if r.Connections <= 0 {
+		r.Connections = 4
+	}
+	if r.Progress == nil {
+		r.Progress = func(Progress) {}
+	}
+	err := r.run(ctx)
+	r.report.finish(r)
+	return r.report, err
+}
+
+func (r *run) run(ctx context.Context) error {
+	if err := r.load(ctx); err != nil {
+		return err
+	}
+	if err := r.listFolders(ctx); err != nil {
+		return err
+	}
+	if err := r.recoverLandings(ctx); err != nil {
+		return err
+	}
+	for round := range maxRounds {
+		items, err := r.gather(ctx, round)
+		if err != nil {
+			return err
+		}
+		plan := conflict.Make(items, r.world())
+		r.log(plan)
+		if r.DryRun {
+			r.describe(plan)
+			return nil
+		}
+		if err := r.carryOut(ctx, plan); err != nil {
+			return err
+		}
+		if err := r.settle(ctx); err != nil {
+			return err
+		}
+		if !r.anyDirty() {
+			break
+		}
+	}
+	return nil
+}
+
+// load reads what base knows besides the rows.
+func (r *run) load(ctx context.Context) error {
+	folders, err := r.State.Folders(ctx)
+	if err != nil {
+		return fmt.Errorf("read the state: %w", err)
+	}
+	for _, base := range folders {
+		r.folders[base.Name] = &folder{name: base.Name, base: base, letters: base.Letter}
+	}
+	if r.intents, err = r.State.Intents(ctx); err != nil {
+		return fmt.Errorf("read the state: %w", err)
+	}
+	rows, err := r.State.Unsettled(ctx)
+	if err != nil {
+		return fmt.Errorf("read the state: %w", err)
+	}
+	r.unsettled = map[mail.FolderID][]mail.Row{}
+	for _, row := range rows {
+		r.unsettled[row.Folder] = append(r.unsettled[row.Folder], row)
+	}
+	return nil
+}
+
+// world is what the plan needs to know of the account.
+func (r *run) world() conflict.World {
+	w := conflict.World{
+		Folders:    make(map[mail.Folder]conflict.FolderInfo, len(r.folders)),
+		Trash:      r.trash,
+		CanExpunge: r.Remote.Abilities().UIDPlus,
+		Allow:      func(f mail.Folder) bool { return r.AllowDeletes && r.wanted(f) },
+	}
+	for name, f := range r.folders {
+		w.Folders[name] = conflict.FolderInfo{Policy: f.policy, Role: f.role, Messages: f.messages, Removed: f.removed}
+	}
+	return w
+}
+
+// wanted tells whether the command line limits the run to other folders.
+func (r *run) wanted(name mail.Folder) bool {
+	if len(r.Only) == 0 {
+		return true
+	}
+	for _, only := range r.Only {
+		if only == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *run) anyDirty() bool {
+	for _, f := range r.folders {
+		if f.usable() && (f.localDirty || f.remoteDirty) {
+			return true
+		}
+	}
+	return false
+}
+
+// commit makes a batch durable, unless it is empty or nothing may be written.
+func (r *run) commit(ctx context.Context, b *mail.Batch) error {
+	if r.DryRun || b.Empty() {
+		return nil
+	}
+	if err := r.State.Commit(ctx, b); err != nil {
+		return fmt.Errorf("record in the state: %w", err)
+	}
+	return nil
+}
+
+// ends tells whether an error ends the whole run: what follows it would fail alike.
+func ends(err error) bool {
+	for _, target := range []error{
+		mail.ErrUnreachable, mail.ErrUntrusted, mail.ErrLogin, mail.ErrMissing,
+		context.Canceled, context.DeadlineExceeded,
+	} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
+
+// fail deals with an error of one folder: one that ends the run comes back, any
+// other is reported, and the folder is left as it is until the next run.
+func (r *run) fail(f *folder, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ends(err) {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f.failed = err
+	r.report.Problems = append(r.report.Problems, &Problem{Folder: f.name, Err: err})
+	return nil
 }

@@ -11,10 +11,14 @@ import (
 // Local is one account's tree of Maildirs. All methods may be called from several
 // goroutines at once, for different folders and different messages.
 type Local interface {
-	// Folders tells which folders are on disk, with a fresh stamp of each: three
-	// lstats a folder, and no directory of messages is read. An error that is
-	// mail.ErrMissing says that the Maildir is not there at all.
-	Folders(ctx context.Context) ([]mail.LocalFolder, error)
+	// Folders tells which folders are on disk, in order of their names, with a fresh
+	// stamp of each: three lstats a folder, and no directory of messages is read.
+	// known is what base has of all folders on disk. It may be nil, and buys this: a
+	// folder whose own directory still has the time that known says can have neither
+	// gained nor lost a folder inside it, so those that known names are taken, and
+	// the directory is not read. An error that is mail.ErrMissing says that the
+	// Maildir is not there at all.
+	Folders(ctx context.Context, known []mail.LocalFolder) ([]mail.LocalFolder, error)
 
 	// Scan lists the messages of a folder. letters is what base knows of the
 	// folder's keyword letters; what the folder's own file says goes before it.

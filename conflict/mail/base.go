@@ -116,7 +116,7 @@ type Intent struct {
 	ID       IntentID
 	Kind     IntentKind
 	Row      RowID    // what is moved or copied; 0 for an upload
-	Folder   FolderID // where the message is to appear
+	Folder   FolderID // where the file is, for an upload; else where the row is
 	Key      Key      // the file, for an upload
 	Identity Identity
 	// Where the message will be found: at or above UIDNext, under UIDValidity.

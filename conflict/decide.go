@@ -1,0 +1,151 @@
+package conflict
+
+import "mailtwin/conflict/mail"
+
+// Why a message stays where it is; stored in rows, shown to people.
+const (
+	whyKeptRemote  = `on_local_delete = "keep"`
+	whyKeptLocal   = `on_remote_delete = "keep"`
+	whyMarked      = `marked \Deleted: there is no Trash folder, or the server cannot expunge single messages`
+	whyBothGone    = "removed on both sides"
+	whyNewLocal    = "new locally"
+	whyNewRemote   = "new on the server"
+	whyFlags       = "flags changed"
+	whyAgain       = "tried again"
+	whyGoneLocal   = "removed locally"
+	whyGoneRemote  = "removed on the server"
+	whyMoved       = "moved or rewritten locally; the new copy is on the server"
+	whyPurged      = `flagged \Deleted, and expunge = true`
+	whyRevived     = "removed on one side, but flagged or undeleted on the other"
+	whyDeleteStood = "removed on one side; what the other side changed does not keep it"
+)
+
+// decide gives the one action that an item needs, Kind 0 if it needs none, and, if
+// it overrules what somebody did, a word for it.
+func decide(i *Item, w World) (action Action, decision string) {
+	policy := w.Folders[i.Folder].Policy
+	here, there := i.here(), i.there()
+	switch {
+	case !here && !there:
+		return Action{Kind: Drop, Why: whyBothGone}, ""
+	case here && there:
+		return agree(i, w), ""
+	case i.Row == nil || i.Row.State == mail.Pending:
+		return bring(i, here), ""
+	case i.Row.State == mail.Parted && i.Row.UID == 0:
+		return stayLocal(i), ""
+	case i.Row.State == mail.Parted && i.Row.Key == "":
+		return stayRemote(i), ""
+	case here:
+		return goneRemote(i, policy)
+	default:
+		return goneLocal(i, w)
+	}
+}
+
+// agree merges the flags of a message that is on both sides.
+func agree(i *Item, w World) Action {
+	flags := Merge(i.baseFlags(), i.localFlags(), i.remoteFlags())
+	if w.Folders[i.Folder].Policy.ExpungeDeleted && flags.Has(mail.Deleted) && w.CanExpunge {
+		return Action{Kind: ExpungeRemote, Flags: flags, Why: whyPurged}
+	}
+	a := Action{
+		Kind: Agree, Flags: flags, Why: whyFlags,
+		Rename: !flags.Equal(i.localFlags()),
+		Add:    flags.Without(i.remoteFlags()),
+		Remove: i.remoteFlags().Without(flags),
+	}
+	if i.Row != nil && i.Row.State == mail.Settled && i.Local == Same && i.Remote == Same && i.File.Name == "" {
+		return Action{}
+	}
+	return a
+}
+
+// bring carries a message to the side where it has never been.
+func bring(i *Item, here bool) Action {
+	again := i.Row != nil
+	if again && !i.Due {
+		if i.Local == Same && i.Remote == Same && i.File.Name == "" {
+			return Action{}
+		}
+		a := Action{Kind: Note, Flags: i.remoteFlags(), Why: i.Row.Why}
+		if here {
+			a.Flags = i.localFlags()
+		}
+		return a
+	}
+	a := Action{Kind: Download, Flags: i.remoteFlags(), Why: whyNewRemote}
+	if here {
+		a = Action{Kind: Upload, Flags: i.localFlags(), Why: whyNewLocal}
+	}
+	if again {
+		a.Why = whyAgain
+	}
+	return a
+}
+
+// stayLocal keeps base true about a message that is on this side only, by policy.
+func stayLocal(i *Item) Action {
+	if i.Local == Same && i.File.Name == "" {
+		return Action{}
+	}
+	return Action{Kind: Note, Flags: i.localFlags(), Why: i.Row.Why}
+}
+
+// stayRemote is stayLocal's other side; but a message that was left marked \Deleted
+// and lost that mark is wanted again.
+func stayRemote(i *Item) Action {
+	if i.Remote == Same {
+		return Action{}
+	}
+	if Revives(i.Row.Flags, i.Message.Flags) && i.Row.Flags.Has(mail.Deleted) {
+		return Action{Kind: Download, Flags: i.Message.Flags, Why: whyRevived}
+	}
+	return Action{Kind: Note, Flags: i.Message.Flags, Why: i.Row.Why}
+}
+
+// goneRemote decides about a file whose message was removed on the server.
+func goneRemote(i *Item, policy Policy) (Action, string) {
+	edited := i.Local == Flags
+	if edited && policy.Winner == KeepWins && Revives(i.baseFlags(), i.localFlags()) {
+		return Action{Kind: Upload, Flags: i.localFlags(), Why: whyRevived}, "kept: put on the server again"
+	}
+	if policy.OnRemoteDelete == KeepFile {
+		return Action{Kind: Part, Flags: i.localFlags(), Gone: mail.Remote, Why: whyKeptLocal}, ""
+	}
+	if edited {
+		return Action{Kind: RemoveLocal, Gone: mail.Remote, Why: whyDeleteStood}, "removed locally"
+	}
+	return Action{Kind: RemoveLocal, Gone: mail.Remote, Why: whyGoneRemote}, ""
+}
+
+// goneLocal decides about a message whose file was removed.
+func goneLocal(i *Item, w World) (Action, string) {
+	info := w.Folders[i.Folder]
+	edited := i.Remote == Flags && i.Moved == nil
+	if edited && info.Policy.Winner == KeepWins && Revives(i.baseFlags(), i.remoteFlags()) {
+		return Action{Kind: Download, Flags: i.remoteFlags(), Why: whyRevived}, "kept: brought back into the Maildir"
+	}
+	if info.Policy.OnLocalDelete == Keep && i.Moved == nil {
+		return Action{Kind: Part, Flags: i.remoteFlags(), Gone: mail.Local, Why: whyKeptRemote}, ""
+	}
+	a, decision := Action{Flags: i.remoteFlags(), Gone: mail.Local, Why: whyGoneLocal}, ""
+	if edited {
+		a.Why, decision = whyDeleteStood, "removed on the server"
+	}
+	final := i.Moved != nil || info.Policy.OnLocalDelete == Expunge || info.Role == mail.RoleTrash || i.Folder == w.Trash
+	switch {
+	case !final && w.Trash != "":
+		a.Kind, a.Target = MoveToTrash, w.Trash
+	case final && w.CanExpunge:
+		a.Kind = ExpungeRemote
+	default:
+		// RFC 4549, 4.2.4: a plain EXPUNGE would take along what others marked.
+		a.Kind, a.Why = MarkDeleted, whyMarked
+		a.Add = mail.Flags{System: mail.Deleted}
+	}
+	if i.Moved != nil {
+		a.Why = whyMoved
+	}
+	return a, decision
+}

@@ -1,0 +1,160 @@
+package conflict
+
+import (
+	"iter"
+
+	"mailtwin/conflict/mail"
+)
+
+// Change is what happened to a message on one side since base.
+type Change uint8
+
+// The changes. A message that is not in base is New where it is, and Same where it
+// is not.
+const (
+	Same  Change = iota
+	Flags        // its flags or keywords are others
+	Gone         // it is no longer there
+	New          // it was not there
+)
+
+func (c Change) String() string { return [...]string{"same", "flags", "gone", "new"}[c] }
+
+// LocalChange is what a scan of a folder found out about one file.
+type LocalChange struct {
+	Change Change
+	Row    mail.Row  // zero if New
+	File   mail.File // zero if Gone
+	// Flags are what the file says in the light of base: see FlagsOf. Those of a new
+	// file are its own.
+	Flags mail.Flags
+	// Doubt: the file has another inode than base knows, so that its content must be
+	// compared before it counts as the same message.
+	Doubt bool
+}
+
+// DiffLocal joins the rows of a folder that have a key with the files of a scan,
+// both in ascending order of their keys, and yields what differs, also a mere change
+// of name or place (as Same), since base knows a file by its exact name. An error of
+// rows ends it.
+func DiffLocal(rows iter.Seq2[mail.Row, error], files iter.Seq[mail.File], letters mail.Letters) iter.Seq2[LocalChange, error] {
+	return func(yield func(LocalChange, error) bool) {
+		next, stop := iter.Pull(files)
+		defer stop()
+		file, more := next()
+		for row, err := range rows {
+			if err != nil {
+				yield(LocalChange{}, err)
+				return
+			}
+			for more && file.Key < row.Key {
+				if !yield(LocalChange{Change: New, File: file, Flags: file.Flags}, nil) {
+					return
+				}
+				file, more = next()
+			}
+			var c LocalChange
+			if !more || file.Key > row.Key {
+				c = LocalChange{Change: Gone, Row: row}
+			} else {
+				c = compareFile(row, file, letters)
+				file, more = next()
+				if c.Change == Same && !c.Doubt && c.File.Name == row.Name && c.File.New == row.New {
+					continue
+				}
+			}
+			if !yield(c, nil) {
+				return
+			}
+		}
+		for more {
+			if !yield(LocalChange{Change: New, File: file, Flags: file.Flags}, nil) {
+				return
+			}
+			file, more = next()
+		}
+	}
+}
+
+func compareFile(row mail.Row, file mail.File, letters mail.Letters) LocalChange {
+	c := LocalChange{Row: row, File: file, Flags: FlagsOf(file, row.Flags, letters)}
+	if !c.Flags.Equal(row.Flags) {
+		c.Change = Flags
+	}
+	c.Doubt = file.Inode != 0 && row.Stat.Inode != 0 && file.Inode != row.Stat.Inode
+	return c
+}
+
+// FlagsOf tells which flags a file stands for, in the light of what base says.
+//
+// A keyword without a letter cannot be in a name, so base's word for it stands. In
+// new/ there is by convention no flag at all, and readers drop flags found there;
+// mutt puts a message back there when it is marked unread. So what stands in new/ is
+// not \Seen unless its name says so, and else the name only adds flags.
+func FlagsOf(file mail.File, base mail.Flags, letters mail.Letters) mail.Flags {
+	flags := file.Flags
+	if file.New {
+		return base.Without(mail.Flags{System: mail.Seen}).With(flags)
+	}
+	for _, word := range base.Keywords.List() {
+		if LetterOf(letters, word) < 0 {
+			flags.Keywords = flags.Keywords.With(mail.NewKeywords(word))
+		}
+	}
+	return flags
+}
+
+// RemoteChange is what a scan of a folder found out about one message.
+type RemoteChange struct {
+	Change  Change
+	Row     mail.Row     // zero if New
+	Message mail.Message // zero if Gone
+}
+
+// DiffRemote joins the rows of a folder that have a UID with the messages that a
+// scan visited, both in ascending order of UIDs, and yields what differs. Rows that
+// were not visited are Gone if the scan was a full one, and as yet unknown if not. An
+// error of either side ends it.
+func DiffRemote(rows iter.Seq2[mail.Row, error], messages iter.Seq2[mail.Message, error], full bool) iter.Seq2[RemoteChange, error] {
+	return func(yield func(RemoteChange, error) bool) {
+		next, stop := iter.Pull2(rows)
+		defer stop()
+		row, err, more := next()
+		// missing passes over the rows below uid, and tells whether to go on.
+		missing := func(below uint64) bool {
+			for more && err == nil && uint64(row.UID) < below {
+				if full && !yield(RemoteChange{Change: Gone, Row: row}, nil) {
+					return false
+				}
+				row, err, more = next()
+			}
+			if err != nil {
+				yield(RemoteChange{}, err)
+				return false
+			}
+			return true
+		}
+		for m, failed := range messages {
+			if failed != nil {
+				yield(RemoteChange{}, failed)
+				return
+			}
+			if !missing(uint64(m.UID)) {
+				return
+			}
+			c := RemoteChange{Change: New, Message: m}
+			if more && row.UID == m.UID {
+				c.Row, c.Change = row, Flags
+				same := m.Flags.Equal(row.Flags)
+				row, err, more = next()
+				if same {
+					continue
+				}
+			}
+			if !yield(c, nil) {
+				return
+			}
+		}
+		missing(1 << 32)
+	}
+}

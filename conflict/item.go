@@ -1,0 +1,89 @@
+package conflict
+
+import (
+	"cmp"
+
+	"mailtwin/conflict/mail"
+)
+
+// Item is one message of which something must be decided: what base knows of it,
+// and what became of it on each side.
+type Item struct {
+	Folder mail.Folder
+	Row    *mail.Row // nil: not in base
+
+	Local Change
+	File  mail.File // where Local is Flags or New, and where only its name changed
+
+	Remote  Change
+	Message mail.Message // where Remote is Flags or New
+
+	// Moved: gone locally, and this new file elsewhere has the same content and takes
+	// its place. So it is expunged, once the new one is safely on the server, and
+	// never put into Trash as well. nil: it did not move.
+	Moved *Item
+	// Due: of a Pending row, the time to try again has come.
+	Due bool
+	// Identity is what is known of a new message; its zero fields are not known yet.
+	// Stat is what is known of a new file.
+	Identity mail.Identity
+	Stat     mail.Stat
+}
+
+// localFlags are the flags of the file, where there is one.
+func (i *Item) localFlags() mail.Flags {
+	if i.Local == Flags || i.Local == New {
+		return i.File.Flags
+	}
+	return i.baseFlags()
+}
+
+// remoteFlags are the flags of the server's message, where there is one.
+func (i *Item) remoteFlags() mail.Flags {
+	if i.Remote == Flags || i.Remote == New {
+		return i.Message.Flags
+	}
+	return i.baseFlags()
+}
+
+func (i *Item) baseFlags() mail.Flags {
+	if i.Row == nil {
+		return mail.Flags{}
+	}
+	return i.Row.Flags
+}
+
+// here tells whether there is a file, and there whether there is a message.
+func (i *Item) here() bool {
+	return i.Local == New || i.Local != Gone && i.Row != nil && i.Row.Key != ""
+}
+
+func (i *Item) there() bool {
+	return i.Remote == New || i.Remote != Gone && i.Row != nil && i.Row.UID != 0
+}
+
+// Key is the file's, or the one that base knows.
+func (i *Item) Key() mail.Key {
+	if i.File.Key != "" || i.Row == nil {
+		return i.File.Key
+	}
+	return i.Row.Key
+}
+
+// UID is the message's, or the one that base knows.
+func (i *Item) UID() mail.UID {
+	if i.Message.UID != 0 || i.Row == nil {
+		return i.Message.UID
+	}
+	return i.Row.UID
+}
+
+// order sorts items by folder, then by UID with the newest first, since that is what
+// people want to read, then by key.
+func order(a, b *Item) int {
+	return cmp.Or(
+		cmp.Compare(a.Folder, b.Folder),
+		cmp.Compare(b.UID(), a.UID()),
+		cmp.Compare(a.Key(), b.Key()),
+	)
+}

@@ -1,0 +1,129 @@
+package conflict
+
+import (
+	"slices"
+
+	"mailtwin/conflict/mail"
+)
+
+// Pairs is what pairing found: new items that are one message, and gone ones that
+// are new elsewhere.
+type Pairs struct {
+	// Ties are a new file and a new message of one folder with equal identity.
+	Ties []Tie
+	// Ask are new messages on the server whose identity must be known better before
+	// anything can be said of them. Ask again when it is.
+	Ask []*Item
+}
+
+// Tie is one message that is new on both sides.
+type Tie struct{ Local, Remote *Item }
+
+// TieNew finds the new files and the new messages of one folder that are the same
+// message, one to one: of n equal files and m equal messages min(n, m) are tied.
+// This one rule serves a Maildir that was full from the start, a lost state
+// database, another UIDVALIDITY and an upload whose answer was lost.
+//
+// Files must come with their whole identity. Messages come with what is known: the
+// size first, then the fingerprint, and the digest where that does not decide.
+// intents are those of uploads that were under way: their files are told by
+// the fingerprint alone, since servers exist that give back other sizes than they
+// were sent.
+func TieNew(locals, remotes []*Item, intents map[mail.Key]mail.Intent) Pairs {
+	var p Pairs
+	free := slices.Clone(remotes)
+	slices.SortFunc(free, func(a, b *Item) int { return int(int64(a.Message.UID) - int64(b.Message.UID)) })
+	sorted := slices.Clone(locals)
+	slices.SortFunc(sorted, order)
+	alike := map[mail.Fingerprint][]mail.Digest{}
+	sizes := map[int64]bool{}
+	for _, l := range sorted {
+		alike[l.Identity.Fingerprint] = append(alike[l.Identity.Fingerprint], l.Identity.Digest)
+		sizes[l.Identity.Size] = true
+	}
+	var from mail.UID
+	for _, in := range intents {
+		if from == 0 || in.UIDNext < from {
+			from = in.UIDNext
+		}
+	}
+	for _, r := range free {
+		id := r.Identity
+		if !sizes[r.Message.Size] && (len(intents) == 0 || r.Message.UID < from) {
+			continue // no file can be this one
+		}
+		digests, candidate := alike[id.Fingerprint]
+		switch {
+		case id.Fingerprint == mail.Fingerprint{}:
+			p.Ask = append(p.Ask, r)
+		case candidate && id.Digest == mail.Digest{} && (id.MessageID == "" || !allEqual(digests)):
+			p.Ask = append(p.Ask, r)
+		}
+	}
+	if len(p.Ask) > 0 {
+		return p
+	}
+	byPrint := map[mail.Fingerprint][]*Item{}
+	for _, r := range free {
+		if r.Identity.Fingerprint != (mail.Fingerprint{}) {
+			byPrint[r.Identity.Fingerprint] = append(byPrint[r.Identity.Fingerprint], r)
+		}
+	}
+	for _, l := range sorted {
+		intent, open := intents[l.File.Key]
+		candidates := byPrint[l.Identity.Fingerprint]
+		i := slices.IndexFunc(candidates, func(r *Item) bool {
+			if open && r.Message.UID >= intent.UIDNext && l.Identity.MessageID != "" {
+				return true
+			}
+			return r.Message.Size == l.Identity.Size &&
+				(r.Identity.Digest == mail.Digest{} || r.Identity.Digest == l.Identity.Digest)
+		})
+		if i >= 0 {
+			p.Ties = append(p.Ties, Tie{l, candidates[i]})
+			byPrint[l.Identity.Fingerprint] = slices.Delete(candidates, i, i+1)
+		}
+	}
+	return p
+}
+
+func allEqual(digests []mail.Digest) bool {
+	for _, d := range digests {
+		if d != digests[0] {
+			return false
+		}
+	}
+	return true
+}
+
+// Join makes one item of a tie.
+func (t Tie) Join() *Item {
+	joined := *t.Local
+	joined.Remote, joined.Message = New, t.Remote.Message
+	return &joined
+}
+
+// MarkMoved tells the items that are gone locally, and whose content is new in
+// another place of the Maildir, which file took their place, one to one. Files come
+// with their whole identity.
+func MarkMoved(gone, arrived []*Item) {
+	type content struct {
+		size   int64
+		digest mail.Digest
+	}
+	places := map[content][]*Item{}
+	arrived = slices.Clone(arrived)
+	slices.SortFunc(arrived, order)
+	for _, a := range arrived {
+		c := content{a.Identity.Size, a.Identity.Digest}
+		places[c] = append(places[c], a)
+	}
+	gone = slices.Clone(gone)
+	slices.SortFunc(gone, order)
+	for _, g := range gone {
+		c := content{g.Row.Size, g.Row.Digest}
+		if at := places[c]; len(at) > 0 && g.Row.Digest != (mail.Digest{}) {
+			g.Moved, places[c] = at[0], at[1:]
+		}
+	}
+}

@@ -1,0 +1,388 @@
+package sync
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"mailtwin/conflict"
+	"mailtwin/conflict/mail"
+)
+
+// work is what a plan has to do in one folder.
+type work struct {
+	folder    *folder
+	rows      []*conflict.Action // base alone changes
+	agrees    []*conflict.Action
+	downloads []*conflict.Action
+	uploads   []*conflict.Action
+	remote    []*conflict.Action // removals on the server
+	local     []*conflict.Action // removals here
+	behind    bool               // an upload into the folder was not done
+}
+
+// carryOut does what the plan says, in the order that survives a crash after any
+// step: nothing is removed anywhere before all that is to appear has appeared.
+func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
+	r.note(plan)
+	works := r.share(plan)
+	r.arrived = map[*conflict.Item]bool{}
+	if len(works) == 0 {
+		return r.recordDecisions(ctx, plan)
+	}
+	var folders []*folder
+	for f := range works {
+		folders = append(folders, f)
+	}
+	if err := r.each(ctx, folders, r.Connections, r.mark); err != nil {
+		return err
+	}
+	if err := r.recordDecisions(ctx, plan); err != nil {
+		return err
+	}
+	if err := r.transfer(ctx, works); err != nil {
+		return err
+	}
+	for _, stage := range []func(context.Context, *work) error{r.removeRemote, r.removeLocal} {
+		err := r.each(ctx, r.usable(func(f *folder) bool { return works[f] != nil }), r.Connections,
+			func(ctx context.Context, f *folder) error { return stage(ctx, works[f]) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// share hands the plan's actions to their folders. Folders that failed, or that the
+// command line leaves out, keep their cursor and stamp, so that the next run meets
+// the same changes again.
+func (r *run) share(plan conflict.Plan) map[*folder]*work {
+	works := map[*folder]*work{}
+	for i := range plan.Actions {
+		a := &plan.Actions[i]
+		f := r.folders[a.Item.Folder]
+		if !f.usable() || !r.wanted(f.name) {
+			f.unsafe = true
+			continue
+		}
+		w := works[f]
+		if w == nil {
+			w = &work{folder: f}
+			works[f] = w
+		}
+		switch a.Kind {
+		case conflict.Agree:
+			w.agrees = append(w.agrees, a)
+		case conflict.Download:
+			w.downloads = append(w.downloads, a)
+		case conflict.Upload:
+			w.uploads = append(w.uploads, a)
+		case conflict.MoveToTrash, conflict.ExpungeRemote, conflict.MarkDeleted:
+			w.remote = append(w.remote, a)
+		case conflict.RemoveLocal:
+			w.local = append(w.local, a)
+		default:
+			w.rows = append(w.rows, a)
+		}
+	}
+	return works
+}
+
+// mark puts the folder's next marker into place, once a run, before base says that
+// anything in the folder has changed.
+func (r *run) mark(ctx context.Context, f *folder) error {
+	if f.marked {
+		return nil
+	}
+	next := f.base.Marker
+	if next.Folder == "" {
+		next.Folder = rand.Text()
+	}
+	next.Account = r.Account
+	next.Generation++
+	if err := r.Local.SetMarker(ctx, f.name, next); err != nil {
+		return fmt.Errorf("write the marker: %w", err)
+	}
+	f.base.Marker, f.marked = next, true
+	r.dirty(f, mail.Local)
+	if err := r.commit(ctx, &mail.Batch{PutFolders: []*mail.FolderBase{&f.base}}); err != nil {
+		return err
+	}
+	return nil
+}
+
+// dirty notes that the run wrote into a folder, so that it is gathered once more.
+func (r *run) dirty(f *folder, side mail.Side) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if side == mail.Local {
+		f.localDirty = true
+	} else {
+		f.remoteDirty = true
+	}
+}
+
+// leave notes that something in the folder was left undone: the next round, or the
+// next run, meets it again.
+func (r *run) leave(f *folder) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f.unsafe = true
+}
+
+func (r *run) recordDecisions(ctx context.Context, plan conflict.Plan) error {
+	batch := &mail.Batch{}
+	for _, d := range plan.Decisions {
+		d.At = r.Now().Truncate(time.Second)
+		batch.Decisions = append(batch.Decisions, d)
+	}
+	return r.commit(ctx, batch)
+}
+
+// keepRows does the actions that change base alone.
+func (r *run) keepRows(ctx context.Context, w *work) error {
+	batch := &mail.Batch{}
+	for _, a := range w.rows {
+		row := *a.Item.Row
+		switch a.Kind {
+		case conflict.Drop:
+			batch.DropRows = append(batch.DropRows, row.ID)
+			continue
+		case conflict.Part:
+			row.State, row.Why, row.Flags = mail.Parted, a.Why, a.Flags
+			if a.Gone == mail.Local {
+				row.Key, row.Name, row.New, row.Stat = "", "", false, mail.Stat{}
+			} else {
+				row.UID = 0
+			}
+		case conflict.Note:
+			row.Flags = a.Flags
+		case conflict.Hold:
+			if row.State == mail.Held && row.Gone == a.Gone && row.Why == a.Why {
+				continue
+			}
+			row.State, row.Gone, row.Why = mail.Held, a.Gone, a.Why
+		}
+		seen(&row, a.Item)
+		batch.PutRows = append(batch.PutRows, &row)
+	}
+	return r.commit(ctx, batch)
+}
+
+// seen takes over into a row what a scan found out about the file's name and place.
+func seen(row *mail.Row, item *conflict.Item) {
+	if row.Key == "" || item.File.Name == "" {
+		return
+	}
+	row.Name, row.New = item.File.Name, item.File.New
+	if item.Stat != (mail.Stat{}) {
+		row.Stat = item.Stat
+	}
+}
+
+// agree makes both sides have the same flags, and settles the rows.
+func (r *run) agree(ctx context.Context, w *work) error {
+	f := w.folder
+	refused, err := r.storeAll(ctx, f, w.agrees)
+	if err != nil {
+		return err
+	}
+	batch := &mail.Batch{}
+	synced := false
+	for _, a := range w.agrees {
+		file := fileOf(a.Item)
+		if a.Rename {
+			if file, err = r.Local.Reflag(ctx, f.name, file, a.Flags, f.letters); errors.Is(err, mail.ErrGone) {
+				// A reader was quicker; what it did is merged in the next round.
+				r.dirty(f, mail.Local)
+				r.leave(f)
+				continue
+			} else if err != nil {
+				return fmt.Errorf("set the flags of %q: %w", file.Name, err)
+			}
+			synced = true
+			r.count(func(rep *Report) { rep.Local.Flags++ })
+		}
+		if refused[a] {
+			continue
+		}
+		batch.PutRows = append(batch.PutRows, r.settled(f, a, file))
+		r.arrive(a.Item)
+	}
+	if synced {
+		r.dirty(f, mail.Local)
+		r.changed(f)
+		if err := r.Local.SyncFolder(ctx, f.name); err != nil {
+			return err
+		}
+	}
+	return r.commit(ctx, batch)
+}
+
+// settled makes the row of a message that both sides have.
+func (r *run) settled(f *folder, a *conflict.Action, file mail.File) *mail.Row {
+	row := &mail.Row{Folder: f.base.ID}
+	if a.Item.Row != nil {
+		*row = *a.Item.Row
+	} else {
+		row.UID, row.Key = a.Item.Message.UID, file.Key
+		row.Identity, row.Stat, row.Date = a.Item.Identity, a.Item.Stat, a.Item.Message.Date
+		if size := a.Item.Message.Size; size != row.Size {
+			row.RemoteSize = size
+		}
+	}
+	row.State, row.Why, row.Tries, row.RetryAt = mail.Settled, "", 0, time.Time{}
+	row.Flags, row.Name, row.New = a.Flags, file.Name, file.New
+	if a.Item.Stat != (mail.Stat{}) {
+		row.Stat = a.Item.Stat
+	}
+	return row
+}
+
+// fileOf is the file of an item under the exact name that it had when it was seen
+// last.
+func fileOf(i *conflict.Item) mail.File {
+	if i.File.Name != "" {
+		return i.File
+	}
+	return mail.File{Key: i.Row.Key, Name: i.Row.Name, New: i.Row.New, Flags: i.Row.Flags}
+}
+
+// storeAll sends the changes of flags to the server, those that are alike in one
+// command, and tells which were refused.
+func (r *run) storeAll(ctx context.Context, f *folder, actions []*conflict.Action) (map[*conflict.Action]bool, error) {
+	type change struct{ add, remove mail.Flags }
+	sets := map[change]*mail.UIDSet{}
+	of := map[change][]*conflict.Action{}
+	var order []change
+	for _, a := range actions {
+		if a.Add.Empty() && a.Remove.Empty() {
+			continue
+		}
+		c := change{a.Add, a.Remove}
+		if sets[c] == nil {
+			sets[c] = &mail.UIDSet{}
+			order = append(order, c)
+		}
+		sets[c].Add(a.Item.UID())
+		of[c] = append(of[c], a)
+	}
+	refused := map[*conflict.Action]bool{}
+	for _, c := range order {
+		r.dirty(f, mail.Remote)
+		err := r.Remote.Store(ctx, f.name, r.validity(f), *sets[c], c.add, c.remove)
+		if errors.Is(err, mail.ErrRefused) {
+			for _, a := range of[c] {
+				refused[a] = true
+			}
+			r.refuse(f, fmt.Errorf("set flags on the server: %w", err), "it is tried again in the next sync")
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("set flags on the server: %w", err)
+		}
+		r.count(func(rep *Report) { rep.Remote.Flags += len(of[c]) })
+	}
+	return refused, nil
+}
+
+// giveLetters makes sure that the keywords which are to appear in file names have
+// letters, as long as there are any.
+func (r *run) giveLetters(ctx context.Context, w *work) error {
+	words := mail.Keywords("")
+	for _, a := range append(w.downloads, w.agrees...) {
+		words = words.With(a.Flags.Keywords)
+	}
+	letters, given := conflict.AssignLetters(w.folder.letters, words)
+	if !given {
+		return nil
+	}
+	if err := r.Local.SetLetters(ctx, w.folder.name, letters); err != nil {
+		return fmt.Errorf("write the keyword letters: %w", err)
+	}
+	w.folder.letters = letters
+	r.dirty(w.folder, mail.Local)
+	return nil
+}
+
+// validity is the UIDVALIDITY that the run read the folder's UIDs under.
+func (r *run) validity(f *folder) uint32 {
+	if f.view != nil {
+		return f.view.Cursor.UIDValidity
+	}
+	return f.base.Remote.UIDValidity
+}
+
+// refuse reports what the server refused, and leaves it to the next run.
+func (r *run) refuse(f *folder, err error, hint string) {
+	r.problem(f, err, hint)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f.unsafe, f.refused = true, true
+}
+
+// arrive notes that a new file is safely on the server.
+func (r *run) arrive(item *conflict.Item) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.arrived[item] = true
+}
+
+// problem reports what failed and did not stop the folder.
+func (r *run) problem(f *folder, err error, hint string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Problems = append(r.report.Problems, &Problem{Folder: f.name, Err: err, Hint: hint})
+}
+
+// settle moves the cursors and stamps of the folders whose changes have all been
+// applied to where their gathering began.
+func (r *run) settle(ctx context.Context) error {
+	batch := &mail.Batch{}
+	now := r.Now().Truncate(time.Second)
+	for _, f := range r.usable(func(f *folder) bool { return f.view != nil || f.listing != nil }) {
+		batch.DropIntents = append(batch.DropIntents, r.answered(f)...)
+		if f.unsafe {
+			continue
+		}
+		if f.view != nil {
+			f.base.Remote = f.view.Cursor
+			if f.view.Full {
+				f.base.Verified = now
+			}
+		}
+		if f.listing != nil {
+			f.base.Local, f.base.Letter = f.listing.Stamp, f.letters
+		}
+		f.base.Synced, f.base.Problem = now, ""
+		batch.PutFolders = append(batch.PutFolders, &f.base)
+	}
+	for _, f := range r.folders {
+		if f.failed != nil && f.base.ID != 0 && f.base.Problem != f.failed.Error() {
+			f.base.Problem = f.failed.Error()
+			batch.PutFolders = append(batch.PutFolders, &f.base)
+		}
+	}
+	return r.commit(ctx, batch)
+}
+
+// answered gives the intents of a folder that its scan has resolved: what they were
+// about has been tied, or is not there.
+func (r *run) answered(f *folder) []mail.IntentID {
+	if f.view == nil {
+		return nil
+	}
+	var ids []mail.IntentID
+	var left []mail.Intent
+	for _, in := range r.intents {
+		if in.Folder == f.base.ID {
+			ids = append(ids, in.ID)
+		} else {
+			left = append(left, in)
+		}
+	}
+	r.intents = left
+	return ids
+}

@@ -1,0 +1,244 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"mailtwin/conflict"
+	"mailtwin/conflict/mail"
+)
+
+// A batch of downloads is made durable and recorded as one. It is large enough that
+// an fsync and a commit cost little a message, and small enough that a crash costs
+// little work.
+const (
+	batchMessages = 256
+	batchBytes    = 16 << 20
+)
+
+// transfer brings messages to where they are missing and flags to where they differ.
+// The folders' work runs side by side; what is in a batch of downloads is too.
+func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(r.Connections)
+	folders := r.usable(func(f *folder) bool { return works[f] != nil })
+	for _, f := range folders {
+		w := works[f]
+		for _, a := range w.downloads {
+			r.Progress(Progress{Folder: f.name, TotalMessages: 1, TotalBytes: a.Item.Message.Size})
+		}
+		if len(w.uploads) > 0 {
+			r.Progress(Progress{Folder: f.name, TotalMessages: len(w.uploads)})
+		}
+	}
+	if err := r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
+		return r.giveLetters(ctx, works[f])
+	}); err != nil {
+		return err
+	}
+	for _, f := range folders {
+		w := works[f]
+		g.Go(func() error {
+			return r.fail(f, func() error {
+				if err := r.keepRows(gctx, w); err != nil {
+					return err
+				}
+				if err := r.agree(gctx, w); err != nil {
+					return err
+				}
+				return r.upload(gctx, w)
+			}())
+		})
+		for _, batch := range batches(w.downloads) {
+			g.Go(func() error { return r.fail(f, r.download(gctx, f, batch)) })
+		}
+	}
+	return g.Wait()
+}
+
+// batches cuts downloads, newest first as the plan has them, into batches.
+func batches(actions []*conflict.Action) [][]*conflict.Action {
+	var out [][]*conflict.Action
+	from, bytes := 0, int64(0)
+	for i, a := range actions {
+		size := a.Item.Message.Size
+		if i > from && (i-from == batchMessages || bytes+size > batchBytes) {
+			out = append(out, actions[from:i])
+			from, bytes = i, 0
+		}
+		bytes += size
+	}
+	if from < len(actions) {
+		out = append(out, actions[from:])
+	}
+	return out
+}
+
+// download brings a batch of messages into the Maildir: into tmp/ first, durably;
+// then base learns under which key each will be; then they are put into their place;
+// then base learns that they are there. A crash at any point leaves a row that says
+// where to look.
+func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Action) (err error) {
+	byUID := make(map[mail.UID]*conflict.Action, len(actions))
+	var uids mail.UIDSet
+	for _, a := range actions {
+		uid := a.Item.UID()
+		byUID[uid] = a
+		uids.Add(uid)
+	}
+	var landings []*mail.Row
+	var files []mail.Incoming
+	recorded := false
+	defer func() {
+		if !recorded {
+			for _, in := range files {
+				in.Discard()
+			}
+		}
+	}()
+	fetchErr := r.Remote.Fetch(ctx, f.name, r.validity(f), uids, func(b mail.Body) error {
+		a := byUID[b.UID]
+		if a == nil {
+			_, err := io.Copy(io.Discard, b.Reader)
+			return err
+		}
+		delete(byUID, b.UID)
+		in, row, err := r.receive(ctx, f, a, b)
+		if in != nil {
+			files = append(files, in)
+		}
+		if err != nil {
+			return fmt.Errorf("UID %d: %w", b.UID, err)
+		}
+		landings = append(landings, row)
+		return nil
+	})
+	if fetchErr != nil {
+		fetchErr = fmt.Errorf("download: %w", fetchErr)
+		r.leave(f)
+	}
+	if len(byUID) > 0 {
+		// Expunged since the scan, or not sent; the next round tells.
+		r.dirty(f, mail.Remote)
+		r.leave(f)
+	}
+	if len(landings) == 0 {
+		return fetchErr
+	}
+	// What has come is kept, also when the connection is gone: a run that is cut off
+	// every time still gets on.
+	ctx = context.WithoutCancel(ctx)
+	keys := make([]mail.Key, len(landings))
+	batch := &mail.Batch{}
+	for i, row := range landings {
+		keys[i] = row.Key
+		batch.PutRows = append(batch.PutRows, row)
+	}
+	if err := r.Local.Harden(ctx, f.name, keys); err != nil {
+		return errors.Join(fetchErr, fmt.Errorf("download: %w", err))
+	}
+	if err := r.commit(ctx, batch); err != nil {
+		return errors.Join(fetchErr, err)
+	}
+	recorded = true
+	if err := r.land(ctx, f, landings); err != nil {
+		return errors.Join(fetchErr, err)
+	}
+	return fetchErr
+}
+
+// receive writes one message into tmp/.
+func (r *run) receive(ctx context.Context, f *folder, a *conflict.Action, b mail.Body) (mail.Incoming, *mail.Row, error) {
+	in, err := r.Local.Create(ctx, f.name, b.Date)
+	if err != nil {
+		return nil, nil, err
+	}
+	n, err := io.Copy(in, b.Reader)
+	if err != nil {
+		return in, nil, err
+	}
+	if n != b.Size {
+		return in, nil, fmt.Errorf("%d of %d octets came: %w", n, b.Size, io.ErrUnexpectedEOF)
+	}
+	identity, stat, err := in.Finish()
+	if err != nil {
+		return in, nil, err
+	}
+	row := &mail.Row{Folder: f.base.ID}
+	if a.Item.Row != nil {
+		*row = *a.Item.Row
+	}
+	row.UID, row.Key, row.Flags = b.UID, in.Key(), b.Flags
+	row.State, row.Why, row.Tries, row.RetryAt = mail.Landing, "", 0, time.Time{}
+	row.Identity, row.Stat, row.Date = identity, stat, b.Date.Truncate(time.Second)
+	row.Name, row.New = "", false
+	if n != identity.Size {
+		row.RemoteSize = n
+	}
+	r.Progress(Progress{Folder: f.name, Messages: 1, Bytes: n})
+	return in, row, nil
+}
+
+// land puts hardened messages into their place, and settles their rows.
+func (r *run) land(ctx context.Context, f *folder, landings []*mail.Row) error {
+	r.dirty(f, mail.Local)
+	batch := &mail.Batch{}
+	for _, row := range landings {
+		file, err := r.Local.Publish(ctx, f.name, row.Key, row.Flags, f.letters)
+		if errors.Is(err, mail.ErrGone) {
+			continue // the row stays as landing, and the next run looks for it
+		}
+		if err != nil {
+			return fmt.Errorf("put a message into its place: %w", err)
+		}
+		row.State, row.Name, row.New = mail.Settled, file.Name, file.New
+		batch.PutRows = append(batch.PutRows, row)
+	}
+	if err := r.Local.SyncFolder(ctx, f.name); err != nil {
+		return err
+	}
+	if err := r.commit(ctx, batch); err != nil {
+		return err
+	}
+	r.changed(f)
+	r.count(func(rep *Report) { rep.Local.New += len(batch.PutRows) })
+	return nil
+}
+
+// recoverLandings finishes the downloads that a crash interrupted after they were
+// recorded: what still lies in tmp/ is put into its place. The scan that follows
+// settles the rows, or finds that the file is in neither place.
+func (r *run) recoverLandings(ctx context.Context) error {
+	for _, f := range r.usable(func(*folder) bool { return true }) {
+		published := false
+		for _, row := range r.unsettled[f.base.ID] {
+			if row.State != mail.Landing {
+				continue
+			}
+			f.localDirty = true
+			if r.DryRun || !f.onLocal {
+				continue
+			}
+			_, err := r.Local.Publish(ctx, f.name, row.Key, row.Flags, f.letters)
+			if err != nil && !errors.Is(err, mail.ErrGone) {
+				if err := r.fail(f, fmt.Errorf("finish an interrupted download: %w", err)); err != nil {
+					return err
+				}
+				break
+			}
+			published = published || err == nil
+		}
+		if published {
+			if err := r.fail(f, r.Local.SyncFolder(ctx, f.name)); err != nil {
+				return err
+			}
+			r.changed(f)
+		}
+	}
+	return nil
+}

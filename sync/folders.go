@@ -1,0 +1,271 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"mailtwin/conflict"
+	"mailtwin/conflict/mail"
+)
+
+// folder is one folder as the run knows it.
+type folder struct {
+	name     mail.Folder
+	base     mail.FolderBase
+	policy   conflict.Policy
+	role     mail.Role
+	onLocal  bool
+	onRemote bool
+	selected bool
+	// vanished: it is in base as being on both sides, and is no longer on one of them.
+	// That is never taken for the removal of its messages.
+	vanished bool
+	messages int // rows on both sides before the run
+
+	localDirty  bool // is to be scanned before base may be trusted again
+	remoteDirty bool
+	changed     bool  // something changed locally, for the report
+	failed      error // it is left as it is until the next run
+	refused     bool  // the server refused something: this round is the last one for it
+	stopped     bool
+	marked      bool // this run's marker is in place
+
+	letters mail.Letters
+	// What the gathering of this round found, for settle to store.
+	view    *mail.View
+	listing *mail.Listing
+	unsafe  bool   // something was left undone: cursor and stamp must stay
+	removed [2]int // messages removed by this run, by the side where they were gone
+}
+
+// synced tells whether the folder is one that is kept in step.
+func (f *folder) synced() bool { return f.selected && !f.vanished }
+
+// usable tells whether the run still works on it.
+func (f *folder) usable() bool { return f.synced() && f.failed == nil && !f.stopped }
+
+// listFolders finds out which folders there are, which of them may have changed, and
+// makes those that one side lacks.
+func (r *run) listFolders(ctx context.Context) error {
+	var remote mail.RemoteListing
+	var local []mail.LocalFolder
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		if remote, err = r.Remote.Folders(gctx); err != nil {
+			return fmt.Errorf("list the folders on the server: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() (err error) {
+		if local, err = r.Local.Folders(gctx, r.knownLocally()); err != nil {
+			return fmt.Errorf("list the folders of the Maildir: %w", err)
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	r.report.Skipped = append(r.report.Skipped, remote.Notices...)
+	r.meetRemote(remote)
+	if err := r.meetLocal(local); err != nil {
+		return err
+	}
+	for _, f := range r.folders {
+		f.selected = r.Selected == nil || r.Selected(f.name)
+		if r.Policy != nil {
+			f.policy = r.Policy(f.name)
+		}
+	}
+	if err := r.matchFolders(ctx); err != nil {
+		return err
+	}
+	r.markIntents()
+	return r.countRows(ctx)
+}
+
+func (r *run) knownLocally() []mail.LocalFolder {
+	var known []mail.LocalFolder
+	for _, f := range r.folders {
+		if f.base.OnLocal {
+			known = append(known, mail.LocalFolder{Name: f.name, Stamp: f.base.Local})
+		}
+	}
+	slices.SortFunc(known, func(a, b mail.LocalFolder) int { return compare(a.Name, b.Name) })
+	return known
+}
+
+func (r *run) folder(name mail.Folder) *folder {
+	f := r.folders[name]
+	if f == nil {
+		f = &folder{name: name, base: mail.FolderBase{Name: name}}
+		r.folders[name] = f
+	}
+	return f
+}
+
+func (r *run) meetRemote(listing mail.RemoteListing) {
+	r.onServer = make(map[mail.Folder]mail.RemoteFolder, len(listing.Folders))
+	for _, rf := range listing.Folders {
+		if rf.NoSelect {
+			continue
+		}
+		r.onServer[rf.Name] = rf
+		f := r.folder(rf.Name)
+		f.onRemote, f.role = true, rf.Role
+		if rf.Role == mail.RoleTrash && r.trash == "" {
+			r.trash = rf.Name
+		}
+		// Without mod-sequences equal counts say nothing of flags.
+		unchanged := rf.Status == f.base.Remote && rf.Status.HighestModSeq != 0 && rf.Status.UIDNext != 0
+		f.remoteDirty = !unchanged || r.verifies(f)
+	}
+	if r.trash == "" && r.Trash != "" {
+		r.trash = r.Trash
+	}
+}
+
+func (r *run) meetLocal(local []mail.LocalFolder) error {
+	for _, lf := range local {
+		f := r.folder(lf.Name)
+		f.onLocal = true
+		f.localDirty = lf.Stamp == mail.Stamp{} || lf.Stamp != f.base.Local
+	}
+	inbox := r.folders[mail.Inbox]
+	if inbox != nil && inbox.base.OnLocal && !inbox.onLocal {
+		return fmt.Errorf("the Maildir has lost its INBOX, and perhaps all its mail: %w", mail.ErrMissing)
+	}
+	return nil
+}
+
+// matchFolders makes each folder that one side lacks and never had, and leaves alone
+// the ones that one side had and lost.
+func (r *run) matchFolders(ctx context.Context) error {
+	names := make([]mail.Folder, 0, len(r.folders))
+	for name := range r.folders {
+		names = append(names, name)
+	}
+	slices.Sort(names) // parents before what lies in them
+	batch := &mail.Batch{}
+	for _, name := range names {
+		f := r.folders[name]
+		was := f.base.OnLocal && f.base.OnRemote
+		switch {
+		case !f.onLocal && !f.onRemote:
+			if f.base.ID != 0 {
+				batch.DropFolders = append(batch.DropFolders, f.base.ID)
+			}
+			delete(r.folders, name)
+			continue
+		case !f.selected:
+			continue
+		case was && !f.onLocal:
+			f.vanished = true
+			r.vanish(f, mail.Local, "its directory is gone; nothing is removed on the server for it")
+			continue
+		case was && !f.onRemote:
+			f.vanished = true
+			r.vanish(f, mail.Remote, "it is gone on the server; its files stay")
+			continue
+		}
+		if err := r.fail(f, r.makeFolder(ctx, f)); err != nil {
+			return err
+		}
+		if f.failed == nil && f.synced() && (f.base.ID == 0 || f.base.Role != f.role) {
+			f.base.OnLocal, f.base.OnRemote, f.base.Role = true, true, f.role
+			batch.PutFolders = append(batch.PutFolders, &f.base)
+		}
+	}
+	return r.commit(ctx, batch)
+}
+
+// vanish reports a folder that one side has lost.
+func (r *run) vanish(f *folder, side mail.Side, why string) {
+	r.held[heldKey{f.name, side}] = Held{Folder: f.name, Side: side, Count: 0, Why: why}
+}
+
+func (r *run) makeFolder(ctx context.Context, f *folder) error {
+	switch {
+	case !f.onLocal && !r.CreateLocal:
+		f.selected = false
+		r.once(f.name, "is only on the server, and create_folders does not let it be made here")
+	case !f.onRemote && !r.CreateRemote:
+		f.selected = false
+		r.once(f.name, "is only here, and create_folders does not let it be made on the server")
+	case !f.onLocal:
+		f.localDirty = true
+		if r.DryRun {
+			r.report.Actions = append(r.report.Actions, string(f.name)+": make the folder here")
+			return nil
+		}
+		if err := r.Local.CreateFolder(ctx, f.name); err != nil && !errors.Is(err, mail.ErrExists) {
+			return fmt.Errorf("make the folder in the Maildir: %w", err)
+		}
+		f.onLocal = true
+	case !f.onRemote:
+		f.remoteDirty = true
+		if r.DryRun {
+			r.report.Actions = append(r.report.Actions, string(f.name)+": make the folder on the server")
+			return nil
+		}
+		if err := r.Remote.CreateFolder(ctx, f.name); err != nil && !errors.Is(err, mail.ErrExists) {
+			return fmt.Errorf("make the folder on the server: %w", err)
+		}
+		f.onRemote = true
+	}
+	return nil
+}
+
+// countRows finds out how many messages each folder has in base, for the brake.
+func (r *run) countRows(ctx context.Context) error {
+	dirty := false
+	for _, f := range r.folders {
+		dirty = dirty || f.localDirty || f.remoteDirty || len(r.unsettled[f.base.ID]) > 0
+	}
+	if !dirty {
+		return nil
+	}
+	for _, f := range r.folders {
+		if f.base.ID == 0 {
+			continue
+		}
+		remote, local, err := r.State.Count(ctx, f.base.ID)
+		if err != nil {
+			return fmt.Errorf("read the state: %w", err)
+		}
+		f.messages = min(remote, local)
+	}
+	return nil
+}
+
+// forget drops all that base knows of a folder's messages, since one of its sides is
+// not what base was made from. Then both are read from the start, and what is equal
+// is tied again: nothing is removed by inference from the loss.
+func (r *run) forget(ctx context.Context, f *folder, why string) error {
+	r.Log.Info("pairing again", "account", r.Account, "folder", string(f.name), "why", why)
+	r.once(f.name, why+": its messages are paired again, and nothing is removed for it")
+	old := f.base
+	f.base = mail.FolderBase{Name: old.Name, Role: old.Role, OnLocal: old.OnLocal, OnRemote: old.OnRemote, Letter: old.Letter, Marker: old.Marker}
+	delete(r.unsettled, old.ID)
+	f.localDirty, f.remoteDirty, f.messages = true, true, 0
+	batch := &mail.Batch{PutFolders: []*mail.FolderBase{&f.base}}
+	if old.ID != 0 {
+		batch.DropFolders = []mail.FolderID{old.ID}
+	}
+	return r.commit(ctx, batch)
+}
+
+// markIntents makes sure that folders are looked at into which an interrupted run was
+// about to bring something.
+func (r *run) markIntents() {
+	for _, in := range r.intents {
+		for _, f := range r.folders {
+			if f.base.ID == in.Folder {
+				f.localDirty, f.remoteDirty = true, true
+			}
+		}
+	}
+}

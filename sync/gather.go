@@ -1,0 +1,339 @@
+package sync
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"mailtwin/conflict"
+	"mailtwin/conflict/mail"
+)
+
+// maxScans bounds how often local folders are scanned again because they changed
+// while others were scanned.
+const maxScans = 3
+
+// gathered are the items of one round, by what they are about.
+type gathered struct {
+	rows      map[mail.RowID]*conflict.Item // messages that base knows
+	newLocal  map[*folder][]*conflict.Item
+	newRemote map[*folder][]*conflict.Item
+}
+
+func (g *gathered) row(f *folder, row mail.Row) *conflict.Item {
+	item := g.rows[row.ID]
+	if item == nil {
+		item = &conflict.Item{Folder: f.name, Row: &row}
+		g.rows[row.ID] = item
+	}
+	return item
+}
+
+// gather scans every folder that may have changed, on the side where it may have,
+// and gives what must be decided.
+func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
+	g := &gathered{rows: map[mail.RowID]*conflict.Item{}, newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{}}
+	for _, f := range r.folders {
+		f.view, f.listing, f.unsafe = nil, nil, false
+		f.stopped = f.stopped || f.refused
+	}
+	if err := r.checkMarkers(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.scanRemote(ctx, g); err != nil {
+		return nil, err
+	}
+	if err := r.scanLocal(ctx, g); err != nil {
+		return nil, err
+	}
+	if round == 0 {
+		r.addUnsettled(g)
+	} else {
+		g.leaveHeld()
+	}
+	if err := r.confirmGone(ctx, g); err != nil {
+		return nil, err
+	}
+	return r.pair(ctx, g)
+}
+
+// usable gives the folders that the run works on, in order of their names, INBOX
+// first: that is what people wait for.
+func (r *run) usable(want func(*folder) bool) []*folder {
+	var out []*folder
+	for _, f := range r.folders {
+		if f.usable() && want(f) {
+			out = append(out, f)
+		}
+	}
+	slices.SortFunc(out, func(a, b *folder) int {
+		return cmp.Or(rank(a)-rank(b), cmp.Compare(a.name, b.name))
+	})
+	return out
+}
+
+func rank(f *folder) int {
+	if f.name == mail.Inbox {
+		return 0
+	}
+	return 1
+}
+
+// each works on folders, several at a time. A folder that fails is set aside.
+func (r *run) each(ctx context.Context, folders []*folder, limit int, work func(context.Context, *folder) error) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(limit)
+	for _, f := range folders {
+		g.Go(func() error { return r.fail(f, work(gctx, f)) })
+	}
+	return g.Wait()
+}
+
+// checkMarkers looks at the marker of each folder that will be scanned. Another
+// generation than base's means that the Maildir, or the state, was restored from a
+// backup; one more is what a crash leaves between the marker and its commit.
+func (r *run) checkMarkers(ctx context.Context) error {
+	folders := r.usable(func(f *folder) bool {
+		return f.localDirty && f.onLocal && !f.marked && f.base.Marker != mail.Marker{}
+	})
+	return r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
+		marker, err := r.Local.Marker(ctx, f.name)
+		if err != nil {
+			return fmt.Errorf("read the marker: %w", err)
+		}
+		next := f.base.Marker
+		next.Generation++
+		if marker == f.base.Marker || marker == next {
+			return nil
+		}
+		f.base.Marker = marker
+		return r.forget(ctx, f, "the Maildir folder, or mailtwin's state of it, is not the one of the last run")
+	})
+}
+
+// rowsByUID and rowsByKey are base's rows of a folder, none for one that is new.
+func (r *run) rowsByUID(ctx context.Context, f *folder) iter.Seq2[mail.Row, error] {
+	if f.base.ID == 0 {
+		return func(func(mail.Row, error) bool) {}
+	}
+	return r.State.RowsByUID(ctx, f.base.ID)
+}
+
+func (r *run) rowsByKey(ctx context.Context, f *folder) iter.Seq2[mail.Row, error] {
+	if f.base.ID == 0 {
+		return func(func(mail.Row, error) bool) {}
+	}
+	return r.State.RowsByKey(ctx, f.base.ID)
+}
+
+func (r *run) scanRemote(ctx context.Context, g *gathered) error {
+	folders := r.usable(func(f *folder) bool { return f.remoteDirty && f.onRemote })
+	found := make(map[*folder][]conflict.RemoteChange, len(folders))
+	err := r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
+		changes, err := r.diffRemote(ctx, f)
+		if err != nil {
+			return err
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		found[f] = changes
+		f.remoteDirty = false
+		return nil
+	})
+	for _, f := range folders {
+		for _, c := range found[f] {
+			if c.Change == conflict.New {
+				g.newRemote[f] = append(g.newRemote[f], &conflict.Item{
+					Folder: f.name, Remote: conflict.New, Message: c.Message,
+					Identity: mail.Identity{Size: c.Message.Size},
+				})
+				continue
+			}
+			item := g.row(f, c.Row)
+			item.Remote, item.Message = c.Change, c.Message
+		}
+	}
+	return err
+}
+
+// verifyEvery is how often all flags and UIDs of a folder are read, whatever the
+// mod-sequences say: servers have been seen to leave changes out of them.
+const verifyEvery = 7 * 24 * time.Hour
+
+// verifies tells whether the time has come to read a whole folder.
+func (r *run) verifies(f *folder) bool {
+	return !f.base.Verified.IsZero() && r.Now().Sub(f.base.Verified) > verifyEvery
+}
+
+// diffRemote scans one folder of the server.
+func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChange, error) {
+	known := 0
+	var err error
+	if f.base.ID != 0 {
+		if known, _, err = r.State.Count(ctx, f.base.ID); err != nil {
+			return nil, fmt.Errorf("read the state: %w", err)
+		}
+	}
+	var changes []conflict.RemoteChange
+	var view mail.View
+	if since := f.base.Remote; since.HighestModSeq == 0 || r.verifies(f) {
+		since.HighestModSeq = 0
+		changes, view, err = r.joinRemote(ctx, f, since, known)
+	} else {
+		changes, view, err = r.deltaRemote(ctx, f, known)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what changed on the server: %w", err)
+	}
+	f.view = &view
+	if view.ReadOnly {
+		r.once(f.name, "can only be read on the server; what changes here stays here")
+	}
+	return changes, nil
+}
+
+// joinRemote reads a whole folder and joins it with base as both stream by.
+func (r *run) joinRemote(ctx context.Context, f *folder, since mail.Cursor, known int) ([]conflict.RemoteChange, mail.View, error) {
+	var view mail.View
+	var failed error
+	stopped := errors.New("stopped")
+	messages := func(yield func(mail.Message, error) bool) {
+		view, failed = r.Remote.Scan(ctx, f.name, since, known, func(m mail.Message) error {
+			if !yield(m, nil) {
+				return stopped
+			}
+			return nil
+		})
+		if failed != nil && !errors.Is(failed, stopped) {
+			yield(mail.Message{}, failed)
+		}
+	}
+	var changes []conflict.RemoteChange
+	for c, err := range conflict.DiffRemote(r.rowsByUID(ctx, f), messages, true) {
+		if err != nil {
+			return nil, view, err
+		}
+		changes = append(changes, c)
+	}
+	if view.Restarted && since != (mail.Cursor{}) {
+		return r.restarted(ctx, f)
+	}
+	return believe(changes, view), view, nil
+}
+
+// believe drops what a scan says is gone, where its counts did not agree; what was
+// known to be gone before stays so.
+func believe(changes []conflict.RemoteChange, view mail.View) []conflict.RemoteChange {
+	if view.Absence != mail.AbsenceUnknown {
+		return changes
+	}
+	return slices.DeleteFunc(changes, func(c conflict.RemoteChange) bool {
+		return c.Change == conflict.Gone && !heldAs(c.Row, mail.Remote)
+	})
+}
+
+// heldAs tells whether base says that a message is gone on that side, and waits.
+func heldAs(row mail.Row, gone mail.Side) bool { return row.State == mail.Held && row.Gone == gone }
+
+// deltaRemote reads what changed since the cursor, and looks up the rows of that.
+func (r *run) deltaRemote(ctx context.Context, f *folder, known int) ([]conflict.RemoteChange, mail.View, error) {
+	var visited []mail.Message
+	var uids mail.UIDSet
+	view, err := r.Remote.Scan(ctx, f.name, f.base.Remote, known, func(m mail.Message) error {
+		visited = append(visited, m)
+		uids.Add(m.UID)
+		return nil
+	})
+	if err != nil {
+		return nil, view, err
+	}
+	if view.Restarted {
+		return r.restarted(ctx, f)
+	}
+	var gone mail.UIDSet
+	if view.Absence == mail.ByPresent {
+		all, err := r.State.UIDs(ctx, f.base.ID)
+		if err != nil {
+			return nil, view, fmt.Errorf("read the state: %w", err)
+		}
+		gone = all.Without(view.Present)
+	}
+	rows, err := r.State.WithUIDs(ctx, f.base.ID, uids)
+	if err != nil {
+		return nil, view, fmt.Errorf("read the state: %w", err)
+	}
+	var changes []conflict.RemoteChange
+	for c, err := range conflict.DiffRemote(values(rows), values(visited), false) {
+		if err != nil {
+			return nil, view, err
+		}
+		changes = append(changes, c)
+	}
+	if len(gone) > 0 {
+		if rows, err = r.State.WithUIDs(ctx, f.base.ID, gone); err != nil {
+			return nil, view, fmt.Errorf("read the state: %w", err)
+		}
+		for _, row := range rows {
+			changes = append(changes, conflict.RemoteChange{Change: conflict.Gone, Row: row})
+		}
+	}
+	return changes, view, nil
+}
+
+// restarted deals with a folder whose UIDs are not those that base knows: it is read
+// once more, with all its messages as new ones, and pairing finds out which they are.
+func (r *run) restarted(ctx context.Context, f *folder) ([]conflict.RemoteChange, mail.View, error) {
+	if err := r.forget(ctx, f, "the server numbers this folder's messages anew, or was restored from a backup"); err != nil {
+		return nil, mail.View{}, err
+	}
+	return r.joinRemote(ctx, f, mail.Cursor{}, 0)
+}
+
+// values yields a slice as an iterator that never fails.
+func values[T any](s []T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for _, v := range s {
+			if !yield(v, nil) {
+				return
+			}
+		}
+	}
+}
+
+// addUnsettled adds the messages that an earlier run left pending or held, in the
+// folders where no scan has met them.
+func (r *run) addUnsettled(g *gathered) {
+	now := r.Now()
+	for _, f := range r.usable(func(*folder) bool { return true }) {
+		for _, row := range r.unsettled[f.base.ID] {
+			if row.State == mail.Landing {
+				continue
+			}
+			item := g.row(f, row)
+			item.Due = row.State == mail.Pending && !row.RetryAt.After(now)
+			// Where nothing was scanned that could tell, it is as it was.
+			if heldAs(row, mail.Local) && (row.Key == "" || f.listing == nil || !f.listing.Believed) {
+				item.Local = conflict.Gone
+			}
+			if heldAs(row, mail.Remote) && (f.view == nil || f.view.Absence != mail.ByPresent) {
+				item.Remote = conflict.Gone
+			}
+		}
+	}
+}
+
+// leaveHeld drops the messages whose removal the first round has held: what is found
+// later in the same run must not make it look smaller.
+func (g *gathered) leaveHeld() {
+	for id, item := range g.rows {
+		if item.Row.State == mail.Held && (item.Local == conflict.Gone || item.Remote == conflict.Gone) {
+			delete(g.rows, id)
+		}
+	}
+}

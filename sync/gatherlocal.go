@@ -1,0 +1,246 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"mailtwin/conflict"
+	"mailtwin/conflict/mail"
+)
+
+// scanLocal scans the local folders that may have changed. A message that moves
+// while folders are scanned one after another can be missed in both; so what is gone
+// counts only if, after the last scan, no folder has changed since its own.
+func (r *run) scanLocal(ctx context.Context, g *gathered) error {
+	found := map[*folder][]conflict.LocalChange{}
+	for try := 0; ; try++ {
+		folders := r.usable(func(f *folder) bool { return f.localDirty })
+		err := r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
+			changes, err := r.diffLocal(ctx, f)
+			if err != nil {
+				return err
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			found[f] = changes
+			f.localDirty = false
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if !anyGone(found) {
+			break
+		}
+		moved, err := r.stampsMoved(ctx)
+		if err != nil {
+			return err
+		}
+		if !moved {
+			break
+		}
+		if try == maxScans {
+			r.holdBack(found)
+			break
+		}
+	}
+	for f, changes := range found {
+		if f.failed != nil {
+			continue
+		}
+		if err := r.fail(f, r.addLocal(ctx, g, f, changes)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// diffLocal scans one folder of the Maildir.
+func (r *run) diffLocal(ctx context.Context, f *folder) ([]conflict.LocalChange, error) {
+	listing := mail.Listing{Files: func(func(mail.File) bool) {}}
+	if f.onLocal {
+		var err error
+		if listing, err = r.Local.Scan(ctx, f.name, f.base.Letter); err != nil {
+			return nil, fmt.Errorf("scan the Maildir folder: %w", err)
+		}
+	}
+	f.listing, f.letters = &listing, listing.Letters
+	for _, problem := range listing.Problems {
+		r.once(f.name, problem.Error())
+	}
+	var changes []conflict.LocalChange
+	for c, err := range conflict.DiffLocal(r.rowsByKey(ctx, f), listing.Files, listing.Letters) {
+		if err != nil {
+			return nil, fmt.Errorf("read the state: %w", err)
+		}
+		if c.Change == conflict.Gone && !listing.Believed && !heldAs(c.Row, mail.Local) {
+			continue
+		}
+		changes = append(changes, c)
+	}
+	return changes, nil
+}
+
+func anyGone(found map[*folder][]conflict.LocalChange) bool {
+	for _, changes := range found {
+		for _, c := range changes {
+			if c.Change == conflict.Gone {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// stampsMoved tells whether a folder has changed since it was scanned, and marks the
+// ones that have.
+func (r *run) stampsMoved(ctx context.Context) (bool, error) {
+	local, err := r.Local.Folders(ctx, r.knownLocally())
+	if err != nil {
+		return false, fmt.Errorf("list the folders of the Maildir: %w", err)
+	}
+	moved := false
+	for _, lf := range local {
+		f := r.folders[lf.Name]
+		if f == nil || !f.usable() || f.listing == nil && lf.Stamp == f.base.Local {
+			continue
+		}
+		if f.listing == nil || lf.Stamp != f.listing.Stamp {
+			f.localDirty, moved = true, true
+		}
+	}
+	return moved, nil
+}
+
+// holdBack drops all that seems to be gone: the Maildir does not come to rest.
+func (r *run) holdBack(found map[*folder][]conflict.LocalChange) {
+	for f, changes := range found {
+		var kept []conflict.LocalChange
+		for _, c := range changes {
+			if c.Change != conflict.Gone || heldAs(c.Row, mail.Local) {
+				kept = append(kept, c)
+			} else {
+				f.unsafe = true
+			}
+		}
+		found[f] = kept
+	}
+}
+
+// addLocal makes items of what a scan found.
+func (r *run) addLocal(ctx context.Context, g *gathered, f *folder, changes []conflict.LocalChange) error {
+	for _, c := range changes {
+		switch {
+		case c.Change == conflict.New:
+			g.newLocal[f] = append(g.newLocal[f], &conflict.Item{Folder: f.name, Local: conflict.New, File: c.File})
+		case c.Change == conflict.Gone && c.Row.State == mail.Landing:
+			// A crash came before it was published, or somebody was quick to remove it.
+			row := c.Row
+			row.Key, row.State, row.Why = "", mail.Pending, "its download was interrupted"
+			g.row(f, row).Due = true
+		case c.Doubt:
+			if err := r.resolveDoubt(ctx, g, f, c); err != nil {
+				return err
+			}
+		default:
+			item := g.row(f, c.Row)
+			item.Local, item.File = c.Change, c.File
+			item.File.Flags = c.Flags
+		}
+	}
+	return nil
+}
+
+// resolveDoubt compares the content of a file that has its key and another inode than
+// base knows. The same key with other content is one message gone and one new.
+func (r *run) resolveDoubt(ctx context.Context, g *gathered, f *folder, c conflict.LocalChange) error {
+	identity, stat, err := r.measure(ctx, f, c.File)
+	if errors.Is(err, mail.ErrGone) {
+		f.localDirty, f.unsafe = true, true
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if identity.Digest == c.Row.Digest {
+		row := c.Row
+		row.Stat = stat
+		item := g.row(f, row)
+		item.Local, item.File, item.Stat = c.Change, c.File, stat
+		item.File.Flags = c.Flags
+		return nil
+	}
+	row := c.Row
+	row.Key, row.State, row.Gone, row.Why = "", mail.Held, mail.Local, "another message has its file name"
+	if err := r.commit(ctx, &mail.Batch{PutRows: []*mail.Row{&row}}); err != nil {
+		return err
+	}
+	g.row(f, row).Local = conflict.Gone
+	g.newLocal[f] = append(g.newLocal[f], &conflict.Item{
+		Folder: f.name, Local: conflict.New, File: c.File, Identity: identity, Stat: stat,
+	})
+	return nil
+}
+
+// measure reads a file from end to end, to tell which message it is.
+func (r *run) measure(ctx context.Context, f *folder, file mail.File) (mail.Identity, mail.Stat, error) {
+	source, err := r.Local.Read(ctx, f.name, file)
+	if err != nil {
+		return mail.Identity{}, mail.Stat{}, fmt.Errorf("read %q: %w", file.Name, err)
+	}
+	defer source.Close()
+	return source.Identity(), source.Stat(), nil
+}
+
+// confirmGone makes sure of each message that a scan lacks: a second believed scan
+// lacks it, too, and its last name is not there.
+func (r *run) confirmGone(ctx context.Context, g *gathered) error {
+	doubtful := map[*folder]map[mail.Key]*conflict.Item{}
+	for _, item := range g.rows {
+		if item.Local != conflict.Gone || item.Row.Key == "" {
+			continue
+		}
+		f := r.folders[item.Folder]
+		if doubtful[f] == nil {
+			doubtful[f] = map[mail.Key]*conflict.Item{}
+		}
+		doubtful[f][item.Row.Key] = item
+	}
+	folders := r.usable(func(f *folder) bool { return len(doubtful[f]) > 0 })
+	return r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
+		missing := doubtful[f]
+		listing, err := r.Local.Scan(ctx, f.name, f.letters)
+		if err != nil {
+			return fmt.Errorf("scan the Maildir folder: %w", err)
+		}
+		for file := range listing.Files {
+			if item := missing[file.Key]; item != nil {
+				r.presume(f, item)
+				delete(missing, file.Key)
+			}
+		}
+		for _, item := range missing {
+			if !listing.Believed && !heldAs(*item.Row, mail.Local) {
+				r.presume(f, item)
+				continue
+			}
+			_, err := r.Local.Stat(ctx, f.name, mail.File{Key: item.Row.Key, Name: item.Row.Name, New: item.Row.New})
+			switch {
+			case errors.Is(err, mail.ErrGone):
+			case err != nil:
+				return fmt.Errorf("look for %q: %w", item.Row.Name, err)
+			default:
+				r.presume(f, item)
+			}
+		}
+		return nil
+	})
+}
+
+// presume takes back that a file is gone; the next scan will tell.
+func (r *run) presume(f *folder, item *conflict.Item) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	item.Local, f.localDirty, f.unsafe = conflict.Same, true, true
+}

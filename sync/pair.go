@@ -1,0 +1,195 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"golang.org/x/sync/errgroup"
+
+	"mailtwin/conflict"
+	"mailtwin/conflict/mail"
+)
+
+// pair finds out which new messages are known ones in another place, and gives all
+// items of the round. It reads, and fetches, only what conflict must know to decide.
+func (r *run) pair(ctx context.Context, g *gathered) ([]*conflict.Item, error) {
+	var items, gone, arrived []*conflict.Item
+	for _, item := range g.rows {
+		items = append(items, item)
+		if item.Local == conflict.Gone {
+			gone = append(gone, item)
+		}
+	}
+	for f, locals := range g.newLocal {
+		if len(g.newRemote[f]) == 0 && len(gone) == 0 {
+			continue
+		}
+		kept, err := r.measureAll(ctx, f, locals)
+		if err := r.fail(f, err); err != nil {
+			return nil, err
+		}
+		g.newLocal[f] = kept
+	}
+	for f, locals := range g.newLocal {
+		remotes := g.newRemote[f]
+		if len(locals) > 0 && len(remotes) > 0 {
+			var err error
+			if locals, remotes, err = r.tie(ctx, f, locals, remotes); err != nil {
+				if err := r.fail(f, err); err != nil {
+					return nil, err
+				}
+				continue
+			}
+			g.newRemote[f] = remotes
+		}
+		arrived = append(arrived, locals...)
+		items = append(items, locals...)
+	}
+	for _, remotes := range g.newRemote {
+		items = append(items, remotes...)
+	}
+	conflict.MarkMoved(gone, arrived)
+	return items, nil
+}
+
+// measureAll learns the identity of new files. Those that a reader has renamed
+// meanwhile are left for the next round.
+func (r *run) measureAll(ctx context.Context, f *folder, items []*conflict.Item) ([]*conflict.Item, error) {
+	left := make([]bool, len(items))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(r.Connections)
+	for i, item := range items {
+		if item.Identity.Digest != (mail.Digest{}) {
+			continue
+		}
+		g.Go(func() error {
+			identity, stat, err := r.measure(gctx, f, item.File)
+			switch {
+			case errors.Is(err, mail.ErrGone):
+				left[i] = true
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				f.localDirty, f.unsafe = true, true
+			case errors.Is(err, mail.ErrDamaged):
+				left[i] = true
+				r.skipFile(f, err)
+			case err != nil:
+				return err
+			default:
+				item.Identity, item.Stat = identity, stat
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var kept []*conflict.Item
+	for i, item := range items {
+		if !left[i] {
+			kept = append(kept, item)
+		}
+	}
+	return kept, nil
+}
+
+// skipFile reports a file that cannot be read; the folder is looked at again in the
+// next run.
+func (r *run) skipFile(f *folder, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f.unsafe = true
+	r.report.Problems = append(r.report.Problems, &Problem{
+		Folder: f.name, Err: err, Hint: "look at its permissions, or move it out of the Maildir",
+	})
+}
+
+// tie joins the new files and new messages of a folder that are one message, and
+// gives the files, joined or not, and the messages that are left.
+func (r *run) tie(ctx context.Context, f *folder, locals, remotes []*conflict.Item) (_, _ []*conflict.Item, err error) {
+	intents := map[mail.Key]mail.Intent{}
+	for _, in := range r.intents {
+		if in.Kind == mail.Upload && in.Folder == f.base.ID && f.view != nil && in.UIDValidity == f.view.Cursor.UIDValidity {
+			intents[in.Key] = in
+		}
+	}
+	pairs := conflict.TieNew(locals, remotes, intents)
+	for len(pairs.Ask) > 0 {
+		if remotes, err = r.learn(ctx, f, remotes, pairs.Ask); err != nil {
+			return nil, nil, err
+		}
+		pairs = conflict.TieNew(locals, remotes, intents)
+	}
+	tied := map[*conflict.Item]*conflict.Item{}
+	for _, t := range pairs.Ties {
+		tied[t.Local], tied[t.Remote] = t.Join(), t.Remote
+	}
+	for i, l := range locals {
+		if joined := tied[l]; joined != nil {
+			locals[i] = joined
+		}
+	}
+	var left []*conflict.Item
+	for _, m := range remotes {
+		if tied[m] == nil {
+			left = append(left, m)
+		}
+	}
+	return locals, left, nil
+}
+
+// learn asks the server for more about messages: their fingerprints first, and then
+// their content. It gives the messages that are still there.
+func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Item) ([]*conflict.Item, error) {
+	byUID := map[mail.UID]*conflict.Item{}
+	var headers, bodies mail.UIDSet
+	for _, item := range ask {
+		byUID[item.Message.UID] = item
+		if item.Identity.Fingerprint == (mail.Fingerprint{}) {
+			headers.Add(item.Message.UID)
+		} else {
+			bodies.Add(item.Message.UID)
+		}
+	}
+	told := map[mail.UID]bool{}
+	validity := f.view.Cursor.UIDValidity
+	if len(headers) > 0 {
+		identified, err := r.Remote.Identify(ctx, f.name, validity, headers)
+		if err != nil {
+			return nil, fmt.Errorf("ask for headers: %w", err)
+		}
+		for _, id := range identified {
+			if item := byUID[id.UID]; item != nil {
+				told[id.UID] = true
+				item.Identity.Fingerprint, item.Identity.MessageID = id.Identity.Fingerprint, id.Identity.MessageID
+			}
+		}
+	}
+	if len(bodies) > 0 {
+		err := r.Remote.Fetch(ctx, f.name, validity, bodies, func(b mail.Body) error {
+			var m mail.Measure
+			if _, err := io.Copy(&m, b.Reader); err != nil {
+				return err
+			}
+			if item := byUID[b.UID]; item != nil {
+				told[b.UID] = true
+				item.Identity = m.Identity()
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("fetch messages to compare them: %w", err)
+		}
+	}
+	var still []*conflict.Item
+	for _, item := range remotes {
+		if byUID[item.Message.UID] != nil && !told[item.Message.UID] {
+			f.remoteDirty, f.unsafe = true, true
+			continue
+		}
+		still = append(still, item)
+	}
+	return still, nil
+}

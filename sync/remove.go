@@ -1,0 +1,301 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"mailtwin/conflict"
+	"mailtwin/conflict/mail"
+)
+
+// removeRemote removes messages from the server whose files were removed here.
+//
+// If an upload into the folder failed, removals wait: a mail program that rewrites a
+// message makes a new file and removes the old one, and the new bytes must be on the
+// server before the old ones leave it.
+func (r *run) removeRemote(ctx context.Context, w *work) error {
+	f := w.folder
+	var ready []*conflict.Action
+	for _, a := range w.remote {
+		if w.behind || a.Item.Moved != nil && !r.arrived[a.Item.Moved] {
+			r.leave(f)
+			continue
+		}
+		ready = append(ready, a)
+	}
+	if len(ready) == 0 {
+		return nil
+	}
+	r.dirty(f, mail.Remote)
+	var trash, expunge, mark []*conflict.Action
+	for _, a := range ready {
+		switch a.Kind {
+		case conflict.MoveToTrash:
+			trash = append(trash, a)
+		case conflict.ExpungeRemote:
+			expunge = append(expunge, a)
+		case conflict.MarkDeleted:
+			mark = append(mark, a)
+		}
+	}
+	for _, err := range []error{
+		r.moveToTrash(ctx, f, trash),
+		r.expunge(ctx, f, expunge),
+		r.markDeleted(ctx, f, mark),
+	} {
+		if errors.Is(err, mail.ErrRefused) && !ends(err) {
+			r.refuse(f, err, "it is tried again in the next sync")
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func uidsOf(actions []*conflict.Action) mail.UIDSet {
+	var set mail.UIDSet
+	for _, a := range actions {
+		set.Add(a.Item.UID())
+	}
+	return set
+}
+
+// expunge removes messages for ever, and their files, where there are any.
+func (r *run) expunge(ctx context.Context, f *folder, actions []*conflict.Action) error {
+	if len(actions) == 0 {
+		return nil
+	}
+	if err := r.Remote.Expunge(ctx, f.name, r.validity(f), uidsOf(actions)); err != nil {
+		return fmt.Errorf("expunge: %w", err)
+	}
+	batch := &mail.Batch{}
+	var purged []*conflict.Action
+	for _, a := range actions {
+		if a.Item.Local != conflict.Gone && (a.Item.Row == nil || a.Item.Row.Key != "") {
+			purged = append(purged, a)
+		} else {
+			batch.DropRows = append(batch.DropRows, a.Item.Row.ID)
+		}
+	}
+	r.removed(f, mail.Local, len(actions))
+	if err := r.commit(ctx, batch); err != nil {
+		return err
+	}
+	return r.removeFiles(ctx, f, purged)
+}
+
+// markDeleted marks messages \Deleted and leaves them, for want of anything better.
+func (r *run) markDeleted(ctx context.Context, f *folder, actions []*conflict.Action) error {
+	if len(actions) == 0 {
+		return nil
+	}
+	deleted := mail.Flags{System: mail.Deleted}
+	if err := r.Remote.Store(ctx, f.name, r.validity(f), uidsOf(actions), deleted, mail.Flags{}); err != nil {
+		return fmt.Errorf("mark as deleted: %w", err)
+	}
+	batch := &mail.Batch{}
+	for _, a := range actions {
+		batch.PutRows = append(batch.PutRows, partedRow(a))
+	}
+	r.removed(f, mail.Local, len(actions))
+	r.once(f.name, `removed messages are marked \Deleted on the server and left there: it has no Trash folder, or cannot expunge single messages`)
+	return r.commit(ctx, batch)
+}
+
+// partedRow is the row of a message that was marked \Deleted and stays on the server.
+func partedRow(a *conflict.Action) *mail.Row {
+	row := *a.Item.Row
+	row.Key, row.Name, row.New, row.Stat = "", "", false, mail.Stat{}
+	row.State, row.Why = mail.Parted, a.Why
+	row.Flags = a.Flags.With(mail.Flags{System: mail.Deleted})
+	return &row
+}
+
+// moveToTrash moves messages into the Trash folder. The intents say where they were
+// about to go, so that a message that a crash left copied there and not yet expunged
+// here is not copied again.
+func (r *run) moveToTrash(ctx context.Context, f *folder, actions []*conflict.Action) error {
+	if len(actions) == 0 {
+		return nil
+	}
+	target := actions[0].Target
+	if err := r.needTrash(ctx, target); err != nil {
+		return err
+	}
+	abilities := r.Remote.Abilities()
+	intents := &mail.Batch{}
+	var mine []*mail.Intent
+	for _, a := range actions {
+		in := r.intentOf(a.Item.Row)
+		if in == nil {
+			status := r.onServer[target].Status
+			in = &mail.Intent{
+				Kind: mail.Move, Row: a.Item.Row.ID, Folder: f.base.ID, Identity: a.Item.Row.Identity,
+				UIDValidity: status.UIDValidity, UIDNext: status.UIDNext, Created: r.Now().Truncate(time.Second),
+			}
+			if !abilities.Move {
+				intents.PutIntents = append(intents.PutIntents, in)
+			}
+		}
+		mine = append(mine, in)
+	}
+	if err := r.commit(ctx, intents); err != nil {
+		return err
+	}
+	if t := r.folders[target]; t != nil {
+		r.dirty(t, mail.Remote)
+	}
+	batch := &mail.Batch{}
+	var failed error
+	n := 0
+	for i, a := range actions {
+		if failed = r.trashOne(ctx, f, a, mine[i], batch); errors.Is(failed, mail.ErrGone) {
+			failed = nil // somebody else removed it; the next round tells
+			r.leave(f)
+			continue
+		}
+		if failed != nil {
+			failed = fmt.Errorf("move to %q: %w", target, failed)
+			break
+		}
+		if mine[i].ID != 0 {
+			batch.DropIntents = append(batch.DropIntents, mine[i].ID)
+		}
+		n++
+	}
+	r.removed(f, mail.Local, n)
+	return errors.Join(failed, r.commit(context.WithoutCancel(ctx), batch))
+}
+
+// trashOne moves one message, by the surest means that the server has.
+func (r *run) trashOne(ctx context.Context, f *folder, a *conflict.Action, in *mail.Intent, batch *mail.Batch) error {
+	abilities, uid, validity := r.Remote.Abilities(), a.Item.UID(), r.validity(f)
+	if abilities.Move {
+		if _, err := r.Remote.Move(ctx, f.name, validity, uid, a.Target); err != nil {
+			return err
+		}
+		batch.DropRows = append(batch.DropRows, a.Item.Row.ID)
+		return nil
+	}
+	copied, err := r.alreadyCopied(ctx, a, in)
+	if err != nil {
+		return err
+	}
+	if !copied {
+		// RFC 4549, 5.1: if COPY fails, \Deleted must not be set.
+		if _, err := r.Remote.Copy(ctx, f.name, validity, uid, a.Target); err != nil {
+			return err
+		}
+	}
+	if abilities.UIDPlus {
+		if err := r.Remote.Expunge(ctx, f.name, validity, mail.UIDs(uid)); err != nil {
+			return err
+		}
+		batch.DropRows = append(batch.DropRows, a.Item.Row.ID)
+		return nil
+	}
+	if err := r.Remote.Store(ctx, f.name, validity, mail.UIDs(uid), mail.Flags{System: mail.Deleted}, mail.Flags{}); err != nil {
+		return err
+	}
+	row := partedRow(a)
+	row.Why = `copied to Trash and marked \Deleted: the server cannot expunge single messages`
+	batch.PutRows = append(batch.PutRows, row)
+	return nil
+}
+
+// alreadyCopied tells whether an interrupted run has copied the message to Trash.
+func (r *run) alreadyCopied(ctx context.Context, a *conflict.Action, in *mail.Intent) (bool, error) {
+	old := r.intentOf(a.Item.Row)
+	if old == nil || old.UIDNext == 0 {
+		return false, nil
+	}
+	var above mail.UIDSet
+	above.AddRange(mail.UIDRange{First: in.UIDNext, Last: 1<<32 - 1})
+	found, err := r.Remote.Identify(ctx, a.Target, in.UIDValidity, above)
+	if errors.Is(err, mail.ErrRestarted) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, id := range found {
+		if id.Identity.Fingerprint == in.Identity.Fingerprint && id.Identity.Size == in.Identity.Size {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// intentOf finds the move of a row that an earlier run left open.
+func (r *run) intentOf(row *mail.Row) *mail.Intent {
+	for i := range r.intents {
+		if r.intents[i].Kind == mail.Move && r.intents[i].Row == row.ID {
+			return &r.intents[i]
+		}
+	}
+	return nil
+}
+
+// needTrash makes the Trash folder that the configuration names, if it is not there.
+func (r *run) needTrash(ctx context.Context, trash mail.Folder) error {
+	r.mu.Lock()
+	_, there := r.onServer[trash]
+	r.mu.Unlock()
+	if there {
+		return nil
+	}
+	if err := r.Remote.CreateFolder(ctx, trash); err != nil && !errors.Is(err, mail.ErrExists) {
+		return fmt.Errorf("make the Trash folder %q: %w", trash, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.onServer[trash] = mail.RemoteFolder{Name: trash}
+	return nil
+}
+
+// removed counts removals, for the report and for the brake.
+func (r *run) removed(f *folder, gone mail.Side, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f.removed[gone] += n
+	if gone == mail.Local {
+		r.report.Remote.Removed += n
+	} else {
+		r.report.Local.Removed += n
+		f.changed = true
+	}
+}
+
+// removeLocal removes files whose messages were removed on the server.
+func (r *run) removeLocal(ctx context.Context, w *work) error {
+	return r.removeFiles(ctx, w.folder, w.local)
+}
+
+func (r *run) removeFiles(ctx context.Context, f *folder, actions []*conflict.Action) error {
+	if len(actions) == 0 {
+		return nil
+	}
+	r.dirty(f, mail.Local)
+	batch := &mail.Batch{}
+	for _, a := range actions {
+		file := fileOf(a.Item)
+		err := r.Local.Remove(ctx, f.name, file)
+		if errors.Is(err, mail.ErrGone) {
+			r.leave(f) // renamed under us: merged in the next round
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("remove %q: %w", file.Name, err)
+		}
+		if a.Item.Row != nil {
+			batch.DropRows = append(batch.DropRows, a.Item.Row.ID)
+		}
+	}
+	r.removed(f, mail.Remote, len(batch.DropRows))
+	if err := r.Local.SyncFolder(ctx, f.name); err != nil {
+		return err
+	}
+	return r.commit(ctx, batch)
+}

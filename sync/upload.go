@@ -1,0 +1,184 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"mailtwin/conflict"
+	"mailtwin/conflict/mail"
+)
+
+// An upload that the server refused is tried again after a while that doubles.
+const (
+	firstRetry = 10 * time.Minute
+	lastRetry  = 24 * time.Hour
+)
+
+// uploadBatch is how many uploads share the commit of their intents.
+const uploadBatch = 64
+
+// upload appends new files to the server's folder. The intent of each is durable
+// before its APPEND; the commit that drops it records the UID.
+func (r *run) upload(ctx context.Context, w *work) error {
+	actions := w.uploads
+	for len(actions) > 0 {
+		n := min(len(actions), uploadBatch)
+		if err := r.uploadBatch(ctx, w, actions[:n]); err != nil {
+			return err
+		}
+		actions = actions[n:]
+	}
+	return nil
+}
+
+// outgoing is one file that is being uploaded.
+type outgoing struct {
+	action *conflict.Action
+	file   mail.File
+	id     mail.Identity
+	stat   mail.Stat
+	intent *mail.Intent
+}
+
+func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Action) error {
+	f := w.folder
+	var out []*outgoing
+	intents := &mail.Batch{}
+	for _, a := range actions {
+		o := &outgoing{action: a, file: fileOf(a.Item), id: a.Item.Identity, stat: a.Item.Stat}
+		if o.id.Digest == (mail.Digest{}) {
+			var err error
+			o.id, o.stat, err = r.measure(ctx, f, o.file)
+			if skip, err := r.skipUpload(w, err); skip || err != nil {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		o.intent = &mail.Intent{
+			Kind: mail.Upload, Folder: f.base.ID, Key: o.file.Key, Identity: o.id,
+			UIDValidity: r.validity(f), UIDNext: r.uidNext(f), Created: r.Now().Truncate(time.Second),
+		}
+		intents.PutIntents = append(intents.PutIntents, o.intent)
+		out = append(out, o)
+	}
+	if err := r.commit(ctx, intents); err != nil {
+		return err
+	}
+	batch := &mail.Batch{}
+	var failed error
+	for _, o := range out {
+		if failed = r.appendOne(ctx, w, o, batch); failed != nil {
+			break
+		}
+	}
+	// What the server has answered is recorded, whatever became of the rest.
+	return errors.Join(failed, r.commit(context.WithoutCancel(ctx), batch))
+}
+
+// skipUpload tells whether a file cannot be read for a reason that concerns only it.
+func (r *run) skipUpload(w *work, err error) (bool, error) {
+	switch {
+	case err == nil:
+		return false, nil
+	case errors.Is(err, mail.ErrGone), errors.Is(err, mail.ErrChanged):
+		w.behind = true
+		r.dirty(w.folder, mail.Local)
+		r.leave(w.folder)
+		return true, nil
+	case errors.Is(err, mail.ErrDamaged):
+		w.behind = true
+		r.skipFile(w.folder, err)
+		return true, nil
+	}
+	return false, err
+}
+
+// uidNext is the UID that the folder's next message will get, or a lower one.
+func (r *run) uidNext(f *folder) mail.UID {
+	if f.view != nil {
+		return f.view.Cursor.UIDNext
+	}
+	return f.base.Remote.UIDNext
+}
+
+// appendOne uploads one file, and adds to batch what to record of it.
+func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.Batch) error {
+	f := w.folder
+	source, err := r.Local.Read(ctx, f.name, o.file)
+	if skip, err := r.skipUpload(w, err); skip || err != nil {
+		if skip {
+			batch.DropIntents = append(batch.DropIntents, o.intent.ID)
+		}
+		return err
+	}
+	defer source.Close()
+	if source.Identity().Digest != o.id.Digest {
+		_, err := r.skipUpload(w, mail.ErrChanged)
+		batch.DropIntents = append(batch.DropIntents, o.intent.ID)
+		return err
+	}
+	r.dirty(f, mail.Remote)
+	date := time.Unix(0, o.stat.ModTime)
+	uid, validity, sent, err := r.Remote.Append(ctx, f.name, o.action.Flags, date, source)
+	switch {
+	case err == nil:
+	case errors.Is(err, mail.ErrChanged):
+		_, err := r.skipUpload(w, err)
+		batch.DropIntents = append(batch.DropIntents, o.intent.ID)
+		return err
+	case errors.Is(err, mail.ErrRefused):
+		w.behind = true
+		r.setAside(f, o, err, batch)
+		return nil
+	default:
+		if sent {
+			o.intent.Sent = true
+			batch.PutIntents = append(batch.PutIntents, o.intent)
+		}
+		return fmt.Errorf("upload %q: %w", o.file.Name, err)
+	}
+	r.arrive(o.action.Item)
+	r.count(func(rep *Report) { rep.Remote.New++ })
+	r.Progress(Progress{Folder: f.name, Messages: 1, Bytes: o.id.Size})
+	if uid == 0 || validity != r.validity(f) {
+		// The server does not tell where it is: the next round finds it by the intent.
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.intents = append(r.intents, *o.intent)
+		return nil
+	}
+	row := r.rowOf(f, o)
+	row.UID, row.State, row.Date = uid, mail.Settled, date.Truncate(time.Second)
+	row.Why, row.Tries, row.RetryAt = "", 0, time.Time{}
+	batch.PutRows = append(batch.PutRows, row)
+	batch.DropIntents = append(batch.DropIntents, o.intent.ID)
+	return nil
+}
+
+// rowOf is the row of an uploaded file, but for what the server said.
+func (r *run) rowOf(f *folder, o *outgoing) *mail.Row {
+	row := &mail.Row{Folder: f.base.ID}
+	if o.action.Item.Row != nil {
+		*row = *o.action.Item.Row
+	}
+	row.Key, row.Name, row.New = o.file.Key, o.file.Name, o.file.New
+	row.Flags, row.Identity, row.Stat = o.action.Flags, o.id, o.stat
+	row.RemoteSize, row.RemoteDigest = 0, mail.Digest{}
+	return row
+}
+
+// setAside makes a row of a file that the server does not take, to try again later.
+func (r *run) setAside(f *folder, o *outgoing, err error, batch *mail.Batch) {
+	row := r.rowOf(f, o)
+	row.UID, row.State, row.Why = 0, mail.Pending, err.Error()
+	row.RetryAt = r.Now().Add(min(firstRetry<<min(row.Tries, 10), lastRetry)).Truncate(time.Second)
+	row.Tries++
+	batch.PutRows = append(batch.PutRows, row)
+	batch.DropIntents = append(batch.DropIntents, o.intent.ID)
+	r.problem(f, fmt.Errorf("upload %q: %w", o.file.Name, err),
+		"it stays here and is tried again after "+row.RetryAt.Local().Format(time.DateTime))
+}
