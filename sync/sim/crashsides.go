@@ -16,8 +16,8 @@ type crashLocal struct {
 	local engine.Local
 }
 
-func (c *crashLocal) Folders(ctx context.Context) ([]mail.LocalFolder, error) {
-	return look(c.crash, func() ([]mail.LocalFolder, error) { return c.local.Folders(ctx) })
+func (c *crashLocal) Folders(ctx context.Context, known []mail.LocalFolder) ([]mail.LocalFolder, error) {
+	return look(c.crash, func() ([]mail.LocalFolder, error) { return c.local.Folders(ctx, known) })
 }
 
 func (c *crashLocal) Scan(ctx context.Context, folder mail.Folder, letters mail.Letters) (mail.Listing, error) {

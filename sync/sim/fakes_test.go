@@ -40,7 +40,7 @@ type (
 	fakeState    struct{ *callLog }
 )
 
-func (f fakeLocal) Folders(context.Context) ([]mail.LocalFolder, error) {
+func (f fakeLocal) Folders(context.Context, []mail.LocalFolder) ([]mail.LocalFolder, error) {
 	f.add("Folders")
 	return nil, nil
 }
