@@ -1,0 +1,292 @@
+package sim
+
+import (
+	"context"
+	"io"
+	"iter"
+	"time"
+
+	"mailtwin/conflict/mail"
+	engine "mailtwin/sync"
+)
+
+// crashLocal is the local side of a process that dies.
+type crashLocal struct {
+	crash *Crash
+	local engine.Local
+}
+
+func (c *crashLocal) Folders(ctx context.Context, known []mail.LocalFolder) ([]mail.LocalFolder, error) {
+	return look(c.crash, func() ([]mail.LocalFolder, error) { return c.local.Folders(ctx, known) })
+}
+
+func (c *crashLocal) Scan(ctx context.Context, folder mail.Folder, letters mail.Letters) (mail.Listing, error) {
+	return look(c.crash, func() (mail.Listing, error) { return c.local.Scan(ctx, folder, letters) })
+}
+
+func (c *crashLocal) Stat(ctx context.Context, folder mail.Folder, file mail.File) (mail.Stat, error) {
+	return look(c.crash, func() (mail.Stat, error) { return c.local.Stat(ctx, folder, file) })
+}
+
+func (c *crashLocal) Read(ctx context.Context, folder mail.Folder, file mail.File) (mail.Source, error) {
+	return look(c.crash, func() (mail.Source, error) {
+		source, err := c.local.Read(ctx, folder, file)
+		if err != nil {
+			return nil, err
+		}
+		return &crashSource{c.crash, source}, nil
+	})
+}
+
+func (c *crashLocal) Create(ctx context.Context, folder mail.Folder, date time.Time) (mail.Incoming, error) {
+	return act(c.crash, "Local.Create", func() (mail.Incoming, error) {
+		incoming, err := c.local.Create(ctx, folder, date)
+		if err != nil {
+			return nil, err
+		}
+		return &crashIncoming{c.crash, incoming}, nil
+	})
+}
+
+func (c *crashLocal) Harden(ctx context.Context, folder mail.Folder, keys []mail.Key) error {
+	return c.crash.effect("Local.Harden", func() error { return c.local.Harden(ctx, folder, keys) })
+}
+
+func (c *crashLocal) Publish(ctx context.Context, folder mail.Folder, key mail.Key, flags mail.Flags, letters mail.Letters) (mail.File, error) {
+	return act(c.crash, "Local.Publish", func() (mail.File, error) {
+		return c.local.Publish(ctx, folder, key, flags, letters)
+	})
+}
+
+func (c *crashLocal) SyncFolder(ctx context.Context, folder mail.Folder) error {
+	return c.crash.effect("Local.SyncFolder", func() error { return c.local.SyncFolder(ctx, folder) })
+}
+
+func (c *crashLocal) Sweep(ctx context.Context, folder mail.Folder, keep func(mail.Key) bool) error {
+	return c.crash.effect("Local.Sweep", func() error { return c.local.Sweep(ctx, folder, keep) })
+}
+
+func (c *crashLocal) Reflag(ctx context.Context, folder mail.Folder, file mail.File, flags mail.Flags, letters mail.Letters) (mail.File, error) {
+	return act(c.crash, "Local.Reflag", func() (mail.File, error) {
+		return c.local.Reflag(ctx, folder, file, flags, letters)
+	})
+}
+
+func (c *crashLocal) Remove(ctx context.Context, folder mail.Folder, file mail.File) error {
+	return c.crash.effect("Local.Remove", func() error { return c.local.Remove(ctx, folder, file) })
+}
+
+func (c *crashLocal) SetLetters(ctx context.Context, folder mail.Folder, letters mail.Letters) error {
+	return c.crash.effect("Local.SetLetters", func() error { return c.local.SetLetters(ctx, folder, letters) })
+}
+
+func (c *crashLocal) Marker(ctx context.Context, folder mail.Folder) (mail.Marker, error) {
+	return look(c.crash, func() (mail.Marker, error) { return c.local.Marker(ctx, folder) })
+}
+
+func (c *crashLocal) SetMarker(ctx context.Context, folder mail.Folder, marker mail.Marker) error {
+	return c.crash.effect("Local.SetMarker", func() error { return c.local.SetMarker(ctx, folder, marker) })
+}
+
+func (c *crashLocal) CreateFolder(ctx context.Context, folder mail.Folder) error {
+	return c.crash.effect("Local.CreateFolder", func() error { return c.local.CreateFolder(ctx, folder) })
+}
+
+func (c *crashLocal) RemoveFolder(ctx context.Context, folder mail.Folder) error {
+	return c.crash.effect("Local.RemoveFolder", func() error { return c.local.RemoveFolder(ctx, folder) })
+}
+
+// crashIncoming is a message that the process may not live to finish.
+type crashIncoming struct {
+	crash    *Crash
+	incoming mail.Incoming
+}
+
+func (c *crashIncoming) Key() mail.Key { return c.incoming.Key() }
+
+func (c *crashIncoming) Write(p []byte) (int, error) {
+	return act(c.crash, "Incoming.Write", func() (int, error) {
+		return c.incoming.Write(p)
+	})
+}
+
+func (c *crashIncoming) Finish() (mail.Identity, mail.Stat, error) {
+	type answer struct {
+		id   mail.Identity
+		stat mail.Stat
+	}
+	a, err := act(c.crash, "Incoming.Finish", func() (answer, error) {
+		id, stat, err := c.incoming.Finish()
+		return answer{id, stat}, err
+	})
+	return a.id, a.stat, err
+}
+
+// Discard makes no steps: callers defer it, and mostly it does nothing. The dead
+// clean nothing up.
+func (c *crashIncoming) Discard() {
+	quiet(c.crash, func() (struct{}, error) { c.incoming.Discard(); return struct{}{}, nil })
+}
+
+// crashSource is a file that the process is reading.
+type crashSource struct {
+	crash *Crash
+	mail.Source
+}
+
+func (c *crashSource) WriteTo(w io.Writer) (int64, error) {
+	return look(c.crash, func() (int64, error) { return c.Source.WriteTo(w) })
+}
+
+// crashRemote is the remote side of a process that dies.
+type crashRemote struct {
+	crash  *Crash
+	remote engine.Remote
+}
+
+func (c *crashRemote) Folders(ctx context.Context) (mail.RemoteListing, error) {
+	return look(c.crash, func() (mail.RemoteListing, error) { return c.remote.Folders(ctx) })
+}
+
+func (c *crashRemote) Scan(ctx context.Context, folder mail.Folder, since mail.Cursor, known int, visit func(mail.Message) error) (mail.View, error) {
+	return look(c.crash, func() (mail.View, error) {
+		return c.remote.Scan(ctx, folder, since, known, func(m mail.Message) error {
+			return c.crash.read(func() error { return visit(m) })
+		})
+	})
+}
+
+func (c *crashRemote) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet) ([]mail.Identified, error) {
+	return look(c.crash, func() ([]mail.Identified, error) { return c.remote.Identify(ctx, folder, validity, uids) })
+}
+
+func (c *crashRemote) Fetch(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, visit func(mail.Body) error) error {
+	return c.crash.read(func() error {
+		return c.remote.Fetch(ctx, folder, validity, uids, func(b mail.Body) error {
+			b.Reader = &crashReader{c.crash, b.Reader}
+			return c.crash.read(func() error { return visit(b) })
+		})
+	})
+}
+
+type crashReader struct {
+	crash  *Crash
+	reader io.Reader
+}
+
+func (c *crashReader) Read(p []byte) (int, error) {
+	return look(c.crash, func() (int, error) { return c.reader.Read(p) })
+}
+
+func (c *crashRemote) Append(ctx context.Context, folder mail.Folder, flags mail.Flags, date time.Time, source mail.Source) (mail.UID, uint32, bool, error) {
+	type answer struct {
+		uid      mail.UID
+		validity uint32
+		sent     bool
+	}
+	a, err := act(c.crash, "Remote.Append", func() (answer, error) {
+		uid, validity, sent, err := c.remote.Append(ctx, folder, flags, date, source)
+		return answer{uid, validity, sent}, err
+	})
+	return a.uid, a.validity, a.sent, err
+}
+
+func (c *crashRemote) Store(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, add, remove mail.Flags) error {
+	return c.crash.effect("Remote.Store", func() error {
+		return c.remote.Store(ctx, folder, validity, uids, add, remove)
+	})
+}
+
+func (c *crashRemote) Move(ctx context.Context, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error) {
+	return act(c.crash, "Remote.Move", func() (mail.UID, error) {
+		return c.remote.Move(ctx, folder, validity, uid, target)
+	})
+}
+
+func (c *crashRemote) Copy(ctx context.Context, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error) {
+	return act(c.crash, "Remote.Copy", func() (mail.UID, error) {
+		return c.remote.Copy(ctx, folder, validity, uid, target)
+	})
+}
+
+func (c *crashRemote) Expunge(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet) error {
+	return c.crash.effect("Remote.Expunge", func() error { return c.remote.Expunge(ctx, folder, validity, uids) })
+}
+
+func (c *crashRemote) CreateFolder(ctx context.Context, folder mail.Folder) error {
+	return c.crash.effect("Remote.CreateFolder", func() error { return c.remote.CreateFolder(ctx, folder) })
+}
+
+func (c *crashRemote) DeleteFolder(ctx context.Context, folder mail.Folder) error {
+	return c.crash.effect("Remote.DeleteFolder", func() error { return c.remote.DeleteFolder(ctx, folder) })
+}
+
+func (c *crashRemote) Abilities() mail.Abilities { return c.remote.Abilities() }
+
+func (c *crashRemote) Traffic() mail.Traffic { return c.remote.Traffic() }
+
+// crashState is base of a process that dies.
+type crashState struct {
+	crash *Crash
+	state engine.State
+}
+
+func (c *crashState) Folders(ctx context.Context) ([]mail.FolderBase, error) {
+	return look(c.crash, func() ([]mail.FolderBase, error) { return c.state.Folders(ctx) })
+}
+
+func (c *crashState) RowsByKey(ctx context.Context, folder mail.FolderID) iter.Seq2[mail.Row, error] {
+	return c.rows(c.state.RowsByKey(ctx, folder))
+}
+
+func (c *crashState) RowsByUID(ctx context.Context, folder mail.FolderID) iter.Seq2[mail.Row, error] {
+	return c.rows(c.state.RowsByUID(ctx, folder))
+}
+
+// rows ends an iteration with ErrCrashed.
+func (c *crashState) rows(all iter.Seq2[mail.Row, error]) iter.Seq2[mail.Row, error] {
+	return func(yield func(mail.Row, error) bool) {
+		if err := c.crash.alive(); err != nil {
+			yield(mail.Row{}, err)
+			return
+		}
+		for row, err := range all {
+			if crashed := c.crash.alive(); crashed != nil {
+				yield(mail.Row{}, crashed)
+				return
+			}
+			if !yield(row, err) {
+				return
+			}
+		}
+	}
+}
+
+func (c *crashState) WithUIDs(ctx context.Context, folder mail.FolderID, uids mail.UIDSet) ([]mail.Row, error) {
+	return look(c.crash, func() ([]mail.Row, error) { return c.state.WithUIDs(ctx, folder, uids) })
+}
+
+func (c *crashState) UIDs(ctx context.Context, folder mail.FolderID) (mail.UIDSet, error) {
+	return look(c.crash, func() (mail.UIDSet, error) { return c.state.UIDs(ctx, folder) })
+}
+
+func (c *crashState) Count(ctx context.Context, folder mail.FolderID) (remote, local int, err error) {
+	err = c.crash.read(func() error { remote, local, err = c.state.Count(ctx, folder); return err })
+	return remote, local, err
+}
+
+func (c *crashState) Unsettled(ctx context.Context) ([]mail.Row, error) {
+	return look(c.crash, func() ([]mail.Row, error) { return c.state.Unsettled(ctx) })
+}
+
+func (c *crashState) Alike(ctx context.Context, size int64, fingerprint mail.Fingerprint) ([]mail.Row, error) {
+	return look(c.crash, func() ([]mail.Row, error) { return c.state.Alike(ctx, size, fingerprint) })
+}
+
+func (c *crashState) Intents(ctx context.Context) ([]mail.Intent, error) {
+	return look(c.crash, func() ([]mail.Intent, error) { return c.state.Intents(ctx) })
+}
+
+func (c *crashState) Commit(ctx context.Context, batch *mail.Batch) error {
+	return c.crash.effect("State.Commit", func() error { return c.state.Commit(ctx, batch) })
+}

@@ -1,0 +1,219 @@
+package sim_test
+
+import (
+	"context"
+	"io"
+	"iter"
+	gosync "sync"
+	"time"
+
+	"mailtwin/conflict/mail"
+	engine "mailtwin/sync"
+)
+
+// callLog are the calls that came through to the sides.
+type callLog struct {
+	mu    gosync.Mutex
+	calls []string
+}
+
+func (l *callLog) add(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.calls = append(l.calls, name)
+}
+
+func (l *callLog) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := l.calls
+	l.calls = nil
+	return all
+}
+
+// The fakes do nothing, succeed, and log that they were called.
+type (
+	fakeLocal    struct{ *callLog }
+	fakeIncoming struct{ *callLog }
+	fakeSource   struct{ *callLog }
+	fakeRemote   struct{ *callLog }
+	fakeState    struct{ *callLog }
+)
+
+func (f fakeLocal) Folders(context.Context, []mail.LocalFolder) ([]mail.LocalFolder, error) {
+	f.add("Folders")
+	return nil, nil
+}
+func (f fakeLocal) Scan(context.Context, mail.Folder, mail.Letters) (mail.Listing, error) {
+	f.add("Scan")
+	return mail.Listing{}, nil
+}
+func (f fakeLocal) Stat(context.Context, mail.Folder, mail.File) (mail.Stat, error) {
+	f.add("Stat")
+	return mail.Stat{}, nil
+}
+func (f fakeLocal) Read(context.Context, mail.Folder, mail.File) (mail.Source, error) {
+	f.add("Read")
+	return fakeSource(f), nil
+}
+func (f fakeLocal) Create(context.Context, mail.Folder, time.Time) (mail.Incoming, error) {
+	f.add("Create")
+	return fakeIncoming(f), nil
+}
+func (f fakeLocal) Harden(context.Context, mail.Folder, []mail.Key) error {
+	f.add("Harden")
+	return nil
+}
+func (f fakeLocal) Publish(context.Context, mail.Folder, mail.Key, mail.Flags, mail.Letters) (mail.File, error) {
+	f.add("Publish")
+	return mail.File{}, nil
+}
+func (f fakeLocal) SyncFolder(context.Context, mail.Folder) error {
+	f.add("SyncFolder")
+	return nil
+}
+func (f fakeLocal) Sweep(context.Context, mail.Folder, func(mail.Key) bool) error {
+	f.add("Sweep")
+	return nil
+}
+func (f fakeLocal) Reflag(context.Context, mail.Folder, mail.File, mail.Flags, mail.Letters) (mail.File, error) {
+	f.add("Reflag")
+	return mail.File{}, nil
+}
+func (f fakeLocal) Remove(context.Context, mail.Folder, mail.File) error {
+	f.add("Remove")
+	return nil
+}
+func (f fakeLocal) SetLetters(context.Context, mail.Folder, mail.Letters) error {
+	f.add("SetLetters")
+	return nil
+}
+func (f fakeLocal) Marker(context.Context, mail.Folder) (mail.Marker, error) {
+	f.add("Marker")
+	return mail.Marker{}, nil
+}
+func (f fakeLocal) SetMarker(context.Context, mail.Folder, mail.Marker) error {
+	f.add("SetMarker")
+	return nil
+}
+func (f fakeLocal) CreateFolder(context.Context, mail.Folder) error {
+	f.add("CreateFolder")
+	return nil
+}
+func (f fakeLocal) RemoveFolder(context.Context, mail.Folder) error {
+	f.add("RemoveFolder")
+	return nil
+}
+
+func (f fakeIncoming) Key() mail.Key               { f.add("Key"); return "key" }
+func (f fakeIncoming) Write(p []byte) (int, error) { f.add("Write"); return len(p), nil }
+func (f fakeIncoming) Finish() (mail.Identity, mail.Stat, error) {
+	f.add("Finish")
+	return mail.Identity{}, mail.Stat{}, nil
+}
+func (f fakeIncoming) Discard() { f.add("Discard") }
+
+func (f fakeSource) Identity() mail.Identity          { f.add("Identity"); return mail.Identity{} }
+func (f fakeSource) Stat() mail.Stat                  { f.add("Stat"); return mail.Stat{} }
+func (f fakeSource) WriteTo(io.Writer) (int64, error) { f.add("WriteTo"); return 0, nil }
+func (f fakeSource) Close() error                     { f.add("Close"); return nil }
+
+func (f fakeRemote) Folders(context.Context) (mail.RemoteListing, error) {
+	f.add("Folders")
+	return mail.RemoteListing{}, nil
+}
+func (f fakeRemote) Scan(context.Context, mail.Folder, mail.Cursor, int, func(mail.Message) error) (mail.View, error) {
+	f.add("Scan")
+	return mail.View{}, nil
+}
+func (f fakeRemote) Identify(context.Context, mail.Folder, uint32, mail.UIDSet) ([]mail.Identified, error) {
+	f.add("Identify")
+	return nil, nil
+}
+func (f fakeRemote) Fetch(context.Context, mail.Folder, uint32, mail.UIDSet, func(mail.Body) error) error {
+	f.add("Fetch")
+	return nil
+}
+func (f fakeRemote) Append(context.Context, mail.Folder, mail.Flags, time.Time, mail.Source) (mail.UID, uint32, bool, error) {
+	f.add("Append")
+	return 1, 1, false, nil
+}
+func (f fakeRemote) Store(context.Context, mail.Folder, uint32, mail.UIDSet, mail.Flags, mail.Flags) error {
+	f.add("Store")
+	return nil
+}
+func (f fakeRemote) Move(context.Context, mail.Folder, uint32, mail.UID, mail.Folder) (mail.UID, error) {
+	f.add("Move")
+	return 1, nil
+}
+func (f fakeRemote) Copy(context.Context, mail.Folder, uint32, mail.UID, mail.Folder) (mail.UID, error) {
+	f.add("Copy")
+	return 1, nil
+}
+func (f fakeRemote) Expunge(context.Context, mail.Folder, uint32, mail.UIDSet) error {
+	f.add("Expunge")
+	return nil
+}
+func (f fakeRemote) CreateFolder(context.Context, mail.Folder) error {
+	f.add("CreateFolder")
+	return nil
+}
+func (f fakeRemote) DeleteFolder(context.Context, mail.Folder) error {
+	f.add("DeleteFolder")
+	return nil
+}
+func (f fakeRemote) Abilities() mail.Abilities { f.add("Abilities"); return mail.Abilities{} }
+func (f fakeRemote) Traffic() mail.Traffic     { f.add("Traffic"); return mail.Traffic{} }
+
+func (f fakeState) Folders(context.Context) ([]mail.FolderBase, error) {
+	f.add("Folders")
+	return nil, nil
+}
+func (f fakeState) RowsByKey(context.Context, mail.FolderID) iter.Seq2[mail.Row, error] {
+	return f.rows
+}
+func (f fakeState) RowsByUID(context.Context, mail.FolderID) iter.Seq2[mail.Row, error] {
+	return f.rows
+}
+func (f fakeState) rows(yield func(mail.Row, error) bool) {
+	f.add("rows")
+	for range 3 {
+		if !yield(mail.Row{}, nil) {
+			return
+		}
+	}
+}
+func (f fakeState) WithUIDs(context.Context, mail.FolderID, mail.UIDSet) ([]mail.Row, error) {
+	f.add("WithUIDs")
+	return nil, nil
+}
+func (f fakeState) UIDs(context.Context, mail.FolderID) (mail.UIDSet, error) {
+	f.add("UIDs")
+	return nil, nil
+}
+func (f fakeState) Count(context.Context, mail.FolderID) (int, int, error) {
+	f.add("Count")
+	return 0, 0, nil
+}
+func (f fakeState) Unsettled(context.Context) ([]mail.Row, error) {
+	f.add("Unsettled")
+	return nil, nil
+}
+func (f fakeState) Alike(context.Context, int64, mail.Fingerprint) ([]mail.Row, error) {
+	f.add("Alike")
+	return nil, nil
+}
+func (f fakeState) Intents(context.Context) ([]mail.Intent, error) {
+	f.add("Intents")
+	return nil, nil
+}
+func (f fakeState) Commit(context.Context, *mail.Batch) error {
+	f.add("Commit")
+	return nil
+}
+
+var (
+	_ engine.Local  = fakeLocal{}
+	_ engine.Remote = fakeRemote{}
+	_ engine.State  = fakeState{}
+)

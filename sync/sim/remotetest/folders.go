@@ -1,0 +1,161 @@
+package remotetest
+
+import (
+	"mailtwin/conflict/mail"
+)
+
+var folderTests = []test{
+	{"INBOX is there and knows its role", func(a *account) {
+		inbox, ok := a.folders()[mail.Inbox]
+		if !ok || inbox.NoSelect || inbox.Role != mail.RoleInbox {
+			a.Errorf("INBOX is %+v, listed: %v", inbox, ok)
+		}
+	}},
+	{"a status tells what the folder holds", func(a *account) {
+		a.phone.CreateFolder(folder)
+		uids := a.deliver(folder, "one", "two", "three")
+		a.phone.Delete(folder, uids[1])
+		status := a.status()
+		if status.Messages != 2 {
+			a.Errorf("%d messages, want 2", status.Messages)
+		}
+		if status.UIDNext != 0 && status.UIDNext <= uids[2] {
+			a.Errorf("UIDNEXT is %d, and UID %d is taken", status.UIDNext, uids[2])
+		}
+		if _, view := a.first(folder); view.Cursor != status {
+			a.Errorf("status is %+v, and a scan says %+v", status, view.Cursor)
+		}
+	}},
+	{"a status stays as it is while nothing happens", func(a *account) {
+		a.phone.CreateFolder(folder)
+		a.deliver(folder, "one", "two")
+		before := a.status()
+		if after := a.status(); after != before {
+			a.Errorf("status was %+v and is %+v", before, after)
+		}
+	}},
+	{"each change of a folder shows in its status", func(a *account) {
+		a.phone.CreateFolder(folder)
+		uids := a.deliver(folder, "one", "two")
+		changes := []struct {
+			what string
+			do   func()
+			mod  bool // it shows in HIGHESTMODSEQ alone
+		}{
+			{"delivery", func() { uids = append(uids, a.deliver(folder, "three")...) }, false},
+			{"flag set", func() { a.phone.AddFlags(folder, uids[0], mail.Flags{System: mail.Seen}) }, true},
+			{"flag taken back", func() { a.phone.RemoveFlags(folder, uids[0], mail.Flags{System: mail.Seen}) }, true},
+			{"removal", func() { a.phone.Delete(folder, uids[0]) }, false},
+			{"delivery and removal", func() { a.phone.Delete(folder, a.deliver(folder, "four")[0]) }, false},
+		}
+		before := a.status()
+		for _, c := range changes {
+			c.do()
+			after := a.status()
+			if after == before && (!c.mod || before.HighestModSeq != 0) {
+				a.Errorf("%s: status is %+v as before", c.what, after)
+			}
+			before = after
+		}
+	}},
+	{"folders of the phone appear and go", func(a *account) {
+		a.phone.CreateFolder(folder)
+		if f, ok := a.folders()[folder]; !ok || f.NoSelect || f.Role != mail.RoleNone {
+			a.Fatalf("after creation: %+v, listed: %v", f, ok)
+		}
+		a.phone.DeleteFolder(folder)
+		if f, ok := a.folders()[folder]; ok && !f.NoSelect {
+			a.Fatalf("after deletion: %+v", f)
+		}
+	}},
+	{"folder names arrive as people write them", func(a *account) {
+		// Both ways: modified UTF-7 (RFC 3501, 5.1.3) and the server's delimiter are
+		// not for the engine to see.
+		for i, name := range []mail.Folder{
+			"Test", "Test/inner", "Test/inner/most", "Test with spaces", "Test Ämter & Behörden",
+			"Test 日本語", "Test \U0001F4EC", `Test "quoted"`,
+		} {
+			other := name + " too"
+			if i == 0 {
+				other = "Test0"
+			}
+			a.phone.CreateFolder(name)
+			a.noErr("create", a.remote.CreateFolder(a.ctx, other))
+			uid := a.deliver(name, "for the phone's")[0]
+			mine := a.deliver(other, "for mine")[0]
+			listed := a.folders()
+			for _, want := range []mail.Folder{name, other} {
+				if f, ok := listed[want]; !ok || f.NoSelect {
+					a.Errorf("%q is not listed as a folder", want)
+					continue
+				}
+				found, _ := a.first(want)
+				if len(found) != 1 || want == name && found[0].UID != uid || want == other && found[0].UID != mine {
+					a.Errorf("%q holds %v", want, uidsOf(found))
+				}
+			}
+		}
+	}},
+	{"a folder is created once", func(a *account) {
+		a.noErr("create", a.remote.CreateFolder(a.ctx, folder))
+		if found, view := a.first(folder); len(found) != 0 || view.Cursor.Messages != 0 {
+			a.Errorf("a new folder has %v, %+v", uidsOf(found), view)
+		}
+		a.wantErr("create again", a.remote.CreateFolder(a.ctx, folder), mail.ErrExists)
+		a.wantErr("create INBOX", a.remote.CreateFolder(a.ctx, mail.Inbox), mail.ErrExists)
+	}},
+	{"a folder is created within one that is not there", func(a *account) {
+		a.noErr("create", a.remote.CreateFolder(a.ctx, "Test/in/ner"))
+		if f, ok := a.folders()["Test/in/ner"]; !ok || f.NoSelect {
+			a.Errorf("it is %+v, listed: %v", f, ok)
+		}
+	}},
+	{"a folder is deleted once", func(a *account) {
+		a.phone.CreateFolder(folder)
+		a.noErr("delete", a.remote.DeleteFolder(a.ctx, folder))
+		if f, ok := a.folders()[folder]; ok && !f.NoSelect {
+			a.Errorf("it is still there: %+v", f)
+		}
+		a.wantErr("delete again", a.remote.DeleteFolder(a.ctx, folder), mail.ErrGone)
+	}},
+	{"folders inside a deleted one stay", func(a *account) {
+		// RFC 9051, 6.3.5: DELETE must not remove inferior names.
+		a.phone.CreateFolder("Test")
+		a.phone.CreateFolder("Test/inner")
+		uid := a.deliver("Test/inner", "kept")[0]
+		a.noErr("delete", a.remote.DeleteFolder(a.ctx, "Test"))
+		listed := a.folders()
+		if f, ok := listed["Test"]; ok && !f.NoSelect {
+			a.Errorf("Test is still a folder: %+v", f)
+		}
+		if f, ok := listed["Test/inner"]; !ok || f.NoSelect {
+			a.Errorf("Test/inner is %+v, listed: %v", f, ok)
+		}
+		a.holds("Test/inner", uid)
+	}},
+	{"the cost is counted", func(a *account) {
+		before := a.remote.Traffic()
+		a.folders()
+		after := a.remote.Traffic()
+		if before.Connections < 1 || before.RoundTrips < 1 || before.BytesIn < 1 || before.BytesOut < 1 {
+			a.Errorf("after a listing: %+v", before)
+		}
+		if after.RoundTrips <= before.RoundTrips || after.BytesIn <= before.BytesIn || after.BytesOut <= before.BytesOut {
+			a.Errorf("another listing went from %+v to %+v", before, after)
+		}
+	}},
+}
+
+// status gives the status of the folder, or skips the test where the server tells
+// none.
+func (a *account) status() mail.Cursor {
+	a.Helper()
+	f, ok := a.folders()[folder]
+	if !ok {
+		a.Fatalf("%s is not listed", folder)
+	}
+	if f.Status == (mail.Cursor{}) {
+		a.Skip("the server tells no status")
+	}
+	return f.Status
+}

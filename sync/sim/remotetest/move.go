@@ -1,0 +1,205 @@
+package remotetest
+
+import (
+	"context"
+	"time"
+
+	"mailtwin/conflict/mail"
+)
+
+var moveTests = []test{
+	{"a move takes one message along with its flags and date", func(a *account) {
+		move, uids, validity := a.transfer(true)
+		uid := a.arrived(move(validity, uids[1]))
+		a.same(a.message(elsewhere, uid), letter("two"), mail.Flags{System: mail.Flagged | mail.Seen}, when)
+		a.holds(folder, uids[0], uids[2])
+	}},
+	{"a copy leaves the message where it is", func(a *account) {
+		copy, uids, validity := a.transfer(false)
+		uid := a.arrived(copy(validity, uids[1]))
+		for _, m := range []Message{a.message(elsewhere, uid), a.message(folder, uids[1])} {
+			a.same(m, letter("two"), mail.Flags{System: mail.Flagged | mail.Seen}, when)
+		}
+		a.holds(folder, uids...)
+	}},
+	{"what is gone cannot be moved", func(a *account) {
+		move, uids, validity := a.transfer(true)
+		a.phone.Delete(folder, uids[1])
+		_, err := move(validity, uids[1])
+		a.wantErr("move", err, mail.ErrGone)
+		a.holds(elsewhere)
+		a.holds(folder, uids[0], uids[2])
+	}},
+	{"what is gone cannot be copied", func(a *account) {
+		copy, uids, validity := a.transfer(false)
+		a.phone.Delete(folder, uids[1])
+		_, err := copy(validity, uids[1])
+		a.wantErr("copy", err, mail.ErrGone)
+		a.holds(elsewhere)
+		a.holds(folder, uids[0], uids[2])
+	}},
+	{"a move to a folder that is not there does nothing", func(a *account) {
+		move, uids, validity := a.transfer(true)
+		a.phone.DeleteFolder(elsewhere)
+		_, err := move(validity, uids[1])
+		a.wantErr("move", err, mail.ErrGone, mail.ErrRefused)
+		a.holds(folder, uids...)
+	}},
+	{"a copy to a folder that is not there does nothing", func(a *account) {
+		copy, uids, validity := a.transfer(false)
+		a.phone.DeleteFolder(elsewhere)
+		_, err := copy(validity, uids[1])
+		a.wantErr("copy", err, mail.ErrGone, mail.ErrRefused)
+		a.holds(folder, uids...)
+	}},
+	{"expunge removes exactly what was named", func(a *account) {
+		a.needUIDPlus()
+		a.phone.CreateFolder(folder)
+		uids := a.deliver(folder, "one", "two", "three", "four", "five")
+		validity := a.validity(folder)
+		// Others have marked these, and may take the mark back.
+		a.phone.AddFlags(folder, uids[0], mail.Flags{System: mail.Deleted})
+		a.phone.AddFlags(folder, uids[3], mail.Flags{System: mail.Deleted})
+		a.phone.Delete(folder, uids[4])
+		a.noErr("expunge", a.remote.Expunge(a.ctx, folder, validity, mail.UIDs(uids[1], uids[3], uids[4])))
+		a.holds(folder, uids[0], uids[2])
+		a.flagged(uids[0], mail.Flags{System: mail.Deleted})
+		a.flagged(uids[2], mail.Flags{})
+		a.noErr("expunge nothing", a.remote.Expunge(a.ctx, folder, validity, nil))
+		a.holds(folder, uids[0], uids[2])
+	}},
+	{"reading and leaving a folder expunges nothing", func(a *account) {
+		// RFC 4549, 4.2.5: CLOSE would.
+		a.phone.CreateFolder(folder)
+		uids := a.deliver(folder, "one", "two")
+		a.phone.AddFlags(folder, uids[0], mail.Flags{System: mail.Deleted})
+		a.fetched(mail.UIDs(uids...), 2)
+		a.store(a.validity(folder), uids[1:], mail.Flags{System: mail.Seen}, mail.Flags{})
+		a.first(mail.Inbox)
+		a.folders()
+		a.holds(folder, uids...)
+	}},
+}
+
+var errorTests = []test{
+	{"nothing is done under another UIDVALIDITY", func(a *account) {
+		b := a.known("one", "two")
+		a.phone.CreateFolder(elsewhere)
+		wrong := b.cursor.UIDValidity + 1
+		uids := mail.UIDs(b.uids...)
+		able := a.remote.Abilities()
+		calls := []struct {
+			name string
+			able bool
+			do   func() error
+		}{
+			{"identify", true, func() error { _, err := a.remote.Identify(a.ctx, folder, wrong, uids); return err }},
+			{"fetch", true, func() error {
+				return a.remote.Fetch(a.ctx, folder, wrong, uids, func(mail.Body) error {
+					a.Error("a body was visited")
+					return nil
+				})
+			}},
+			{"store", true, func() error {
+				return a.remote.Store(a.ctx, folder, wrong, uids, mail.Flags{System: mail.Seen}, mail.Flags{})
+			}},
+			{"copy", true, func() error { _, err := a.remote.Copy(a.ctx, folder, wrong, b.uids[0], elsewhere); return err }},
+			{"move", able.Move, func() error { _, err := a.remote.Move(a.ctx, folder, wrong, b.uids[0], elsewhere); return err }},
+			{"expunge", able.UIDPlus, func() error { return a.remote.Expunge(a.ctx, folder, wrong, uids) }},
+		}
+		for _, c := range calls {
+			if c.able {
+				a.wantErr(c.name, c.do(), mail.ErrRestarted)
+			}
+		}
+		a.holds(elsewhere)
+		b.update()
+		b.check()
+		a.holds(folder, b.uids...)
+	}},
+	{"a folder that is not there", func(a *account) {
+		calls := map[string]func() error{
+			"scan": func() error {
+				_, err := a.remote.Scan(a.ctx, folder, mail.Cursor{}, 0, func(mail.Message) error { return nil })
+				return err
+			},
+			"identify": func() error { _, err := a.remote.Identify(a.ctx, folder, 1, mail.UIDs(1)); return err },
+			"fetch": func() error {
+				return a.remote.Fetch(a.ctx, folder, 1, mail.UIDs(1), func(mail.Body) error { return nil })
+			},
+			"store": func() error {
+				return a.remote.Store(a.ctx, folder, 1, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{})
+			},
+		}
+		for name, call := range calls {
+			a.wantErr(name, call(), mail.ErrGone, mail.ErrRefused)
+		}
+		a.folders() // the session lives on
+	}},
+	{"a folder that went away after it was read", func(a *account) {
+		b := a.known("one")
+		a.phone.DeleteFolder(folder)
+		err := a.remote.Store(a.ctx, folder, b.cursor.UIDValidity, mail.UIDs(b.uids...), mail.Flags{System: mail.Seen}, mail.Flags{})
+		a.wantErr("store", err, mail.ErrGone, mail.ErrRefused, mail.ErrRestarted, mail.ErrUnreachable)
+		a.folders()
+	}},
+	{"what is cancelled does nothing", func(a *account) {
+		a.phone.CreateFolder(folder)
+		uids := a.deliver(folder, "one")
+		validity := a.validity(folder)
+		ctx, cancel := context.WithCancel(a.ctx)
+		cancel()
+		_, _, _, err := a.remote.Append(ctx, folder, mail.Flags{}, time.Time{}, Source(letter("two")))
+		a.wantErr("append", err, context.Canceled)
+		err = a.remote.Store(ctx, folder, validity, mail.UIDs(uids...), mail.Flags{System: mail.Seen}, mail.Flags{})
+		a.wantErr("store", err, context.Canceled)
+		_, err = a.remote.Folders(ctx)
+		a.wantErr("folders", err, context.Canceled)
+		a.holds(folder, uids...)
+		a.flagged(uids[0], mail.Flags{})
+	}},
+}
+
+// transfer fills two folders, and gives what moves or copies from one to the other.
+func (a *account) transfer(move bool) (do func(uint32, mail.UID) (mail.UID, error), uids []mail.UID, validity uint32) {
+	a.Helper()
+	if move && !a.remote.Abilities().Move {
+		a.Skip("the server has no MOVE")
+	}
+	a.phone.CreateFolder(folder)
+	a.phone.CreateFolder(elsewhere)
+	uids = a.deliver(folder, "one", "two", "three")
+	a.phone.AddFlags(folder, uids[1], mail.Flags{System: mail.Flagged | mail.Seen})
+	validity = a.validity(folder)
+	return func(validity uint32, uid mail.UID) (mail.UID, error) {
+		if move {
+			return a.remote.Move(a.ctx, folder, validity, uid, elsewhere)
+		}
+		return a.remote.Copy(a.ctx, folder, validity, uid, elsewhere)
+	}, uids, validity
+}
+
+// arrived checks that one message is elsewhere, and that its UID was told.
+func (a *account) arrived(uid mail.UID, err error) mail.UID {
+	a.Helper()
+	a.noErr("move or copy", err)
+	found := a.phone.Messages(elsewhere)
+	if len(found) != 1 {
+		a.Fatalf("%d messages arrived", len(found))
+	}
+	there := found[0].UID
+	// COPYUID is a SHOULD (RFC 4315, 3), so a server may keep it to itself.
+	if uid != 0 && uid != there {
+		a.Errorf("UID is %d, and it says %d", there, uid)
+	} else if uid == 0 && a.remote.Abilities().UIDPlus {
+		a.Error("the server has UIDPLUS, and no UID was told")
+	}
+	return there
+}
+
+func (a *account) needUIDPlus() {
+	a.Helper()
+	if !a.remote.Abilities().UIDPlus {
+		a.Skip("the server has no UIDPLUS")
+	}
+}

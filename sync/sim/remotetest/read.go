@@ -1,0 +1,184 @@
+package remotetest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"mailtwin/conflict/mail"
+)
+
+var readTests = []test{
+	{"identify tells sizes, dates and fingerprints", func(a *account) {
+		a.phone.CreateFolder(folder)
+		var uids mail.UIDSet
+		for _, raw := range oddHeaders {
+			uids.Add(a.phone.Deliver(folder, []byte(raw), mail.Flags{System: mail.Seen}, when))
+		}
+		a.identified(uids, len(oddHeaders))
+	}},
+	{"identify tells of those that were named, and of none that are gone", func(a *account) {
+		a.phone.CreateFolder(folder)
+		uids := a.deliver(folder, "one", "two", "three", "four")
+		a.phone.Delete(folder, uids[1])
+		a.identified(mail.UIDs(uids[:3]...), 2)
+		a.identified(mail.UIDs(uids[1]), 0)
+		a.identified(nil, 0)
+	}},
+	{"fetch gives the bytes, flags and date", func(a *account) {
+		a.phone.CreateFolder(folder)
+		var uids mail.UIDSet
+		flags := mail.Flags{System: mail.Flagged | mail.Answered}
+		for _, raw := range slices.Concat(oddBodies, oddHeaders) {
+			uids.Add(a.phone.Deliver(folder, []byte(raw), flags, when))
+		}
+		a.fetched(uids, len(oddBodies)+len(oddHeaders))
+	}},
+	{"fetch gives large messages", func(a *account) {
+		a.phone.CreateFolder(folder)
+		small := a.deliver(folder, "small")[0]
+		large := a.phone.Deliver(folder, largeLetter(), mail.Flags{}, when)
+		a.fetched(mail.UIDs(small, large), 2)
+	}},
+	{"fetch gives those that were named, and none that are gone", func(a *account) {
+		a.phone.CreateFolder(folder)
+		uids := a.deliver(folder, "one", "two", "three", "four")
+		a.phone.Delete(folder, uids[1])
+		a.fetched(mail.UIDs(uids[:3]...), 2)
+		a.fetched(mail.UIDs(uids[1]), 0)
+		a.fetched(nil, 0)
+	}},
+	{"reading marks nothing as seen", func(a *account) {
+		a.phone.CreateFolder(folder)
+		uid := a.deliver(folder, "one")[0]
+		a.identified(mail.UIDs(uid), 1)
+		a.fetched(mail.UIDs(uid), 1)
+		if m := a.message(folder, uid); !m.Flags.Empty() {
+			a.Errorf("flags are %v", m.Flags)
+		}
+	}},
+	{"the error of a visit ends the fetch, and nothing else", func(a *account) {
+		a.phone.CreateFolder(folder)
+		uids := a.deliver(folder, "one", "two")
+		uids = append(uids, a.phone.Deliver(folder, largeLetter(), mail.Flags{}, when))
+		validity := a.validity(folder)
+		full := errors.New("disk full")
+		for _, read := range []int{0, 10, 100} {
+			visits := 0
+			err := a.remote.Fetch(a.ctx, folder, validity, mail.UIDs(uids...), func(b mail.Body) error {
+				visits++
+				if _, err := io.CopyN(io.Discard, b.Reader, int64(read)); err != nil {
+					return err
+				}
+				return full
+			})
+			a.wantErr("fetch", err, full)
+			if visits != 1 {
+				a.Errorf("%d visits after an error", visits)
+			}
+		}
+		a.fetched(mail.UIDs(uids...), 3)
+	}},
+}
+
+// identified identifies messages and compares with what the phone sees.
+func (a *account) identified(uids mail.UIDSet, count int) {
+	a.Helper()
+	got, err := a.remote.Identify(a.ctx, folder, a.validity(folder), uids)
+	a.noErr("identify", err)
+	var told []mail.UID
+	for _, id := range got {
+		if !uids.Has(id.UID) || slices.Contains(told, id.UID) {
+			a.Errorf("UID %d was not asked for, or is told twice", id.UID)
+			continue
+		}
+		told = append(told, id.UID)
+		m := a.message(folder, id.UID)
+		want := IdentityOf(m.Raw)
+		want.Digest = mail.Digest{}
+		if id.Identity != want {
+			a.Errorf("%s\nis %+v,\nwant %+v", excerpt(m.Raw), id.Identity, want)
+		}
+		if !id.Date.Equal(m.Date) {
+			a.Errorf("UID %d: date is %v, want %v", id.UID, id.Date, m.Date)
+		}
+	}
+	if len(told) != count {
+		a.Errorf("%v: identified %v, want %d of them", uids, told, count)
+	}
+}
+
+// fetched fetches messages and compares with what the phone sees.
+func (a *account) fetched(uids mail.UIDSet, count int) {
+	a.Helper()
+	var bodies []Message
+	err := a.remote.Fetch(a.ctx, folder, a.validity(folder), uids, func(b mail.Body) error {
+		raw, err := io.ReadAll(b.Reader)
+		if err != nil {
+			return err
+		}
+		if int64(len(raw)) != b.Size {
+			return fmt.Errorf("UID %d: read %d octets of %d", b.UID, len(raw), b.Size)
+		}
+		bodies = append(bodies, Message{b.UID, b.Flags, b.Date, raw})
+		return nil
+	})
+	a.noErr("fetch", err)
+	var told []mail.UID
+	for _, b := range bodies {
+		if !uids.Has(b.UID) || slices.Contains(told, b.UID) {
+			a.Errorf("UID %d was not asked for, or is given twice", b.UID)
+			continue
+		}
+		told = append(told, b.UID)
+		want := a.message(folder, b.UID)
+		a.same(b, want.Raw, want.Flags, want.Date)
+	}
+	if len(told) != count {
+		a.Errorf("%v: fetched %v, want %d of them", uids, told, count)
+	}
+}
+
+// oddHeaders are messages whose headers are hard to read.
+var oddHeaders = wired(
+	"Message-ID: <plain@example.org>\nSubject: plain\n\nbody\n",
+	"Subject: no message id\n\nbody\n",
+	"Message-ID:\n <folded@example.org>\nSubject: a subject\n that goes on\n\tand on\nTo: a@example.org,\n b@example.org\n\nbody\n",
+	"message-id: <lower@example.org>\nSUBJECT: upper\nSubject: twice\n\nbody\n",
+	"Message-ID: <long@example.org>\n"+strings.Repeat("Received: from a by b\n", 300)+"Subject: a header of 6 kB\n\nbody\n",
+	"Message-ID: <utf8@example.org>\nSubject: =?utf-8?q?caf=C3=A9?=\nFrom: caf\xc3\xa9 <a@example.org>\n\nbody\n",
+	"X-Other: nothing that counts\n\nbody\n",
+)
+
+// oddBodies are messages that a careless reader changes, and that RFC 5322 allows,
+// or at least CRLF.
+var oddBodies = wired(
+	"Subject: no body\n\n",
+	"Subject: no end of line\n\nthe end",
+	"Subject: dots\n\n.\n..\n.\n",
+	"Subject: empty lines\n\n\n\n\n",
+	"Subject: spaces  \n\n  \t \n trailing \t\n",
+	"Subject: eight bits\n\ncaf\xc3\xa9 caf\xe9\n",
+	"Subject: protocol\n\n)\nA1 OK done\n* BYE\n{5}\n+ go on\n",
+	"Subject: a long line\n\n"+strings.Repeat("x", 990)+"\n",
+)
+
+func wired(letters ...string) []string {
+	for i, l := range letters {
+		letters[i] = string(Wire([]byte(l)))
+	}
+	return letters
+}
+
+// largeLetter makes a message that no buffer takes at once.
+func largeLetter() []byte {
+	var b bytes.Buffer
+	b.WriteString("Message-ID: <large@example.org>\r\nSubject: large\r\n\r\n")
+	for i := range 10_000 {
+		fmt.Fprintf(&b, "line %d of a large message, which is cut nowhere\r\n", i)
+	}
+	return b.Bytes()
+}
