@@ -34,6 +34,8 @@ func decide(i *Item, w World) (action Action, decision string) {
 		return agree(i, w), ""
 	case i.Row == nil || i.Row.State == mail.Pending:
 		return bring(i, here), ""
+	case i.Row.State == mail.Held && !i.Due:
+		return Action{}, ""
 	case i.Row.State == mail.Parted && i.Row.UID == 0:
 		return stayLocal(i), ""
 	case i.Row.State == mail.Parted && i.Row.Key == "":

@@ -22,7 +22,8 @@ type Item struct {
 	// its place. So it is expunged, once the new one is safely on the server, and
 	// never put into Trash as well. nil: it did not move.
 	Moved *Item
-	// Due: of a Pending row, the time to try again has come.
+	// Due: of a Pending row, the time to try again has come; of a Held one, that of the
+	// upload that it waits for.
 	Due bool
 	// Identity is what is known of a new message; its zero fields are not known yet.
 	// Stat is what is known of a new file.

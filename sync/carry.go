@@ -22,6 +22,7 @@ type work struct {
 	remote    []*conflict.Action // removals on the server
 	local     []*conflict.Action // removals here
 	behind    bool               // an upload into the folder was not done
+	retryAt   time.Time          // when it will be tried again, if not in the next round
 }
 
 // carryOut does what the plan says, in the order that survives a crash after any
@@ -164,7 +165,7 @@ func (r *run) keepRows(ctx context.Context, w *work) error {
 			if row.State == mail.Held && row.Gone == a.Gone && row.Why == a.Why {
 				continue
 			}
-			row.State, row.Gone, row.Why = mail.Held, a.Gone, a.Why
+			row.State, row.Gone, row.Why, row.RetryAt = mail.Held, a.Gone, a.Why, time.Time{}
 		}
 		seen(&row, a.Item)
 		batch.PutRows = append(batch.PutRows, &row)
@@ -338,6 +339,10 @@ func (r *run) problem(f *folder, err error, hint string) {
 	r.report.Problems = append(r.report.Problems, &Problem{Folder: f.name, Err: err, Hint: hint})
 }
 
+// syncedEvery is how old the times in a folder's base may be: what is looked at often
+// and never changes is not worth a write each time.
+const syncedEvery = time.Hour
+
 // settle moves the cursors and stamps of the folders whose changes have all been
 // applied to where their gathering began.
 func (r *run) settle(ctx context.Context) error {
@@ -348,17 +353,21 @@ func (r *run) settle(ctx context.Context) error {
 		if f.unsafe {
 			continue
 		}
+		before := f.base
 		if f.view != nil {
 			f.base.Remote = f.view.Cursor
-			if f.view.Full {
+			if f.view.Full && (f.base.Verified.IsZero() || now.Sub(f.base.Verified) > syncedEvery) {
 				f.base.Verified = now
 			}
 		}
 		if f.listing != nil {
 			f.base.Local, f.base.Letter = f.listing.Stamp, f.letters
 		}
-		f.base.Synced, f.base.Problem = now, ""
-		batch.PutFolders = append(batch.PutFolders, &f.base)
+		f.base.Problem = ""
+		if f.base != before || now.Sub(f.base.Synced) > syncedEvery {
+			f.base.Synced = now
+			batch.PutFolders = append(batch.PutFolders, &f.base)
+		}
 	}
 	for _, f := range r.folders {
 		if f.failed != nil && f.base.ID != 0 && f.base.Problem != f.failed.Error() {

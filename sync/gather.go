@@ -316,7 +316,7 @@ func (r *run) addUnsettled(g *gathered) {
 				continue
 			}
 			item := g.row(f, row)
-			item.Due = row.State == mail.Pending && !row.RetryAt.After(now)
+			item.Due = !row.RetryAt.After(now)
 			// Where nothing was scanned that could tell, it is as it was.
 			if heldAs(row, mail.Local) && (row.Key == "" || f.listing == nil || !f.listing.Believed) {
 				item.Local = conflict.Gone

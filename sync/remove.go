@@ -10,6 +10,8 @@ import (
 	"mailtwin/conflict/mail"
 )
 
+const whyBehind = "removed here when the server refused a new file of the folder, which may be its new form"
+
 // removeRemote removes messages from the server whose files were removed here.
 //
 // If an upload into the folder failed, removals wait: a mail program that rewrites a
@@ -18,12 +20,21 @@ import (
 func (r *run) removeRemote(ctx context.Context, w *work) error {
 	f := w.folder
 	var ready []*conflict.Action
+	wait := &mail.Batch{}
 	for _, a := range w.remote {
-		if w.behind || a.Item.Moved != nil && !r.arrived[a.Item.Moved] {
+		switch {
+		case w.behind && !w.retryAt.IsZero() && a.Item.Row != nil:
+			row := *a.Item.Row
+			row.State, row.Gone, row.Why, row.RetryAt = mail.Held, mail.Local, whyBehind, w.retryAt
+			wait.PutRows = append(wait.PutRows, &row)
+		case w.behind, a.Item.Moved != nil && !r.arrived[a.Item.Moved]:
 			r.leave(f)
-			continue
+		default:
+			ready = append(ready, a)
 		}
-		ready = append(ready, a)
+	}
+	if err := r.commit(ctx, wait); err != nil {
+		return err
 	}
 	if len(ready) == 0 {
 		return nil

@@ -83,7 +83,9 @@ type Remote interface {
 
 	// Scan reads what happened in a folder since the cursor, and calls visit for each
 	// message that is new or may have other flags, in ascending order of UIDs. known
-	// counts the messages below since.UIDNext that base knows on the server.
+	// counts the messages below since.UIDNext that base knows on the server. Messages
+	// from since.UIDNext on, and all of a folder that Restarted, come with their size
+	// and date.
 	Scan(ctx context.Context, folder mail.Folder, since mail.Cursor, known int, visit func(mail.Message) error) (mail.View, error)
 
 	// Identify asks for sizes, dates and fingerprints, which are all that is set in

@@ -132,7 +132,7 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 		return err
 	case errors.Is(err, mail.ErrRefused):
 		w.behind = true
-		r.setAside(f, o, err, batch)
+		w.retryAt = r.setAside(f, o, err, batch)
 		return nil
 	default:
 		if sent {
@@ -171,8 +171,9 @@ func (r *run) rowOf(f *folder, o *outgoing) *mail.Row {
 	return row
 }
 
-// setAside makes a row of a file that the server does not take, to try again later.
-func (r *run) setAside(f *folder, o *outgoing, err error, batch *mail.Batch) {
+// setAside makes a row of a file that the server does not take, and tells when it is
+// tried again.
+func (r *run) setAside(f *folder, o *outgoing, err error, batch *mail.Batch) time.Time {
 	row := r.rowOf(f, o)
 	row.UID, row.State, row.Why = 0, mail.Pending, err.Error()
 	row.RetryAt = r.Now().Add(min(firstRetry<<min(row.Tries, 10), lastRetry)).Truncate(time.Second)
@@ -181,4 +182,5 @@ func (r *run) setAside(f *folder, o *outgoing, err error, batch *mail.Batch) {
 	batch.DropIntents = append(batch.DropIntents, o.intent.ID)
 	r.problem(f, fmt.Errorf("upload %q: %w", o.file.Name, err),
 		"it stays here and is tried again after "+row.RetryAt.Local().Format(time.DateTime))
+	return row.RetryAt
 }

@@ -61,7 +61,7 @@ type Row struct {
 	Gone    Side      // of a Held row: where it is gone
 	Why     string    // of a row that is not Settled: the reason, for people
 	Tries   int       // of a Pending row: how often it failed
-	RetryAt time.Time // of a Pending row: not before; to the second
+	RetryAt time.Time // of a Pending or Held row: not before; to the second
 
 	Identity
 	// RemoteSize and RemoteDigest are the message as the server gives it back, where

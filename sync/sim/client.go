@@ -179,7 +179,11 @@ func (c *Client) changed(folder mail.Folder, since mail.Cursor, known int, view 
 			fresh++
 		}
 		if view.Full || m.modseq > since.HighestModSeq || m.uid >= since.UIDNext {
-			found = append(found, mail.Message{UID: m.uid, Flags: m.flags})
+			tell := mail.Message{UID: m.uid, Flags: m.flags}
+			if m.uid >= since.UIDNext || view.Restarted {
+				tell.Size, tell.Date = int64(len(m.body.raw))+s.Options.SizeError, m.date
+			}
+			found = append(found, tell)
 		}
 	}
 	switch {
