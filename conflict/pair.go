@@ -19,10 +19,12 @@ type Pairs struct {
 // Tie is one message that is new on both sides.
 type Tie struct{ Local, Remote *Item }
 
-// TieNew finds the new files and the new messages of one folder that are the same
-// message, one to one: of n equal files and m equal messages min(n, m) are tied.
-// This one rule serves a Maildir that was full from the start, a lost state
-// database, another UIDVALIDITY and an upload whose answer was lost.
+// TieNew finds the files without a message and the new messages of one folder that
+// are the same message, one to one: of n equal files and m equal messages min(n, m)
+// are tied. A file has no message if it is new, if its message is gone, or if it
+// could not be brought to the server so far: see Lonely. This one rule serves a
+// Maildir that was full from the start, a lost state database, another UIDVALIDITY
+// and an upload whose answer was lost.
 //
 // Files must come with their whole identity. Messages come with what is known: the
 // size first, then the fingerprint, and the digest where that does not decide.
@@ -70,7 +72,7 @@ func TieNew(locals, remotes []*Item, intents map[mail.Key]mail.Intent) Pairs {
 		}
 	}
 	for _, l := range sorted {
-		intent, open := intents[l.File.Key]
+		intent, open := intents[l.Key()]
 		candidates := byPrint[l.Identity.Fingerprint]
 		i := slices.IndexFunc(candidates, func(r *Item) bool {
 			if open && r.Message.UID >= intent.UIDNext && l.Identity.MessageID != "" {
@@ -95,6 +97,9 @@ func allEqual(digests []mail.Digest) bool {
 	}
 	return true
 }
+
+// Lonely tells whether the item is a file without a message.
+func (i *Item) Lonely() bool { return i.here() && !i.there() }
 
 // Join makes one item of a tie.
 func (t Tie) Join() *Item {

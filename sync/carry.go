@@ -229,10 +229,14 @@ func (r *run) settled(f *folder, a *conflict.Action, file mail.File) *mail.Row {
 	if a.Item.Row != nil {
 		*row = *a.Item.Row
 	} else {
-		row.UID, row.Key = a.Item.Message.UID, file.Key
-		row.Identity, row.Stat, row.Date = a.Item.Identity, a.Item.Stat, a.Item.Message.Date
-		if size := a.Item.Message.Size; size != row.Size {
-			row.RemoteSize = size
+		row.Key, row.Identity = file.Key, a.Item.Identity
+	}
+	if a.Item.Remote == conflict.New {
+		m := a.Item.Message
+		row.UID, row.Date = m.UID, m.Date
+		row.RemoteSize, row.RemoteDigest = 0, mail.Digest{}
+		if m.Size != row.Size {
+			row.RemoteSize = m.Size
 		}
 	}
 	row.State, row.Why, row.Tries, row.RetryAt = mail.Settled, "", 0, time.Time{}

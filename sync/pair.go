@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -32,23 +33,37 @@ func (r *run) pair(ctx context.Context, g *gathered) ([]*conflict.Item, error) {
 		}
 		g.newLocal[f] = kept
 	}
-	for f, locals := range g.newLocal {
-		remotes := g.newRemote[f]
-		if len(locals) > 0 && len(remotes) > 0 {
-			var err error
-			if locals, remotes, err = r.tie(ctx, f, locals, remotes); err != nil {
-				if err := r.fail(f, err); err != nil {
-					return nil, err
-				}
-				continue
-			}
-			g.newRemote[f] = remotes
+	lonely := map[*folder][]*conflict.Item{}
+	for _, item := range items {
+		if item.Lonely() {
+			item.Identity = item.Row.Identity
+			f := r.folders[item.Folder]
+			lonely[f] = append(lonely[f], item)
 		}
+	}
+	for f, remotes := range g.newRemote {
+		tied, left, err := r.tie(ctx, f, slices.Concat(g.newLocal[f], lonely[f]), remotes)
+		if err != nil {
+			if err := r.fail(f, err); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		for i, item := range g.newLocal[f] {
+			if joined := tied[item]; joined != nil {
+				g.newLocal[f][i] = joined
+			}
+		}
+		for _, item := range lonely[f] {
+			if joined := tied[item]; joined != nil {
+				*item = *joined
+			}
+		}
+		items = append(items, left...)
+	}
+	for _, locals := range g.newLocal {
 		arrived = append(arrived, locals...)
 		items = append(items, locals...)
-	}
-	for _, remotes := range g.newRemote {
-		items = append(items, remotes...)
 	}
 	conflict.MarkMoved(gone, arrived)
 	return items, nil
@@ -106,9 +121,13 @@ func (r *run) skipFile(f *folder, err error) {
 	})
 }
 
-// tie joins the new files and new messages of a folder that are one message, and
-// gives the files, joined or not, and the messages that are left.
-func (r *run) tie(ctx context.Context, f *folder, locals, remotes []*conflict.Item) (_, _ []*conflict.Item, err error) {
+// tie finds the files without a message and the new messages of a folder that are
+// one message. It gives what each of those files has become, and the messages that
+// are left.
+func (r *run) tie(ctx context.Context, f *folder, locals, remotes []*conflict.Item) (map[*conflict.Item]*conflict.Item, []*conflict.Item, error) {
+	if len(locals) == 0 {
+		return nil, remotes, nil
+	}
 	intents := map[mail.Key]mail.Intent{}
 	for _, in := range r.intents {
 		if in.Kind == mail.Upload && in.Folder == f.base.ID && f.view != nil && in.UIDValidity == f.view.Cursor.UIDValidity {
@@ -117,27 +136,24 @@ func (r *run) tie(ctx context.Context, f *folder, locals, remotes []*conflict.It
 	}
 	pairs := conflict.TieNew(locals, remotes, intents)
 	for len(pairs.Ask) > 0 {
+		var err error
 		if remotes, err = r.learn(ctx, f, remotes, pairs.Ask); err != nil {
 			return nil, nil, err
 		}
 		pairs = conflict.TieNew(locals, remotes, intents)
 	}
-	tied := map[*conflict.Item]*conflict.Item{}
+	joined := map[*conflict.Item]*conflict.Item{}
+	taken := map[*conflict.Item]bool{}
 	for _, t := range pairs.Ties {
-		tied[t.Local], tied[t.Remote] = t.Join(), t.Remote
-	}
-	for i, l := range locals {
-		if joined := tied[l]; joined != nil {
-			locals[i] = joined
-		}
+		joined[t.Local], taken[t.Remote] = t.Join(), true
 	}
 	var left []*conflict.Item
 	for _, m := range remotes {
-		if tied[m] == nil {
+		if !taken[m] {
 			left = append(left, m)
 		}
 	}
-	return locals, left, nil
+	return joined, left, nil
 }
 
 // learn asks the server for more about messages: their fingerprints first, and then
