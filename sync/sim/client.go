@@ -413,6 +413,9 @@ func (c *Client) transfer(ctx context.Context, call Call, validity uint32, uid m
 			return fmt.Errorf("move in %s: no MOVE: %w", call.Folder, mail.ErrRefused)
 		}
 		i := f.find(uid)
+		if i < 0 && s.Options.NoUIDPlus {
+			return nil // OK, as a UID that is not there is no error (RFC 9051, 6.4.9)
+		}
 		if i < 0 {
 			return fmt.Errorf("%s message %d of %s: %w", call.Method, uid, call.Folder, mail.ErrGone)
 		}
