@@ -11,6 +11,8 @@ const (
 	whyNewLocal    = "new locally"
 	whyNewRemote   = "new on the server"
 	whyFlags       = "flags changed"
+	whySettled     = "there on both sides again"
+	whyTied        = "the same message is new on both sides"
 	whyAgain       = "tried again"
 	whyGoneLocal   = "removed locally"
 	whyGoneRemote  = "removed on the server"
@@ -55,8 +57,14 @@ func agree(i *Item, w World) Action {
 		Add:    flags.Without(i.remoteFlags()),
 		Remove: i.remoteFlags().Without(flags),
 	}
-	if i.Row != nil && i.Row.State == mail.Settled && i.Local == Same && i.Remote == Same && i.File.Name == "" {
-		return Action{}
+	switch {
+	case i.Row == nil:
+		a.Why = whyTied
+	case i.Local == Same && i.Remote == Same:
+		if i.Row.State == mail.Settled && i.File.Name == "" {
+			return Action{}
+		}
+		a.Why = whySettled
 	}
 	return a
 }

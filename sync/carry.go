@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"mailtwin/conflict"
@@ -292,7 +293,7 @@ func (r *run) storeAll(ctx context.Context, f *folder, actions []*conflict.Actio
 // letters, as long as there are any.
 func (r *run) giveLetters(ctx context.Context, w *work) error {
 	words := mail.Keywords("")
-	for _, a := range append(w.downloads, w.agrees...) {
+	for _, a := range slices.Concat(w.downloads, w.agrees) {
 		words = words.With(a.Flags.Keywords)
 	}
 	letters, given := conflict.AssignLetters(w.folder.letters, words)

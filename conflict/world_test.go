@@ -1,0 +1,479 @@
+package conflict
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"mailtwin/conflict/mail"
+)
+
+// world is one folder and a Trash in the smallest possible form: both sides as maps,
+// base as rows. It carries plans out the way the engine does, but in one step each,
+// so that what is tested is the decisions alone.
+type world struct {
+	local  map[mail.Folder]map[mail.Key]message
+	remote map[mail.Folder]map[mail.UID]message
+	base   map[mail.RowID]*mail.Row
+	folder map[mail.FolderID]mail.Folder
+	policy Policy
+	allow  bool
+	nextID int
+}
+
+type message struct {
+	content int
+	flags   mail.Flags
+}
+
+const (
+	inbox = mail.Inbox
+	bin   = mail.Folder("Trash")
+)
+
+func newWorld(p Policy) *world {
+	return &world{
+		local:  map[mail.Folder]map[mail.Key]message{inbox: {}, bin: {}},
+		remote: map[mail.Folder]map[mail.UID]message{inbox: {}, bin: {}},
+		base:   map[mail.RowID]*mail.Row{},
+		folder: map[mail.FolderID]mail.Folder{1: inbox, 2: bin},
+		policy: p, allow: true,
+	}
+}
+
+func idOf(f mail.Folder) mail.FolderID {
+	if f == bin {
+		return 2
+	}
+	return 1
+}
+
+func identity(content int) mail.Identity {
+	var id mail.Identity
+	id.Size = int64(1000 + content%3) // sizes collide
+	id.Digest[0], id.Digest[1] = byte(content), 1
+	id.Fingerprint[0], id.Fingerprint[1] = byte(content/2), 1 // and so do fingerprints
+	id.MessageID = fmt.Sprintf("<%d@example.org>", content)
+	return id
+}
+
+func (w *world) next() int { w.nextID++; return w.nextID }
+
+func (w *world) addLocal(f mail.Folder, m message) mail.Key {
+	key := mail.Key(fmt.Sprintf("k%06d", w.next()))
+	w.local[f][key] = m
+	return key
+}
+
+func (w *world) addRemote(f mail.Folder, m message) mail.UID {
+	uid := mail.UID(w.next())
+	w.remote[f][uid] = m
+	return uid
+}
+
+// sync makes one round: diff, pair, decide, carry out. It gives the plan.
+func (w *world) sync() Plan {
+	rows := map[mail.RowID]*Item{}
+	row := func(f mail.Folder, r mail.Row) *Item {
+		if rows[r.ID] == nil {
+			rows[r.ID] = &Item{Folder: f, Row: &r}
+		}
+		return rows[r.ID]
+	}
+	var items, gone, arrived []*Item
+	for f := range w.local {
+		var newLocal, newRemote []*Item
+		for c, err := range DiffLocal(w.rows(f, true), w.files(f), mail.Letters{}) {
+			must(err)
+			if c.Change == New {
+				newLocal = append(newLocal, &Item{Folder: f, Local: New, File: c.File, Identity: identity(w.local[f][c.File.Key].content)})
+				continue
+			}
+			i := row(f, c.Row)
+			i.Local, i.File = c.Change, c.File
+			i.File.Flags = c.Flags
+		}
+		for c, err := range DiffRemote(w.rows(f, false), w.messages(f), true) {
+			must(err)
+			if c.Change == New {
+				newRemote = append(newRemote, &Item{Folder: f, Remote: New, Message: c.Message, Identity: mail.Identity{Size: c.Message.Size}})
+				continue
+			}
+			i := row(f, c.Row)
+			i.Remote, i.Message = c.Change, c.Message
+		}
+		pairs := TieNew(newLocal, newRemote, nil)
+		for tries := 0; len(pairs.Ask) > 0; tries++ {
+			if tries > 2 {
+				panic("pairing never has enough")
+			}
+			for _, q := range pairs.Ask {
+				full := identity(w.remote[f][q.Message.UID].content)
+				if q.Identity.Fingerprint != (mail.Fingerprint{}) {
+					q.Identity.Digest = full.Digest
+				}
+				q.Identity.Fingerprint, q.Identity.MessageID = full.Fingerprint, full.MessageID
+			}
+			pairs = TieNew(newLocal, newRemote, nil)
+		}
+		tied := map[*Item]bool{}
+		for _, t := range pairs.Ties {
+			tied[t.Local], tied[t.Remote] = true, true
+			arrived = append(arrived, t.Join())
+		}
+		for _, i := range slices.Concat(newLocal, newRemote) {
+			if tied[i] {
+				continue
+			}
+			if i.Local == New {
+				arrived = append(arrived, i)
+			} else {
+				items = append(items, i)
+			}
+		}
+	}
+	for _, r := range w.base {
+		if r.State == mail.Held || r.State == mail.Pending {
+			row(w.folder[r.Folder], *r).Due = true
+		}
+	}
+	for _, i := range rows {
+		items = append(items, i)
+		if i.Local == Gone {
+			gone = append(gone, i)
+		}
+	}
+	MarkMoved(gone, arrived)
+	items = append(items, arrived...)
+	info := func(f mail.Folder, role mail.Role) FolderInfo {
+		n := 0
+		for _, r := range w.base {
+			if r.Folder == idOf(f) && r.Key != "" && r.UID != 0 {
+				n++
+			}
+		}
+		return FolderInfo{Policy: w.policy, Role: role, Messages: n}
+	}
+	plan := Make(items, World{
+		Folders: map[mail.Folder]FolderInfo{inbox: info(inbox, mail.RoleInbox), bin: info(bin, mail.RoleTrash)},
+		Trash:   bin, CanExpunge: true,
+		Allow: func(mail.Folder) bool { return w.allow },
+	})
+	for i := range plan.Actions {
+		w.apply(&plan.Actions[i])
+	}
+	return plan
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func (w *world) apply(a *Action) {
+	f := a.Item.Folder
+	row := &mail.Row{Folder: idOf(f), Identity: a.Item.Identity}
+	if a.Item.Row != nil {
+		*row = *a.Item.Row
+	} else {
+		row.ID, row.UID, row.Key = mail.RowID(w.next()), a.Item.Message.UID, a.Item.File.Key
+	}
+	settle := func(state mail.State) {
+		row.State, row.Flags, row.Name = state, a.Flags, string(row.Key)
+		w.base[row.ID] = row
+	}
+	switch a.Kind {
+	case Agree:
+		l, r := w.local[f][row.Key], w.remote[f][row.UID]
+		if l.content != r.content {
+			panic("tied two different messages")
+		}
+		l.flags = a.Flags
+		r.flags = r.flags.With(a.Add).Without(a.Remove)
+		w.local[f][row.Key], w.remote[f][row.UID] = l, r
+		settle(mail.Settled)
+	case Download:
+		m := w.remote[f][row.UID]
+		row.Identity, row.Key = identity(m.content), w.addLocal(f, message{m.content, a.Flags})
+		settle(mail.Settled)
+	case Upload:
+		m := w.local[f][row.Key]
+		row.Identity, row.UID = identity(m.content), w.addRemote(f, message{m.content, a.Flags})
+		settle(mail.Settled)
+	case RemoveLocal:
+		delete(w.local[f], row.Key)
+		delete(w.base, row.ID)
+	case MoveToTrash:
+		w.addRemote(a.Target, w.remote[f][row.UID])
+		delete(w.remote[f], row.UID)
+		delete(w.base, row.ID)
+	case ExpungeRemote:
+		delete(w.remote[f], row.UID)
+		delete(w.local[f], row.Key)
+		delete(w.base, row.ID)
+	case Part:
+		if a.Gone == mail.Local {
+			row.Key = ""
+		} else {
+			row.UID = 0
+		}
+		settle(mail.Parted)
+	case Note:
+		settle(row.State)
+	case Hold:
+		row.Gone = a.Gone
+		settle(mail.Held)
+	case Drop:
+		delete(w.base, row.ID)
+	default:
+		panic("unknown action " + a.Kind.String())
+	}
+}
+
+func (w *world) rows(f mail.Folder, byKey bool) iter.Seq2[mail.Row, error] {
+	var rows []mail.Row
+	for _, r := range w.base {
+		if r.Folder == idOf(f) && (byKey && r.Key != "" || !byKey && r.UID != 0) {
+			rows = append(rows, *r)
+		}
+	}
+	slices.SortFunc(rows, func(a, b mail.Row) int {
+		if byKey {
+			return cmp.Compare(a.Key, b.Key)
+		}
+		return cmp.Compare(a.UID, b.UID)
+	})
+	return func(yield func(mail.Row, error) bool) {
+		for _, r := range rows {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (w *world) files(f mail.Folder) iter.Seq[mail.File] {
+	return func(yield func(mail.File) bool) {
+		for _, k := range slices.Sorted(maps.Keys(w.local[f])) {
+			if !yield(mail.File{Key: k, Name: string(k), Flags: w.local[f][k].flags}) {
+				return
+			}
+		}
+	}
+}
+
+func (w *world) messages(f mail.Folder) iter.Seq2[mail.Message, error] {
+	return func(yield func(mail.Message, error) bool) {
+		for _, u := range slices.Sorted(maps.Keys(w.remote[f])) {
+			m := w.remote[f][u]
+			if !yield(mail.Message{UID: u, Flags: m.flags, Size: identity(m.content).Size}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// contents gives how often each content is in a folder, on each side.
+func (w *world) contents(f mail.Folder) (local, remote map[string]int) {
+	local, remote = map[string]int{}, map[string]int{}
+	for _, m := range w.local[f] {
+		local[fmt.Sprint(m.content, " ", m.flags)]++
+	}
+	for _, m := range w.remote[f] {
+		remote[fmt.Sprint(m.content, " ", m.flags)]++
+	}
+	return local, remote
+}
+
+func (w *world) everywhere() map[int]int {
+	n := map[int]int{}
+	for _, f := range w.local {
+		for _, m := range f {
+			n[m.content]++
+		}
+	}
+	for _, f := range w.remote {
+		for _, m := range f {
+			n[m.content]++
+		}
+	}
+	return n
+}
+
+// disturb does what people and programs do between two runs, on both sides, and
+// tells which contents somebody removed.
+func (w *world) disturb(t *rapid.T, removed map[int]bool) {
+	flags := rapid.Custom(func(t *rapid.T) mail.Flags {
+		return mail.Flags{System: mail.System(rapid.IntRange(0, 63).Draw(t, "flags"))}
+	})
+	for range rapid.IntRange(0, 6).Draw(t, "changes") {
+		f := rapid.SampledFrom([]mail.Folder{inbox, inbox, bin}).Draw(t, "folder")
+		content := rapid.IntRange(0, 7).Draw(t, "content")
+		keys := slices.Sorted(maps.Keys(w.local[f]))
+		uids := slices.Sorted(maps.Keys(w.remote[f]))
+		switch op := rapid.SampledFrom([]string{"add", "flag", "remove", "move"}).Draw(t, "op"); {
+		case rapid.Bool().Draw(t, "locally"):
+			if op == "add" {
+				w.addLocal(f, message{content, flags.Draw(t, "set")})
+			} else if len(keys) > 0 {
+				k := rapid.SampledFrom(keys).Draw(t, "key")
+				m := w.local[f][k]
+				switch op {
+				case "flag":
+					w.local[f][k] = message{m.content, flags.Draw(t, "set")}
+				case "remove":
+					removed[m.content] = true
+					delete(w.local[f], k)
+				case "move":
+					delete(w.local[f], k)
+					w.addLocal(inbox, m)
+				}
+			}
+		case op == "add":
+			w.addRemote(f, message{content, flags.Draw(t, "set")})
+		case len(uids) > 0:
+			u := rapid.SampledFrom(uids).Draw(t, "uid")
+			m := w.remote[f][u]
+			switch op {
+			case "flag":
+				w.remote[f][u] = message{m.content, flags.Draw(t, "set")}
+			case "remove":
+				removed[m.content] = true
+				delete(w.remote[f], u)
+			case "move":
+				delete(w.remote[f], u)
+				w.addRemote(inbox, m)
+			}
+		}
+	}
+}
+
+func policies() *rapid.Generator[Policy] {
+	return rapid.Custom(func(t *rapid.T) Policy {
+		return Policy{
+			OnLocalDelete:  rapid.SampledFrom([]OnLocalDelete{Trash, Expunge, Keep}).Draw(t, "on_local_delete"),
+			OnRemoteDelete: rapid.SampledFrom([]OnRemoteDelete{Remove, KeepFile}).Draw(t, "on_remote_delete"),
+			Winner:         rapid.SampledFrom([]Winner{KeepWins, DeleteWins}).Draw(t, "conflict"),
+			ExpungeDeleted: rapid.Bool().Draw(t, "expunge"),
+		}
+	})
+}
+
+// Whatever happens between runs, two rounds bring both sides together, up to what a
+// policy keeps on one side, and a further one finds nothing to do.
+func TestPlansConverge(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(policies().Draw(t, "policy"))
+		for range rapid.IntRange(1, 4).Draw(t, "runs") {
+			w.disturb(t, map[int]bool{})
+			w.sync()
+			w.sync() // what was moved to Trash on the server comes down
+			if plan := w.sync(); len(plan.Actions) > 0 {
+				t.Fatalf("a third round still finds %d actions, first %+v", len(plan.Actions), plan.Actions[0])
+			}
+			for _, f := range []mail.Folder{inbox, bin} {
+				local, remote := w.settledContents(f)
+				if !maps.Equal(local, remote) {
+					t.Fatalf("%s: local %v, remote %v", f, local, remote)
+				}
+			}
+		}
+	})
+}
+
+// settledContents is contents without the messages that a policy keeps on one side.
+func (w *world) settledContents(f mail.Folder) (local, remote map[string]int) {
+	l, r := maps.Clone(w.local[f]), maps.Clone(w.remote[f])
+	defer func() { w.local[f], w.remote[f] = l, r }()
+	w.local[f], w.remote[f] = maps.Clone(l), maps.Clone(r)
+	for _, row := range w.base {
+		if row.Folder == idOf(f) && row.State == mail.Parted {
+			delete(w.local[f], row.Key)
+			delete(w.remote[f], row.UID)
+		}
+	}
+	return w.contents(f)
+}
+
+// A content that nobody removed is still on both sides, and no oftener than somebody
+// made it so.
+func TestNothingIsLostOrDoubled(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := policies().Draw(t, "policy")
+		p.ExpungeDeleted = false // which removes what is flagged \Deleted, as asked
+		w := newWorld(p)
+		removed := map[int]bool{}
+		for range rapid.IntRange(1, 4).Draw(t, "runs") {
+			w.disturb(t, removed)
+			before := w.everywhere()
+			w.sync()
+			w.sync()
+			after := w.everywhere()
+			for content, n := range before {
+				if after[content] == 0 && !removed[content] {
+					t.Fatalf("content %d is lost", content)
+				}
+				if after[content] > 2*n {
+					t.Fatalf("content %d stood %d times, now %d times", content, n, after[content])
+				}
+			}
+		}
+	})
+}
+
+// With the brake on and nobody's consent, no run empties a folder of 20 messages.
+func TestTheBrakeHoldsLargeRemovals(t *testing.T) {
+	for _, side := range []mail.Side{mail.Local, mail.Remote} {
+		for _, gone := range []int{9, 10, 11, 20} {
+			w := newWorld(Policy{})
+			w.allow = false
+			for i := range 20 {
+				w.addRemote(inbox, message{content: i})
+			}
+			w.sync()
+			for _, r := range slices.SortedFunc(maps.Values(w.base), func(a, b *mail.Row) int { return int(a.ID - b.ID) })[:gone] {
+				if side == mail.Local {
+					delete(w.local[inbox], r.Key)
+				} else {
+					delete(w.remote[inbox], r.UID)
+				}
+			}
+			plan := w.sync()
+			left := len(w.remote[inbox])
+			if side == mail.Remote {
+				left = len(w.local[inbox])
+			}
+			want, held := 20-gone, 0
+			if gone > 10 {
+				want, held = 20, gone
+			}
+			if left != want || heldCount(plan) != held {
+				t.Errorf("%d of 20 gone on the %s side: %d left on the other, %d held; want %d, %d", gone, side, left, heldCount(plan), want, held)
+			}
+			again := w.sync()
+			if heldCount(again) != held {
+				t.Errorf("%d of 20 gone on the %s side: %d held in the next run, want %d", gone, side, heldCount(again), held)
+			}
+			w.allow = true
+			w.sync()
+			left = len(w.remote[inbox]) + len(w.local[inbox])
+			if left != 2*(20-gone) {
+				t.Errorf("%d of 20 gone on the %s side, and allowed: %d left on both sides together", gone, side, left)
+			}
+		}
+	}
+}
+
+func heldCount(p Plan) int {
+	n := 0
+	for _, h := range p.Held {
+		n += h.Count
+	}
+	return n
+}

@@ -1,0 +1,59 @@
+package maildir
+
+import (
+	"encoding/binary"
+	"io/fs"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+func renameNoReplace(fd int, from string, tofd int, to string) error {
+	return unix.Renameat2(fd, from, tofd, to, unix.RENAME_NOREPLACE)
+}
+
+// readDir reads a directory with getdents64, for the types and inodes that the
+// entries carry: os.File.ReadDir hides the inode behind an lstat for each file.
+func readDir(dir *os.File, each func(Entry)) error {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := again(func() (int, error) { return unix.Getdents(int(dir.Fd()), buf) })
+		if n <= 0 || err != nil {
+			return err
+		}
+		eachDirent(buf[:n], each)
+	}
+}
+
+// eachDirent takes apart what getdents64 gave, records of
+//
+//	u64 inode, u64 offset, u16 length of the record, u8 type, name, NUL, padding
+func eachDirent(buf []byte, each func(Entry)) {
+	const header = 8 + 8 + 2 + 1
+	text := string(buf) // one allocation, of which all names are parts
+	for len(buf) > header {
+		length := int(binary.NativeEndian.Uint16(buf[16:]))
+		if length <= header || length > len(buf) {
+			return
+		}
+		name := text[header:length]
+		if end := strings.IndexByte(name, 0); end >= 0 {
+			name = name[:end]
+		}
+		inode := binary.NativeEndian.Uint64(buf)
+		if inode != 0 && name != "." && name != ".." {
+			each(Entry{Name: name, Type: direntType(buf[18]), Inode: inode})
+		}
+		buf, text = buf[length:], text[length:]
+	}
+}
+
+func direntType(t byte) fs.FileMode {
+	switch t {
+	case unix.DT_UNKNOWN:
+		return unknownType
+	default:
+		return typeOf(uint32(t) << 12) // DT_ is S_IF shifted, see readdir(3)
+	}
+}

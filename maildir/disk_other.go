@@ -1,0 +1,27 @@
+//go:build unix && !linux
+
+package maildir
+
+import (
+	"errors"
+	"io"
+	"os"
+)
+
+// renameNoReplace is Linux's; Rename has another way.
+func renameNoReplace(int, string, int, string) error { return errors.ErrUnsupported }
+
+func readDir(dir *os.File, each func(Entry)) error {
+	for {
+		entries, err := dir.ReadDir(1024)
+		for _, e := range entries {
+			each(Entry{Name: e.Name(), Type: e.Type()})
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package maildir
+
+import (
+	"context"
+	"fmt"
+	"path"
+
+	"mailtwin/conflict/mail"
+)
+
+// markerFile holds the folder's marker, in the folder's directory.
+const markerFile = ".mailtwin"
+
+const maxMarkerFile = 4 << 10
+
+const markerFormat = "mailtwin 1\naccount %q\nfolder %q\ngeneration %d\n"
+
+// Marker is Local.Marker. A file that is no marker counts as none, as one that
+// power loss took would: both mean that the folder cannot be told to be the one
+// that base knows.
+func (t *Tree) Marker(ctx context.Context, folder mail.Folder) (m mail.Marker, err error) {
+	defer explain(&err, "read the marker of", folder)
+	dir, err := t.dir(folder)
+	if err != nil {
+		return mail.Marker{}, err
+	}
+	text, err := t.readSmall(path.Join(dir, markerFile), maxMarkerFile)
+	if err != nil {
+		return mail.Marker{}, err
+	}
+	return parseMarker(text), nil
+}
+
+func parseMarker(text []byte) mail.Marker {
+	var m mail.Marker
+	if n, err := fmt.Sscanf(string(text), markerFormat, &m.Account, &m.Folder, &m.Generation); n != 3 || err != nil {
+		return mail.Marker{}
+	}
+	return m
+}
+
+// SetMarker is Local.SetMarker.
+func (t *Tree) SetMarker(ctx context.Context, folder mail.Folder, marker mail.Marker) (err error) {
+	defer explain(&err, "write the marker of", folder)
+	dir, err := t.dir(folder)
+	if err != nil {
+		return err
+	}
+	return t.writeSmall(dir, markerFile, []byte(formatMarker(marker)))
+}
+
+func formatMarker(m mail.Marker) string {
+	return fmt.Sprintf(markerFormat, m.Account, m.Folder, m.Generation)
+}

@@ -1,0 +1,236 @@
+package maildir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"time"
+
+	"mailtwin/conflict/mail"
+)
+
+// The store of removed messages is itself a tree of Maildirs for each day, in UTC:
+//
+//	20261123/Lists/go/cur/KEY:2,S
+//
+// so that what was where is told by the path alone. When a file of that name is
+// there already, the day goes on in 20261123.1, and so on.
+
+const dayFormat = "20060102"
+
+const maxDayParts = 1000
+
+// Remove is Local.Remove. The store gets a hard link, or on another file system a
+// copy, and is durable before the message leaves its folder.
+func (t *Tree) Remove(ctx context.Context, folder mail.Folder, file mail.File) (err error) {
+	defer explainFile(&err, "remove", folder, file.Name)
+	dir, err := t.dir(folder)
+	if err != nil {
+		return err
+	}
+	name, err := pathOf(dir, file)
+	if err != nil {
+		return err
+	}
+	st, err := t.stat(dir, file)
+	if err != nil {
+		return err
+	}
+	store, err := t.openStore()
+	if err != nil {
+		return err
+	}
+	kept, fresh, err := t.keep(ctx, store, name, st)
+	if err != nil {
+		if _, lost := t.stat(dir, file); lost != nil {
+			return lost
+		}
+		return fmt.Errorf("keep it in the store of removed messages: %w", err)
+	}
+	if err := t.fs.Unlink(name); err != nil {
+		if errors.Is(err, fs.ErrNotExist) && fresh {
+			// A reader renamed it in between: it was not removed, so it is not kept. A
+			// link too many would do no harm.
+			if err := store.Unlink(kept); err != nil {
+				t.opts.Log.Warn("message stays in the store of removed ones", "file", kept, "error", err)
+			}
+		}
+		return t.gone(err, dir, subdir(file.New))
+	}
+	return t.sync(path.Dir(name))
+}
+
+// openStore opens the store of removed messages, and makes it the first time.
+func (t *Tree) openStore() (FS, error) {
+	t.storeLock.Lock()
+	defer t.storeLock.Unlock()
+	if t.store != nil {
+		return t.store, nil
+	}
+	if t.opts.Removed == "" {
+		return nil, errors.New("there is no store of removed messages")
+	}
+	if err := os.MkdirAll(t.opts.Removed, 0o700); err != nil {
+		return nil, fmt.Errorf("make the store of removed messages: %w", err)
+	}
+	above, err := openDisk(filepath.Dir(t.opts.Removed))
+	if err == nil {
+		err = errors.Join(t.syncIn(above, "."), above.Close())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make the store of removed messages durable: %w", err)
+	}
+	d, err := openDisk(t.opts.Removed)
+	if err != nil {
+		return nil, fmt.Errorf("open the store of removed messages: %w", err)
+	}
+	t.store = d
+	return d, nil
+}
+
+// syncIn is sync for a file system that is not the Maildir's.
+func (t *Tree) syncIn(store FS, name string) error {
+	if !t.opts.FSync {
+		return nil
+	}
+	return store.Sync(name)
+}
+
+// keep puts the file called name into the store, durably, and gives its path there.
+// fresh is false if an interrupted removal had put it there before.
+func (t *Tree) keep(ctx context.Context, store FS, name string, st mail.Stat) (kept string, fresh bool, err error) {
+	day := t.opts.Now().UTC().Format(dayFormat)
+	for i := range maxDayParts {
+		kept = path.Join(day, name)
+		if i > 0 {
+			kept = path.Join(fmt.Sprintf("%s.%d", day, i), name)
+		}
+		if err := t.mkdirs(store, path.Dir(kept)); err != nil {
+			return "", false, err
+		}
+		err := t.fs.Link(name, store, kept)
+		fresh = err == nil
+		if errors.Is(err, fs.ErrExist) {
+			if info, err := store.Lstat(kept); err != nil || info.Dev != st.Dev || info.Inode != st.Inode {
+				continue // another message
+			}
+			err = nil
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			fresh = true
+			err = t.copyTo(ctx, store, name, kept, st)
+			if errors.Is(err, fs.ErrExist) {
+				continue
+			}
+		}
+		if err != nil {
+			return "", false, err
+		}
+		if info, err := store.Lstat(kept); err != nil || info.Size != st.Size || info.ModTime != st.ModTime {
+			return "", false, errors.Join(mail.ErrChanged, err)
+		}
+		if err := t.syncIn(store, kept); err != nil {
+			return "", false, err
+		}
+		return kept, fresh, t.syncIn(store, path.Dir(kept))
+	}
+	return "", false, errors.New("the store of removed messages has too many files of that name")
+}
+
+// mkdirs makes a directory of the store and those around it, durably.
+func (t *Tree) mkdirs(store FS, dir string) error {
+	if _, err := store.Lstat(dir); err == nil || dir == "." {
+		return nil
+	}
+	if err := t.mkdirs(store, path.Dir(dir)); err != nil {
+		return err
+	}
+	if err := store.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return t.syncIn(store, path.Dir(dir))
+}
+
+// copyTo copies a message into the store. The copy is not there when it fails.
+func (t *Tree) copyTo(ctx context.Context, store FS, name, kept string, st mail.Stat) error {
+	from, err := t.fs.Open(name)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := store.Create(kept)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(to, io.LimitReader(stoppable{ctx, from}, st.Size+1))
+	err = errors.Join(err, to.Close())
+	if err == nil && n != st.Size {
+		err = mail.ErrChanged
+	}
+	if err == nil {
+		err = store.SetModTime(kept, time.Unix(0, st.ModTime))
+	}
+	if err == nil {
+		return nil
+	}
+	return errors.Join(err, store.Unlink(kept))
+}
+
+// PurgeRemoved forgets for good what was removed on days that had ended by
+// olderThan.
+func (t *Tree) PurgeRemoved(ctx context.Context, olderThan time.Time) error {
+	if _, err := os.Lstat(t.opts.Removed); t.opts.Store == nil && err != nil {
+		return nil // nothing was removed yet
+	}
+	store, err := t.openStore()
+	if err != nil {
+		return err
+	}
+	var days []string
+	err = store.ReadDir(".", func(e Entry) {
+		if len(e.Name) < len(dayFormat) || e.Type != fs.ModeDir {
+			return
+		}
+		day, err := time.Parse(dayFormat, e.Name[:len(dayFormat)])
+		if err == nil && !day.AddDate(0, 0, 1).After(olderThan) {
+			days = append(days, e.Name)
+		}
+	})
+	for _, day := range days {
+		err = errors.Join(err, removeAll(ctx, store, day))
+	}
+	if err != nil {
+		return fmt.Errorf("purge the store of removed messages: %w", err)
+	}
+	return nil
+}
+
+// removeAll removes a directory with all that it holds, without following links.
+func removeAll(ctx context.Context, store FS, dir string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	var files, dirs []string
+	err := store.ReadDir(dir, func(e Entry) {
+		name := path.Join(dir, e.Name)
+		if e.Type == fs.ModeDir {
+			dirs = append(dirs, name)
+		} else {
+			files = append(files, name)
+		}
+	})
+	for _, name := range files {
+		err = errors.Join(err, store.Unlink(name))
+	}
+	for _, name := range dirs {
+		err = errors.Join(err, removeAll(ctx, store, name))
+	}
+	if err != nil {
+		return err
+	}
+	return store.Rmdir(dir)
+}

@@ -1,0 +1,249 @@
+package maildir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"mailtwin/conflict/mail"
+)
+
+const (
+	// rest is how long a directory must have been left alone before its times are
+	// trusted: longer than a tick of the clock that they are taken from (10 ms before
+	// Linux 6.13), since two changes in one tick leave the same time.
+	rest = 20 * time.Millisecond
+	// coarseRest is the same where times are whole seconds, or even ones (FAT).
+	coarseRest = 2 * time.Second
+	// farAhead is when a time is none that the clock will reach soon: any change would
+	// replace it.
+	farAhead = time.Hour
+
+	scanTries   = 3
+	maxProblems = 100 // of one listing
+)
+
+// Scan is Local.Scan. The directories are listed again, a few times at most, when
+// they changed meanwhile: readdir may pass over a file that is renamed while it
+// runs. Nobody has seen that happen where the times before and after are equal.
+func (t *Tree) Scan(ctx context.Context, folder mail.Folder, letters mail.Letters) (listing mail.Listing, err error) {
+	defer explain(&err, "scan", folder)
+	dir, err := t.dir(folder)
+	if err != nil {
+		return mail.Listing{}, err
+	}
+	var l list
+	for range scanTries {
+		before, atRest, err := t.settle(ctx, dir)
+		if err != nil {
+			return mail.Listing{}, err
+		}
+		l = list{t: t, dir: dir}
+		l.letters, err = t.readLetters(dir)
+		if err != nil {
+			l.problem("keyword letters: %w", err)
+		}
+		if err := l.read(ctx); err != nil {
+			return mail.Listing{}, err
+		}
+		after, err := t.stamp(dir)
+		if err != nil {
+			return mail.Listing{}, err
+		}
+		if before != after {
+			continue
+		}
+		if atRest {
+			listing.Believed, listing.Stamp = true, after
+		}
+		break // listing it once more would not make it any older
+	}
+	for i, word := range letters {
+		if l.letters[i] == "" {
+			l.letters[i] = word
+		}
+	}
+	listing.Letters, listing.Problems, listing.Files = l.letters, l.problems, l.files
+	return listing, nil
+}
+
+// settle takes the folder's stamp, and tells whether the folder is at rest, for
+// which it waits a moment. An equal stamp after the wait proves rest whatever the
+// clock of the file system says.
+func (t *Tree) settle(ctx context.Context, dir string) (mail.Stamp, bool, error) {
+	now := t.opts.Now()
+	stamp, err := t.stamp(dir)
+	if err != nil {
+		return stamp, false, err
+	}
+	wait := restlessness(stamp, now)
+	if wait == 0 || wait > rest {
+		return stamp, wait == 0, nil
+	}
+	if err := t.opts.Sleep(ctx, wait); err != nil {
+		return stamp, false, err
+	}
+	again, err := t.stamp(dir)
+	return again, again == stamp, err
+}
+
+// restlessness gives how long the folder has to be left alone before its times are
+// trusted: 0 if that long has passed.
+func restlessness(s mail.Stamp, now time.Time) time.Duration {
+	var wait time.Duration
+	for _, nanos := range []int64{s.Folder, s.Cur, s.New} {
+		need := rest
+		if nanos%int64(time.Second) == 0 {
+			need = coarseRest
+		}
+		age := now.Sub(time.Unix(0, nanos))
+		if age < need && age > -farAhead {
+			wait = max(wait, need)
+		}
+	}
+	return wait
+}
+
+// list is one listing of new/ and cur/. A million files must fit in memory.
+type list struct {
+	t        *Tree
+	dir      string
+	entries  []entry
+	letters  mail.Letters
+	problems []error
+}
+
+type entry struct {
+	name  string
+	inode uint64
+	key   int32 // how much of name is the key
+	isNew bool
+}
+
+func (e *entry) path(dir string) string { return path.Join(dir, subdir(e.isNew), e.name) }
+
+func (l *list) problem(format string, args ...any) {
+	if len(l.problems) < maxProblems {
+		l.problems = append(l.problems, fmt.Errorf(format, args...))
+	}
+}
+
+// read lists new/ before cur/: readers move files that way, so one that moves
+// meanwhile is seen twice, not never.
+func (l *list) read(ctx context.Context) error {
+	for _, isNew := range []bool{true, false} {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		sub := subdir(isNew)
+		err := l.t.fs.ReadDir(path.Join(l.dir, sub), func(e Entry) {
+			switch {
+			case e.Name[0] == '.' || e.Type == fs.ModeSymlink:
+			case e.Type != 0:
+				l.problem("%s/%.160q is no regular file", sub, e.Name)
+			default:
+				l.entries = append(l.entries, entry{e.Name, e.Inode, int32(keyLength(e.Name)), isNew})
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(l.entries, func(a, b entry) int {
+		return strings.Compare(a.name[:a.key], b.name[:b.key])
+	})
+	return l.dropTwins()
+}
+
+// dropTwins leaves one entry of each key: that of the file that is there, if the
+// others are names that it had while it was renamed.
+func (l *list) dropTwins() error {
+	kept := l.entries[:0]
+	for i := 0; i < len(l.entries); {
+		twins := l.entries[i : i+1]
+		for i++; i < len(l.entries) && l.entries[i].name[:l.entries[i].key] == twins[0].name[:twins[0].key]; i++ {
+			twins = twins[:len(twins)+1]
+		}
+		best := twins[0]
+		if len(twins) > 1 {
+			var err error
+			if best, err = l.survivor(twins); err != nil {
+				return err
+			}
+		}
+		kept = append(kept, best)
+	}
+	l.entries = kept
+	return nil
+}
+
+// survivor gives the one of several files of one key that is to be listed. If none
+// is there any more, the listing will not be believed anyway.
+func (l *list) survivor(twins []entry) (entry, error) {
+	best, found := twins[0], 0
+	for _, e := range twins {
+		_, err := l.t.fs.Lstat(e.path(l.dir))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return best, err
+		}
+		better := !e.isNew && best.isNew || e.isNew == best.isNew && e.name < best.name
+		if found == 0 || better {
+			best = e
+		}
+		found++
+	}
+	if found > 1 {
+		l.problem("%d files have the key %.160q; only %s/%.160q is synced: rename the others", found, best.name[:best.key], subdir(best.isNew), best.name)
+	}
+	return best, nil
+}
+
+// files yields what the listing holds.
+func (l *list) files(yield func(mail.File) bool) {
+	for i := range l.entries {
+		e := &l.entries[i]
+		key, letters, _ := splitName(e.name)
+		f := mail.File{Key: key, Name: e.name, New: e.isNew, Flags: flagsOf(letters, &l.letters), Inode: e.inode}
+		if !yield(f) {
+			return
+		}
+	}
+}
+
+// Stat is Local.Stat.
+func (t *Tree) Stat(ctx context.Context, folder mail.Folder, file mail.File) (st mail.Stat, err error) {
+	defer explainFile(&err, "look at", folder, file.Name)
+	dir, err := t.dir(folder)
+	if err != nil {
+		return mail.Stat{}, err
+	}
+	return t.stat(dir, file)
+}
+
+// stat looks at a file, which has to be a regular one.
+func (t *Tree) stat(dir string, file mail.File) (mail.Stat, error) {
+	name, err := pathOf(dir, file)
+	if err != nil {
+		return mail.Stat{}, err
+	}
+	info, err := t.fs.Lstat(name)
+	if err != nil {
+		return mail.Stat{}, t.gone(err, dir, subdir(file.New))
+	}
+	if info.Type != 0 {
+		return mail.Stat{}, fmt.Errorf("no regular file: %w", mail.ErrDamaged)
+	}
+	return statOf(info), nil
+}
+
+func statOf(info Info) mail.Stat {
+	return mail.Stat{Dev: info.Dev, Inode: info.Inode, Size: info.Size, ModTime: info.ModTime}
+}

@@ -1,0 +1,69 @@
+package statedb
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"errors"
+	"fmt"
+)
+
+// applicationID marks the file as ours in SQLite's header: "mtwn".
+const applicationID = 0x6d74776e
+
+//go:embed schema.sql
+var schema string
+
+// ladder holds what brings a file from each version to the next: step i makes
+// version i+1, and user_version tells how many were taken. The first one is the
+// schema itself, so that a new file and an old one go the same way.
+var ladder = []string{schema}
+
+// ErrNewer says that the file was written by a newer mailtwin. Nothing was written
+// to it.
+var ErrNewer = errors.New("the state database was written by a newer mailtwin: upgrade mailtwin here, " +
+	"or move the file away, and the next sync pairs both sides again without loading messages anew")
+
+// identify tells how many steps of the ladder the file has taken, 0 for one that is
+// empty. It writes nothing.
+func identify(ctx context.Context, q querier, steps int) (int, error) {
+	var app, version, tables int
+	err := q.QueryRowContext(ctx, `SELECT a.application_id, v.user_version, (SELECT count(*) FROM sqlite_schema)
+		FROM pragma_application_id a, pragma_user_version v`).Scan(&app, &version, &tables)
+	switch {
+	case err != nil:
+		return 0, err
+	case app == 0 && version == 0 && tables == 0:
+		return 0, nil
+	case app != applicationID:
+		return 0, fmt.Errorf("%w: it belongs to another program", ErrCorrupt)
+	case version > steps:
+		return 0, fmt.Errorf("%w (it has version %d, this mailtwin knows %d)", ErrNewer, version, steps)
+	case version <= 0:
+		return 0, fmt.Errorf("%w: it has version %d", ErrCorrupt, version)
+	}
+	return version, nil
+}
+
+// climb takes the steps that the file lacks, all or none.
+func climb(ctx context.Context, w *sql.DB, ladder []string) error {
+	tx, err := w.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() // does nothing after Commit
+	version, err := identify(ctx, tx, len(ladder))
+	if err != nil || version == len(ladder) {
+		return err
+	}
+	for i, step := range ladder[version:] {
+		if _, err := tx.ExecContext(ctx, step); err != nil {
+			return fmt.Errorf("upgrade it to version %d: %w", version+i+1, err)
+		}
+	}
+	mark := fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, len(ladder))
+	if _, err := tx.ExecContext(ctx, mark); err != nil {
+		return err
+	}
+	return tx.Commit()
+}

@@ -1,0 +1,203 @@
+package statedb
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"iter"
+
+	"mailtwin/conflict/mail"
+)
+
+// readStatements are the queries. Each is answered from an index, in its order: none
+// sorts, and none reads rows that it does not give.
+type readStatements struct {
+	folders, rowsByKey, rowsByUID, withUIDs, uids *sql.Stmt
+	countRemote, countLocal                       *sql.Stmt
+	unsettled, alike, intents                     *sql.Stmt
+	decisions, lastRun                            *sql.Stmt
+	countsRemote, countsLocal, countsState        *sql.Stmt
+}
+
+func (r *readStatements) prepare(ctx context.Context, db *sql.DB) error {
+	rows := "SELECT " + rowColumns + " FROM rows WHERE "
+	return prepare(ctx, db, []statement{
+		{&r.folders, "SELECT " + folderColumns + " FROM folders ORDER BY name"},
+		{&r.rowsByKey, rows + "folder = ? AND key IS NOT NULL ORDER BY key"},
+		{&r.rowsByUID, rows + "folder = ? AND uid IS NOT NULL ORDER BY uid"},
+		{&r.withUIDs, rows + "folder = ? AND uid BETWEEN ? AND ? ORDER BY uid"},
+		{&r.uids, "SELECT uid FROM rows WHERE folder = ? AND uid IS NOT NULL ORDER BY uid"},
+		{&r.countRemote, "SELECT count(*) FROM rows WHERE folder = ? AND uid IS NOT NULL"},
+		{&r.countLocal, "SELECT count(*) FROM rows WHERE folder = ? AND key IS NOT NULL"},
+		{&r.unsettled, rows + "state <> 0 AND state IN (1, 2, 3) ORDER BY id"},
+		{&r.alike, rows + "size = ? AND fingerprint = ? ORDER BY id"},
+		{&r.intents, "SELECT " + intentColumns + " FROM intents ORDER BY id"},
+		{&r.decisions, "SELECT " + decisionColumns + " FROM decisions ORDER BY id DESC LIMIT ?"},
+		{&r.lastRun, "SELECT " + runColumns + " FROM last_run"},
+		{&r.countsRemote, "SELECT folder, 0, count(*) FROM rows WHERE uid IS NOT NULL GROUP BY folder"},
+		{&r.countsLocal, "SELECT folder, 0, count(*) FROM rows WHERE key IS NOT NULL GROUP BY folder"},
+		{&r.countsState, "SELECT folder, state, count(*) FROM rows WHERE state <> 0 GROUP BY state, folder"},
+	})
+}
+
+// statement is a query, and where its prepared form goes.
+type statement struct {
+	into  **sql.Stmt
+	query string
+}
+
+func prepare(ctx context.Context, db *sql.DB, statements []statement) error {
+	for _, s := range statements {
+		prepared, err := db.PrepareContext(ctx, s.query)
+		if err != nil {
+			return err
+		}
+		*s.into = prepared
+	}
+	return nil
+}
+
+// prepare prepares all statements; what was prepared is closed with its pool.
+func (db *DB) prepare(ctx context.Context) error {
+	if err := db.reads.prepare(ctx, db.read); err != nil || db.readOnly {
+		return err
+	}
+	return db.writes.prepare(ctx, db.write)
+}
+
+// each gives what a query finds, one by one, as it stood when the query began.
+func each[T any](ctx context.Context, s *sql.Stmt, read func(*values) T, doing string, args ...any) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		rows, err := s.QueryContext(ctx, args...)
+		if err != nil {
+			yield(none, wrap(err, "%s", doing))
+			return
+		}
+		defer rows.Close()
+		v, err := newValues(rows)
+		for err == nil && rows.Next() {
+			if err = v.scan(rows); err != nil {
+				break
+			}
+			x := read(v)
+			if err = v.err; err == nil && !yield(x, nil) {
+				return
+			}
+		}
+		if err == nil {
+			err = rows.Err()
+		}
+		if err != nil {
+			yield(none, wrap(err, "%s", doing))
+		}
+	}
+}
+
+// all gives what a query finds at once.
+func all[T any](ctx context.Context, s *sql.Stmt, read func(*values) T, doing string, args ...any) ([]T, error) {
+	var found []T
+	for x, err := range each(ctx, s, read, doing, args...) {
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, x)
+	}
+	return found, nil
+}
+
+// rows is each for the rows of a folder. In memory they are taken all at once: an
+// open query would keep the only connection from whoever commits meanwhile.
+func (db *DB) rows(ctx context.Context, s *sql.Stmt, folder mail.FolderID) iter.Seq2[mail.Row, error] {
+	doing := fmt.Sprintf("read the rows of folder %d", folder)
+	if !db.memory {
+		return each(ctx, s, readRow, doing, int64(folder))
+	}
+	return func(yield func(mail.Row, error) bool) {
+		rows, err := all(ctx, s, readRow, doing, int64(folder))
+		if err != nil {
+			yield(mail.Row{}, err)
+			return
+		}
+		for _, r := range rows {
+			if err := ctx.Err(); err != nil {
+				yield(mail.Row{}, wrap(err, "%s", doing))
+				return
+			}
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Folders gives all folders, in ascending order of names.
+func (db *DB) Folders(ctx context.Context) ([]mail.FolderBase, error) {
+	return all(ctx, db.reads.folders, readFolder, "read the folders of base")
+}
+
+// RowsByKey yields the folder's rows that have a key, in ascending order of keys, as
+// they were when the loop began. Rows may be committed and asked for inside the loop.
+// After an error nothing more comes.
+func (db *DB) RowsByKey(ctx context.Context, folder mail.FolderID) iter.Seq2[mail.Row, error] {
+	return db.rows(ctx, db.reads.rowsByKey, folder)
+}
+
+// RowsByUID yields the folder's rows that have a UID, in ascending order of UIDs;
+// otherwise as RowsByKey.
+func (db *DB) RowsByUID(ctx context.Context, folder mail.FolderID) iter.Seq2[mail.Row, error] {
+	return db.rows(ctx, db.reads.rowsByUID, folder)
+}
+
+// WithUIDs gives the folder's rows with one of the UIDs, in ascending order.
+func (db *DB) WithUIDs(ctx context.Context, folder mail.FolderID, uids mail.UIDSet) ([]mail.Row, error) {
+	var found []mail.Row
+	for _, r := range uids {
+		rows, err := all(ctx, db.reads.withUIDs, readRow, fmt.Sprintf("look up UIDs %v of folder %d", r, folder),
+			int64(folder), int64(r.First), int64(r.Last))
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, rows...)
+	}
+	return found, nil
+}
+
+// UIDs gives the UIDs of the folder's rows.
+func (db *DB) UIDs(ctx context.Context, folder mail.FolderID) (mail.UIDSet, error) {
+	var set mail.UIDSet
+	readUID := func(v *values) mail.UID { return mail.UID(v.uint(1<<32 - 1)) }
+	for uid, err := range each(ctx, db.reads.uids, readUID, fmt.Sprintf("read the UIDs of folder %d", folder), int64(folder)) {
+		if err != nil {
+			return nil, err
+		}
+		set.Add(uid)
+	}
+	return set, nil
+}
+
+// Count counts the folder's rows with a UID, and those with a key.
+func (db *DB) Count(ctx context.Context, folder mail.FolderID) (remote, local int, err error) {
+	err = db.reads.countRemote.QueryRowContext(ctx, int64(folder)).Scan(&remote)
+	if err == nil {
+		err = db.reads.countLocal.QueryRowContext(ctx, int64(folder)).Scan(&local)
+	}
+	return remote, local, wrap(err, "count the rows of folder %d", folder)
+}
+
+// Unsettled gives all rows, of all folders, that are landing, pending or held, in
+// ascending order of IDs.
+func (db *DB) Unsettled(ctx context.Context) ([]mail.Row, error) {
+	return all(ctx, db.reads.unsettled, readRow, "read the unsettled rows")
+}
+
+// Alike gives all rows, of all folders, of messages of that canonical size and
+// fingerprint, in ascending order of IDs.
+func (db *DB) Alike(ctx context.Context, size int64, fp mail.Fingerprint) ([]mail.Row, error) {
+	return all(ctx, db.reads.alike, readRow, "look up equal messages", size, fingerprint(fp))
+}
+
+// Intents gives the intents that were put and not dropped, in ascending order of IDs.
+func (db *DB) Intents(ctx context.Context) ([]mail.Intent, error) {
+	return all(ctx, db.reads.intents, readIntent, "read the intents")
+}
