@@ -107,7 +107,8 @@ type Remote interface {
 	Store(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, add, remove mail.Flags) error
 
 	// Move moves one message with MOVE (RFC 6851). Call it only where Abilities says
-	// so. uid is 0 where the server does not tell. mail.ErrGone: no such message.
+	// so. uid is 0 where the server does not tell. mail.ErrGone: no such message, but
+	// a server without UIDPLUS may not tell that, either.
 	Move(ctx context.Context, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error)
 	// Copy copies one message; otherwise as Move.
 	Copy(ctx context.Context, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error)

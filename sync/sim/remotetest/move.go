@@ -2,6 +2,7 @@ package remotetest
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"mailtwin/conflict/mail"
@@ -25,16 +26,14 @@ var moveTests = []test{
 	{"what is gone cannot be moved", func(a *account) {
 		move, uids, validity := a.transfer(true)
 		a.phone.Delete(folder, uids[1])
-		_, err := move(validity, uids[1])
-		a.wantErr("move", err, mail.ErrGone)
+		a.nothingMoved(move(validity, uids[1]))
 		a.holds(elsewhere)
 		a.holds(folder, uids[0], uids[2])
 	}},
 	{"what is gone cannot be copied", func(a *account) {
 		copy, uids, validity := a.transfer(false)
 		a.phone.Delete(folder, uids[1])
-		_, err := copy(validity, uids[1])
-		a.wantErr("copy", err, mail.ErrGone)
+		a.nothingMoved(copy(validity, uids[1]))
 		a.holds(elsewhere)
 		a.holds(folder, uids[0], uids[2])
 	}},
@@ -141,7 +140,14 @@ var errorTests = []test{
 		a.phone.DeleteFolder(folder)
 		err := a.remote.Store(a.ctx, folder, b.cursor.UIDValidity, mail.UIDs(b.uids...), mail.Flags{System: mail.Seen}, mail.Flags{})
 		a.wantErr("store", err, mail.ErrGone, mail.ErrRefused, mail.ErrRestarted, mail.ErrUnreachable)
-		a.folders()
+		// Dovecot ends a session whose folder is deleted with a BYE, which may be
+		// noticed only by the next call; then a new session must do.
+		for range 2 {
+			if _, err = a.remote.Folders(a.ctx); !errors.Is(err, mail.ErrUnreachable) {
+				break
+			}
+		}
+		a.noErr("list folders in the end", err)
 	}},
 	{"what is cancelled does nothing", func(a *account) {
 		a.phone.CreateFolder(folder)
@@ -195,6 +201,18 @@ func (a *account) arrived(uid mail.UID, err error) mail.UID {
 		a.Error("the server has UIDPLUS, and no UID was told")
 	}
 	return there
+}
+
+// nothingMoved checks the answer where there was no message. A server without
+// COPYUID says the same as if there had been one.
+func (a *account) nothingMoved(uid mail.UID, err error) {
+	a.Helper()
+	if uid != 0 {
+		a.Errorf("what is gone arrived as UID %d", uid)
+	}
+	if err != nil || a.remote.Abilities().UIDPlus {
+		a.wantErr("move or copy", err, mail.ErrGone)
+	}
 }
 
 func (a *account) needUIDPlus() {

@@ -1,0 +1,181 @@
+package sim
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"mailtwin/conflict/mail"
+)
+
+// Append stores a message if its source gives all of it.
+func (c *Client) Append(ctx context.Context, folder mail.Folder, flags mail.Flags, date time.Time, source mail.Source) (uid mail.UID, validity uint32, sent bool, err error) {
+	call := Call{Client: c.number, Method: "Append", Folder: folder}
+	err = c.call(ctx, call, func() error {
+		s := c.server
+		up := upload{size: source.Identity().Size, pass: -1}
+		if s.Cut != nil {
+			up.pass = s.Cut(call, up.size)
+		}
+		_, err := source.WriteTo(&up)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		c.count(1, 0, int64(up.Len()))
+		switch {
+		case err != nil:
+			return fmt.Errorf("append to %s: %w", folder, err)
+		case int64(up.Len()) != up.size:
+			return fmt.Errorf("append to %s: source gave %d octets of %d: %w", folder, up.Len(), up.size, mail.ErrChanged)
+		case up.pass >= 0:
+			sent = true
+			return fmt.Errorf("append to %s: no answer: %w", folder, mail.ErrUnreachable)
+		}
+		f := s.folders[folder]
+		if f == nil {
+			return fmt.Errorf("append to %s: %w", folder, mail.ErrGone) // NO [TRYCREATE]
+		}
+		if f.readOnly {
+			return fmt.Errorf("append to %s: %w", folder, mail.ErrReadOnly)
+		}
+		sent = true
+		uid, validity = s.store(f, up.Bytes(), flags, date), f.validity
+		return nil
+	})
+	if err != nil {
+		return 0, 0, sent, err
+	}
+	if c.server.Options.NoUIDPlus {
+		uid, validity = 0, 0
+	}
+	return uid, validity, false, nil
+}
+
+// store is what an APPEND does. Called with the lock held.
+func (s *Server) store(f *mailbox, raw []byte, flags mail.Flags, date time.Time) mail.UID {
+	b := s.keep(raw)
+	if s.Options.Dedupe {
+		for _, m := range f.messages {
+			if m.body.identity.Digest == b.identity.Digest {
+				return m.uid
+			}
+		}
+	}
+	return s.put(f, b, flags, date)
+}
+
+// upload takes the bytes of an APPEND until the connection breaks.
+type upload struct {
+	bytes.Buffer
+	size, pass int64
+}
+
+func (u *upload) Write(p []byte) (int, error) {
+	if room := u.pass - int64(u.Len()); u.pass >= 0 && u.pass < u.size && int64(len(p)) > room {
+		n, _ := u.Buffer.Write(p[:room])
+		return n, mail.ErrUnreachable
+	}
+	return u.Buffer.Write(p)
+}
+
+// write does a call that changes a folder that is there under validity.
+func (c *Client) write(ctx context.Context, call Call, validity uint32, effect func(*mailbox) error) error {
+	return c.call(ctx, call, func() error {
+		c.server.mu.Lock()
+		defer c.server.mu.Unlock()
+		c.count(2, 0, int64(len(call.UIDs.String())))
+		f, err := c.server.open(call.Folder, validity)
+		if err != nil {
+			return err
+		}
+		if f.readOnly && call.Method != "Copy" {
+			return fmt.Errorf("%s in %s: %w", call.Method, call.Folder, mail.ErrReadOnly)
+		}
+		return effect(f)
+	})
+}
+
+// Store changes flags.
+func (c *Client) Store(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, add, remove mail.Flags) error {
+	return c.write(ctx, Call{Method: "Store", Folder: folder, UIDs: uids}, validity, func(f *mailbox) error {
+		f.update(uids, func(old mail.Flags) mail.Flags {
+			return c.server.flags(old.With(add).Without(remove))
+		})
+		return nil
+	})
+}
+
+// Move is RFC 6851's.
+func (c *Client) Move(ctx context.Context, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error) {
+	return c.transfer(ctx, Call{Method: "Move", Folder: folder, Target: target, UIDs: mail.UIDs(uid)}, validity, uid)
+}
+
+// Copy copies a message.
+func (c *Client) Copy(ctx context.Context, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error) {
+	return c.transfer(ctx, Call{Method: "Copy", Folder: folder, Target: target, UIDs: mail.UIDs(uid)}, validity, uid)
+}
+
+func (c *Client) transfer(ctx context.Context, call Call, validity uint32, uid mail.UID) (mail.UID, error) {
+	var there mail.UID
+	err := c.write(ctx, call, validity, func(f *mailbox) error {
+		s := c.server
+		if call.Method == "Move" && s.Options.NoMove {
+			return fmt.Errorf("move in %s: no MOVE: %w", call.Folder, mail.ErrRefused)
+		}
+		i := f.find(uid)
+		if i < 0 && s.Options.NoUIDPlus {
+			return nil // OK, as a UID that is not there is no error (RFC 9051, 6.4.9)
+		}
+		if i < 0 {
+			return fmt.Errorf("%s message %d of %s: %w", call.Method, uid, call.Folder, mail.ErrGone)
+		}
+		target := s.folders[call.Target]
+		switch {
+		case target == nil:
+			return fmt.Errorf("%s to %s: %w", call.Method, call.Target, mail.ErrGone) // NO [TRYCREATE]
+		case target.readOnly:
+			return fmt.Errorf("%s to %s: %w", call.Method, call.Target, mail.ErrReadOnly)
+		}
+		there = s.copyTo(f.messages[i], call.Target)
+		if call.Method == "Move" {
+			f.expunge(mail.UIDs(uid))
+		}
+		return nil
+	})
+	if err != nil || c.server.Options.NoUIDPlus {
+		return 0, err
+	}
+	return there, nil
+}
+
+// Expunge removes messages. RFC 4315, 2.1: UID EXPUNGE touches only those that are
+// marked \Deleted, so the mark goes before it.
+func (c *Client) Expunge(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet) error {
+	return c.write(ctx, Call{Method: "Expunge", Folder: folder, UIDs: uids}, validity, func(f *mailbox) error {
+		if c.server.Options.NoUIDPlus {
+			return fmt.Errorf("expunge in %s: no UIDPLUS: %w", folder, mail.ErrRefused)
+		}
+		f.expunge(uids)
+		return nil
+	})
+}
+
+// CreateFolder makes a folder.
+func (c *Client) CreateFolder(ctx context.Context, folder mail.Folder) error {
+	return c.call(ctx, Call{Method: "CreateFolder", Folder: folder}, func() error {
+		c.server.mu.Lock()
+		defer c.server.mu.Unlock()
+		c.count(1, 0, 0)
+		return c.server.add(folder)
+	})
+}
+
+// DeleteFolder deletes a folder and its messages; folders inside it stay.
+func (c *Client) DeleteFolder(ctx context.Context, folder mail.Folder) error {
+	return c.call(ctx, Call{Method: "DeleteFolder", Folder: folder}, func() error {
+		c.server.mu.Lock()
+		defer c.server.mu.Unlock()
+		c.count(1, 0, 0)
+		return c.server.drop(folder)
+	})
+}
