@@ -228,7 +228,7 @@ var stories = []struct {
 	{"what is there cannot be made, and what is not cannot be deleted", func(t *testing.T, ctx context.Context, p *imaptest.Phone) {
 		deliver(t, p, "Archive", letter, mail.Flags{}) // Dovecot makes its own folders when they are used
 		deliver(t, p, mail.Inbox, letter, mail.Flags{})
-		if p.CreateFolder(ctx, "Archive", mail.RoleNone) == nil || p.CreateFolder(ctx, "inbox", mail.RoleNone) == nil {
+		if p.CreateFolder(ctx, "Archive", mail.RoleNone) == nil || p.CreateFolder(ctx, mail.Inbox, mail.RoleNone) == nil {
 			t.Error("made again")
 		}
 		if p.DeleteFolder(ctx, "Nowhere") == nil || p.DeleteFolder(ctx, mail.Inbox) == nil {
