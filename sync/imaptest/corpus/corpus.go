@@ -8,6 +8,7 @@ package corpus
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"iter"
 	"math/rand/v2"
@@ -112,8 +113,8 @@ func (g *Generator) body(h *header, kind Kind, size int) []byte {
 	case Attachment:
 		text := g.text(min(size/10, 2000))
 		data := make([]byte, max(size-len(text), 60)*57/78)
-		for i := range data {
-			data[i] = byte(g.rng.Uint32())
+		for i := 0; i+8 <= len(data); i += 8 {
+			binary.LittleEndian.PutUint64(data[i:], g.rng.Uint64())
 		}
 		h.add("Content-Type", `multipart/mixed; boundary="`+boundary+`"`)
 		h.end()
@@ -147,7 +148,7 @@ func (g *Generator) body(h *header, kind Kind, size int) []byte {
 func (g *Generator) trace(h *header, to person, date time.Time) {
 	h.add("Return-Path", "<bounces@"+pick(g, hosts)+">")
 	h.add("Delivered-To", to.mail)
-	for i := range 3 + g.rng.IntN(4) {
+	for i := range 4 + g.rng.IntN(5) {
 		h.add("Received", fmt.Sprintf("from %s (%s [192.0.2.%d])\r\n\tby mx%d.example.net (Postfix) with ESMTPS id %010X\r\n\tfor <%s>; %s",
 			pick(g, hosts), pick(g, hosts), g.rng.IntN(255), i, g.rng.Uint64()>>24, to.mail, date.Add(-time.Duration(i)*time.Second).Format(time.RFC1123Z)))
 	}
@@ -160,11 +161,17 @@ func (g *Generator) trace(h *header, to person, date time.Time) {
 	h.add("X-Spam-Status", "No, score=-2.1 required=5.0 tests=DKIM_SIGNED,DKIM_VALID,\r\n\tDKIM_VALID_AU,RCVD_IN_DNSWL_NONE,SPF_HELO_NONE,SPF_PASS autolearn=ham")
 }
 
-// noise gives n characters of base64.
+// noise gives n characters that look like base64.
 func (g *Generator) noise(n int) string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 	b := make([]byte, n)
+	var bits uint64
 	for i := range b {
-		b[i] = base64.StdEncoding.EncodeToString([]byte{byte(g.rng.Uint32())})[0]
+		if i%10 == 0 {
+			bits = g.rng.Uint64()
+		}
+		b[i] = alphabet[bits&63]
+		bits >>= 6
 	}
 	return string(b)
 }
@@ -181,7 +188,11 @@ func (g *Generator) phrase(n int) string {
 func (g *Generator) text(size int) string {
 	var b strings.Builder
 	for b.Len() < size {
-		b.WriteString(g.phrase(6+g.rng.IntN(6)) + "\r\n")
+		for range 6 + g.rng.IntN(6) {
+			b.WriteString(pick(g, vocabulary))
+			b.WriteByte(' ')
+		}
+		b.WriteString("regards\r\n")
 		if g.rng.IntN(6) == 0 {
 			b.WriteString("\r\n")
 		}

@@ -264,7 +264,7 @@ var special = []struct {
 }
 
 // Fill writes samples straight into the first account's Maildir: ten thousand in a
-// second or two. Do it before the first login; Dovecot looks at the files then.
+// few seconds. Do it before the first login; Dovecot looks at the files then.
 func (s *Server) Fill(samples iter.Seq[corpus.Sample]) {
 	s.t.Helper()
 	home := filepath.Dir(s.MailDir)
