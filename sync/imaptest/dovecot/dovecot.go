@@ -60,7 +60,6 @@ type options struct {
 	prefix string
 	sep    string
 	roles  bool
-	create bool
 }
 
 // Users adds accounts besides the first one, alice; see Server.Account.
