@@ -90,7 +90,7 @@ func NoRoles() Option { return func(o *options) { o.roles = false } }
 // MAILTWIN_REQUIRE is 1.
 func Start(t testing.TB, opts ...Option) *Server {
 	t.Helper()
-	if _, err := exec.LookPath("dovecot"); err != nil {
+	if program("dovecot") == "" {
 		if os.Getenv("MAILTWIN_REQUIRE") == "1" {
 			t.Fatal("dovecot is not installed, and MAILTWIN_REQUIRE is 1")
 		}
@@ -120,6 +120,17 @@ func Start(t testing.TB, opts ...Option) *Server {
 		t.Fatalf("start dovecot: %v\n%s", err, s.Log())
 	}
 	return s
+}
+
+// program finds a program, also where the PATH of an ordinary user does not lead;
+// it gives "" if there is none.
+func program(name string) string {
+	for _, where := range []string{name, "/usr/sbin/" + name, "/usr/local/sbin/" + name} {
+		if path, err := exec.LookPath(where); err == nil {
+			return path
+		}
+	}
+	return ""
 }
 
 // prepare makes the directory and what does not depend on the ports.
@@ -209,7 +220,7 @@ func (s *Server) Owner() (uid, gid int) { return s.uid, s.gid }
 
 // Doveadm runs doveadm on the server's configuration and gives what it prints.
 func (s *Server) Doveadm(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "doveadm", append([]string{"-c", s.conf}, args...)...)
+	cmd := exec.CommandContext(ctx, program("doveadm"), append([]string{"-c", s.conf}, args...)...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return string(out), fmt.Errorf("doveadm %s: %w: %s", strings.Join(args, " "), err, out)

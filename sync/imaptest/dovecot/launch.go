@@ -139,7 +139,7 @@ func freePort() (int, error) {
 // script ends Dovecot when the test process is gone, however that came to pass: the
 // subshell reads from a pipe that nobody ever writes to. $$ stays the number of the
 // process that becomes Dovecot.
-const script = `( cat <&3 >/dev/null; kill $$ ) & exec dovecot -F -c "$0" 3<&-`
+const script = `( cat <&3 >/dev/null; kill $$ ) & exec "$1" -F -c "$0" 3<&-`
 
 // launch starts Dovecot on the configuration, and waits until it greets.
 func (s *Server) launch() error {
@@ -156,7 +156,7 @@ func (s *Server) launch() error {
 	if err != nil {
 		return fmt.Errorf("look at dovecot's log: %w", err)
 	}
-	cmd := exec.Command("sh", "-c", script, s.conf)
+	cmd := exec.Command("sh", "-c", script, s.conf, program("dovecot"))
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{r}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
