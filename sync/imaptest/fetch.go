@@ -205,12 +205,12 @@ func (s *session) Search(kind imapserver.NumKind, criteria *imap.SearchCriteria,
 func (v *view) matches(i int, c *imap.SearchCriteria) bool {
 	m := v.known[i]
 	for _, set := range c.SeqNum {
-		if !slices.Contains(v.pick(set), i) {
+		if !v.named(set)(i) {
 			return false
 		}
 	}
 	for _, set := range c.UID {
-		if !slices.Contains(v.pick(set), i) {
+		if !v.named(set)(i) {
 			return false
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"mailtwin/conflict/mail"
 	"mailtwin/sync/imaptest"
+	"mailtwin/sync/imaptest/corpus"
 )
 
 // session gives a connection of its own to the server, logged in.
@@ -227,6 +228,41 @@ func TestWithout(t *testing.T) {
 	}
 	if got := c.command("UID EXPUNGE 1"); !strings.HasPrefix(got[0], "x BAD") {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestTheDemosAccount(t *testing.T) {
+	opts := imaptest.Options{Folders: []imaptest.Folder{}}
+	for name, role := range corpus.DemoFolders() {
+		opts.Folders = append(opts.Folders, imaptest.Folder{Name: name, Role: role})
+	}
+	p := phone(t, embedded(t, opts))
+	want := map[mail.Folder][]corpus.Sample{}
+	for _, s := range corpus.Demo(date) {
+		_, err := p.Deliver(t.Context(), s.Folder, s.Raw, s.Flags, s.Date)
+		ok(t, err)
+		want[s.Folder] = append(want[s.Folder], s)
+	}
+	folders, err := p.List(t.Context())
+	ok(t, err)
+	for _, f := range folders {
+		if f.NoSelect {
+			continue
+		}
+		got := messages(t, p, f.Name)
+		if len(got) != len(want[f.Name]) {
+			t.Errorf("%q has %d messages, want %d", f.Name, len(got), len(want[f.Name]))
+			continue
+		}
+		for i, s := range want[f.Name] {
+			if m := got[i]; string(m.Raw) != string(s.Raw) || !m.Flags.Equal(s.Flags) || !m.Date.Equal(s.Date) {
+				t.Errorf("message %d of %q is not what was delivered", m.UID, f.Name)
+			}
+		}
+		delete(want, f.Name)
+	}
+	if len(want) != 0 {
+		t.Errorf("folders are missing: %d", len(want))
 	}
 }
 

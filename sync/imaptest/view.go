@@ -159,34 +159,35 @@ func (s *session) poll(w *imapserver.UpdateWriter, allowExpunge bool) (<-chan st
 
 // pick gives the indexes of the messages that a command names, in ascending order.
 func (v *view) pick(set imap.NumSet) []int {
-	var wanted mail.UIDSet
-	uids := false
+	named := v.named(set)
+	var picked []int
+	for i := range v.known {
+		if named(i) {
+			picked = append(picked, i)
+		}
+	}
+	return picked
+}
+
+// named gives a test for the indexes of the messages that a set names.
+func (v *view) named(set imap.NumSet) func(i int) bool {
+	var numbers mail.UIDSet // of either kind
 	switch set := set.(type) {
 	case imap.SeqSet:
 		for _, r := range set {
-			wanted.AddRange(v.span(r.Start, r.Stop, uint32(len(v.known))))
+			numbers.AddRange(v.span(r.Start, r.Stop, uint32(len(v.known))))
 		}
+		return func(i int) bool { return numbers.Has(mail.UID(i + 1)) }
 	case imap.UIDSet:
-		uids = true
 		last := uint32(0)
 		if n := len(v.known); n > 0 {
 			last = uint32(v.known[n-1].uid)
 		}
 		for _, r := range set {
-			wanted.AddRange(v.span(uint32(r.Start), uint32(r.Stop), last))
+			numbers.AddRange(v.span(uint32(r.Start), uint32(r.Stop), last))
 		}
 	}
-	var picked []int
-	for i, e := range v.known {
-		n := mail.UID(i + 1)
-		if uids {
-			n = mail.UID(e.uid)
-		}
-		if wanted.Has(n) {
-			picked = append(picked, i)
-		}
-	}
-	return picked
+	return func(i int) bool { return numbers.Has(mail.UID(v.known[i].uid)) }
 }
 
 // span makes a range of numbers out of one in which 0 is "*", the largest number in
