@@ -272,7 +272,7 @@ func (s *Server) Kill() {
 		if errors.Is(syscall.Kill(group, 0), syscall.ESRCH) {
 			return
 		}
-		if time.Since(began) > 200*time.Millisecond && s.refuses(s.Port) && s.refuses(s.TLSPort) {
+		if time.Since(began) > 50*time.Millisecond && s.refuses(s.Port) && s.refuses(s.TLSPort) {
 			return
 		}
 	}
