@@ -70,7 +70,7 @@ func intentValues(i *mail.Intent) []any {
 func readIntent(v *values) mail.Intent {
 	var i mail.Intent
 	i.ID = mail.IntentID(v.int())
-	i.Kind = mail.IntentKind(v.uint(uint64(mail.Copy)))
+	i.Kind = mail.IntentKind(v.uint(uint64(mail.Replace)))
 	i.Row = mail.RowID(v.int())
 	i.Folder = mail.FolderID(v.int())
 	i.Key = mail.Key(v.bytes())

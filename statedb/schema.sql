@@ -91,7 +91,7 @@ CREATE INDEX rows_by_state ON rows (state, folder) WHERE state <> 0;
 -- recognised afterwards without knowing this. row may name a row that is gone.
 CREATE TABLE intents (
     id          INTEGER PRIMARY KEY,
-    kind        INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 3),
+    kind        INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 4),
     row         INTEGER NOT NULL,
     folder      INTEGER NOT NULL REFERENCES folders ON DELETE CASCADE,
     key         BLOB    NOT NULL,

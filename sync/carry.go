@@ -44,6 +44,9 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 	if err := r.recordDecisions(ctx, plan); err != nil {
 		return err
 	}
+	if err := r.intendReplacing(ctx, works); err != nil {
+		return err
+	}
 	if err := r.transfer(ctx, works); err != nil {
 		return err
 	}
@@ -111,6 +114,31 @@ func (r *run) mark(ctx context.Context, f *folder) error {
 	r.dirty(f, mail.Local)
 	if err := r.commit(ctx, &mail.Batch{PutFolders: []*mail.FolderBase{&f.base}}); err != nil {
 		return err
+	}
+	return nil
+}
+
+// intendReplacing records which messages will leave the server once their content
+// is there elsewhere: when that has happened, and a crash comes before they left,
+// nothing else tells them from messages that were deleted.
+func (r *run) intendReplacing(ctx context.Context, works map[*folder]*work) error {
+	batch := &mail.Batch{}
+	for f, w := range works {
+		for _, a := range w.remote {
+			if a.Item.Moved == nil || r.intentOf(mail.Replace, a.Item.Row) != nil {
+				continue
+			}
+			batch.PutIntents = append(batch.PutIntents, &mail.Intent{
+				Kind: mail.Replace, Row: a.Item.Row.ID, Folder: f.base.ID,
+				Identity: a.Item.Row.Identity, Created: r.Now().Truncate(time.Second),
+			})
+		}
+	}
+	if err := r.commit(ctx, batch); err != nil {
+		return err
+	}
+	for _, in := range batch.PutIntents {
+		r.intents = append(r.intents, *in)
 	}
 	return nil
 }
@@ -353,10 +381,10 @@ func (r *run) settle(ctx context.Context) error {
 	batch := &mail.Batch{}
 	now := r.Now().Truncate(time.Second)
 	for _, f := range r.usable(func(f *folder) bool { return f.view != nil || f.listing != nil }) {
-		batch.DropIntents = append(batch.DropIntents, r.answered(f)...)
 		if f.unsafe {
 			continue
 		}
+		batch.DropIntents = append(batch.DropIntents, r.answered(f)...)
 		before := f.base
 		if f.view != nil {
 			f.base.Remote = f.view.Cursor

@@ -66,7 +66,27 @@ func (r *run) pair(ctx context.Context, g *gathered) ([]*conflict.Item, error) {
 		items = append(items, locals...)
 	}
 	conflict.MarkMoved(gone, arrived)
-	return items, nil
+	return items, r.markReplaced(ctx, gone)
+}
+
+// markReplaced tells the gone messages whose place another one took in a run that
+// was interrupted before they left the server.
+func (r *run) markReplaced(ctx context.Context, gone []*conflict.Item) error {
+	for _, item := range gone {
+		if item.Moved != nil || r.intentOf(mail.Replace, item.Row) == nil {
+			continue
+		}
+		alike, err := r.State.Alike(ctx, item.Row.Size, item.Row.Fingerprint)
+		if err != nil {
+			return fmt.Errorf("read the state: %w", err)
+		}
+		for _, row := range alike {
+			if row.ID != item.Row.ID && row.State == mail.Settled && row.Digest == item.Row.Digest {
+				item.Moved = &conflict.Item{Row: &row}
+			}
+		}
+	}
+	return nil
 }
 
 // measureAll learns the identity of new files. Those that a reader has renamed

@@ -27,7 +27,7 @@ func (r *run) removeRemote(ctx context.Context, w *work) error {
 			row := *a.Item.Row
 			row.State, row.Gone, row.Why, row.RetryAt = mail.Held, mail.Local, whyBehind, w.retryAt
 			wait.PutRows = append(wait.PutRows, &row)
-		case w.behind, a.Item.Moved != nil && !r.arrived[a.Item.Moved]:
+		case w.behind, a.Item.Moved != nil && !r.safe(a.Item.Moved):
 			r.leave(f)
 		default:
 			ready = append(ready, a)
@@ -63,6 +63,11 @@ func (r *run) removeRemote(ctx context.Context, w *work) error {
 		}
 	}
 	return nil
+}
+
+// safe tells whether a message that takes another one's place is on the server.
+func (r *run) safe(item *conflict.Item) bool {
+	return r.arrived[item] || item.Row != nil && item.Row.State == mail.Settled
 }
 
 func uidsOf(actions []*conflict.Action) mail.UIDSet {
@@ -139,7 +144,7 @@ func (r *run) moveToTrash(ctx context.Context, f *folder, actions []*conflict.Ac
 	intents := &mail.Batch{}
 	var mine []*mail.Intent
 	for _, a := range actions {
-		in := r.intentOf(a.Item.Row)
+		in := r.intentOf(mail.Move, a.Item.Row)
 		if in == nil {
 			status := r.onServer[target].Status
 			in = &mail.Intent{
@@ -218,7 +223,7 @@ func (r *run) trashOne(ctx context.Context, f *folder, a *conflict.Action, in *m
 
 // alreadyCopied tells whether an interrupted run has copied the message to Trash.
 func (r *run) alreadyCopied(ctx context.Context, a *conflict.Action, in *mail.Intent) (bool, error) {
-	old := r.intentOf(a.Item.Row)
+	old := r.intentOf(mail.Move, a.Item.Row)
 	if old == nil || old.UIDNext == 0 {
 		return false, nil
 	}
@@ -239,10 +244,10 @@ func (r *run) alreadyCopied(ctx context.Context, a *conflict.Action, in *mail.In
 	return false, nil
 }
 
-// intentOf finds the move of a row that an earlier run left open.
-func (r *run) intentOf(row *mail.Row) *mail.Intent {
+// intentOf finds the open intent of a row.
+func (r *run) intentOf(kind mail.IntentKind, row *mail.Row) *mail.Intent {
 	for i := range r.intents {
-		if r.intents[i].Kind == mail.Move && r.intents[i].Row == row.ID {
+		if r.intents[i].Kind == kind && r.intents[i].Row == row.ID {
 			return &r.intents[i]
 		}
 	}

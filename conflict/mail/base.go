@@ -105,9 +105,12 @@ const (
 	Move
 	// Copy: the message of Row is about to be copied into Folder.
 	Copy
+	// Replace: the file of Row is gone, and one with the same content is about to be
+	// uploaded elsewhere; then Row's message is expunged, and not put into Trash.
+	Replace
 )
 
-func (k IntentKind) String() string { return [...]string{"", "upload", "move", "copy"}[k] }
+func (k IntentKind) String() string { return [...]string{"", "upload", "move", "copy", "replace"}[k] }
 
 // Intent is recorded before an action on the server whose effect cannot be taken
 // back or repeated, and dropped in the commit that records the effect. One that a
