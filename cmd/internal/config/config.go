@@ -41,9 +41,6 @@ func (c *Config) Names() []string {
 	return names
 }
 
-// Nearest gives the account's name that looks most like name.
-func (c *Config) Nearest(name string) string { return nearest(name, c.Names()) }
-
 // Account is one login on one server, and the Maildir that it is kept in step with.
 type Account struct {
 	Name    string

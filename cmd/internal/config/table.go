@@ -100,14 +100,14 @@ func (t *table) subs(key string) []*table {
 func (t *table) done() {
 	for key := range t.values {
 		if !slices.Contains(t.asked, key) {
-			t.failf(key, "unknown key; did you mean %q?", nearest(key, t.asked))
+			t.failf(key, "unknown key; did you mean %q?", Nearest(key, t.asked))
 		}
 	}
 }
 
-// nearest gives the one of known that takes the fewest edits to become word; "" if
+// Nearest gives the one of known that takes the fewest edits to become word; "" if
 // known is empty.
-func nearest(word string, known []string) string {
+func Nearest(word string, known []string) string {
 	best, least := "", -1
 	for _, k := range known {
 		if d := edits(word, k); least < 0 || d < least {
