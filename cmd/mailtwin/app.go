@@ -188,7 +188,7 @@ func (a *App) targets(args []string) ([]target, error) {
 		name, folder, some := strings.Cut(arg, ":")
 		acc, ok := a.cfg.Account(name)
 		if !ok {
-			return nil, fmt.Errorf("%s has no account %q: did you mean %q?", a.cfg.File, name, config.Nearest(name, a.cfg.Names()))
+			return nil, fmt.Errorf("%s has no account %q, only %s", a.cfg.File, name, strings.Join(a.cfg.Names(), ", "))
 		}
 		if !some {
 			whole[name] = true

@@ -73,7 +73,11 @@ func (c complaint) String() string {
 // complaints lists all that is wrong with the account.
 func (o outcome) complaints() []complaint {
 	var all []complaint
-	if o.err != nil {
+	switch {
+	case o.code() == exitInterrupted:
+		// What the signal cut off may have left any error behind.
+		all = append(all, complaint{"", errors.New("interrupted"), "the next sync goes on from here"})
+	case o.err != nil:
 		all = append(all, complaint{"", o.err, nextStep(o.err)})
 	}
 	for _, p := range o.report.Problems {
