@@ -227,7 +227,7 @@ func TestDryRunSaysWhatWouldBeDoneAndWritesNothing(t *testing.T) {
 	b.report = engine.Report{Actions: []string{"download 3 messages into INBOX", "remove \x1b[1m1 from Work"}}
 	b.app.Run(t.Context(), []string{"--config", b.dir + "/config.toml", "sync", "--dry-run"})
 	got := b.stdout.String()
-	want := "alice: download 3 messages into INBOX\nalice: remove [1m1 from Work\nalice: would be: nothing to do (0 folders, "
+	want := "alice: download 3 messages into INBOX\nalice: remove [1m1 from Work\nalice: would be: 2 steps (0 folders, "
 	if !strings.HasPrefix(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -359,6 +359,10 @@ func TestSummary(t *testing.T) {
 		Local: engine.Counts{New: 10, Flags: 3, Removed: 1}, Remote: engine.Counts{Moved: 1}}}
 	want := "alice: here 10 new, 3 flagged anew, 1 removed; on the server 1 moved; 2 conflicts (1 folder, 810ms)"
 	if got := o.summary(false); got != want {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+	o.report = engine.Report{Folders: 20}
+	if got, want := o.summary(false), "alice: nothing new (20 folders, 810ms)"; got != want {
 		t.Errorf("got %q\nwant %q", got, want)
 	}
 }

@@ -141,9 +141,8 @@ func (a *App) syncAccount(ctx context.Context, t target, f syncFlags, bar *progr
 		if s.opts.Remote != nil {
 			o.traffic = s.opts.Remote.Traffic()
 		}
-		if ctx.Err() != nil && !errors.Is(err, context.Canceled) {
-			// What a signal cut off may look like a server that went away.
-			err = ctx.Err()
+		if err != nil && ctx.Err() != nil {
+			err = ctx.Err() // what a signal cut off may look like a server that went away
 		}
 		o.err, o.duration = err, time.Since(started)
 		return errors.Join(err, a.record(ctx, s, o, started))
@@ -165,7 +164,12 @@ func (a *App) locked(ctx context.Context, acc config.Account, f syncFlags, do fu
 	if _, err := os.Stat(dir); f.dryRun && errors.Is(err, fs.ErrNotExist) {
 		return do()
 	}
-	unlock, err := lockAccount(ctx, dir, f.wait)
+	unlock, err := lockAccount(ctx, dir, f.wait, func(other *busyError) {
+		a.log.Info("waiting for another sync", "account", acc.Name, "pid", other.pid)
+		if isTerminal(a.Stderr) && !a.quiet {
+			fmt.Fprintln(a.Stderr, line(acc.Name, "", other.who(), "waiting for it"))
+		}
+	})
 	if err != nil {
 		return err
 	}
@@ -234,7 +238,10 @@ func (a *App) postSync(ctx context.Context, acc config.Account, r engine.Report)
 		cmd.Stdout = a.Stderr
 	}
 	cmd.WaitDelay = time.Second
-	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
+	switch err := cmd.Run(); {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
 		return fmt.Errorf("post_sync: %s: %w", filepath.Base(acc.PostSync[0]), err)
 	}
 	return nil

@@ -24,7 +24,8 @@ type busyError struct {
 	waited time.Duration
 }
 
-func (e *busyError) Error() string {
+// who says which process runs, and since when.
+func (e *busyError) who() string {
 	who := "another sync"
 	if e.pid > 0 {
 		who += fmt.Sprintf(", process %d,", e.pid)
@@ -33,7 +34,11 @@ func (e *busyError) Error() string {
 	if !e.since.IsZero() {
 		who += " since " + e.since.Local().Format(time.DateTime)
 	}
-	return fmt.Sprintf("%s; waited %v: try later, or raise --wait", who, e.waited)
+	return who
+}
+
+func (e *busyError) Error() string {
+	return fmt.Sprintf("%s; waited %v: try later, or raise --wait", e.who(), e.waited)
 }
 
 // ExitCode is 75: it passes.
@@ -41,9 +46,10 @@ func (e *busyError) ExitCode() int { return exitTemporary }
 
 // lockAccount makes the account's state directory, private to the user, and takes the
 // lock in it, for which it waits so long. The kernel frees the lock when the process
-// ends, however it ends; what the file says is only for the message to others. The
+// ends, however it ends; what the file says is only for the message to others. waiting
+// is called once if another process has the lock and it is worth waiting for. The
 // caller calls unlock.
-func lockAccount(ctx context.Context, dir string, wait time.Duration) (unlock func(), err error) {
+func lockAccount(ctx context.Context, dir string, wait time.Duration, waiting func(other *busyError)) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
@@ -56,6 +62,7 @@ func lockAccount(ctx context.Context, dir string, wait time.Duration) (unlock fu
 	lock := flock.New(path, flock.SetPermissions(0o600))
 	locked, err := lock.TryLock()
 	if err == nil && !locked && wait > 0 {
+		waiting(readLock(path))
 		limited, cancel := context.WithTimeout(ctx, wait)
 		defer cancel()
 		locked, err = lock.TryLockContext(limited, lockPoll)

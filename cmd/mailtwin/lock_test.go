@@ -11,9 +11,11 @@ import (
 	"time"
 )
 
+func nobody(*busyError) {}
+
 func TestLockIsPrivateAndTellsWhoHasIt(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state", "alice")
-	unlock, err := lockAccount(t.Context(), dir, 0)
+	unlock, err := lockAccount(t.Context(), dir, 0, nobody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +25,7 @@ func TestLockIsPrivateAndTellsWhoHasIt(t *testing.T) {
 			t.Errorf("%s: mode %v, %v; want %v", path, info.Mode().Perm(), err, want)
 		}
 	}
-	_, err = lockAccount(t.Context(), dir, 0)
+	_, err = lockAccount(t.Context(), dir, 0, nobody)
 	var busy *busyError
 	if !errors.As(err, &busy) || busy.pid != os.Getpid() || time.Since(busy.since) > time.Minute {
 		t.Errorf("locked twice: %v", err)
@@ -33,7 +35,7 @@ func TestLockIsPrivateAndTellsWhoHasIt(t *testing.T) {
 		t.Errorf("got %v, code %d; want %s", err, errorCode(err), want)
 	}
 	unlock()
-	unlock, err = lockAccount(t.Context(), dir, 0)
+	unlock, err = lockAccount(t.Context(), dir, 0, nobody)
 	if err != nil {
 		t.Fatalf("not free after unlock: %v", err)
 	}
@@ -45,7 +47,7 @@ func TestWideStateDirectoryIsNarrowed(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := lockAccount(t.Context(), dir, 0)
+	unlock, err := lockAccount(t.Context(), dir, 0, nobody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +59,7 @@ func TestWideStateDirectoryIsNarrowed(t *testing.T) {
 
 func TestSecondSyncWaitsForTheFirst(t *testing.T) {
 	dir := t.TempDir()
-	unlock, err := lockAccount(t.Context(), dir, 0)
+	unlock, err := lockAccount(t.Context(), dir, 0, nobody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,15 +67,18 @@ func TestSecondSyncWaitsForTheFirst(t *testing.T) {
 		unlock func()
 		err    error
 	}
-	second := make(chan result, 1)
+	second, waiting := make(chan result, 1), make(chan int, 1)
 	go func() {
-		u, err := lockAccount(t.Context(), dir, time.Minute)
+		u, err := lockAccount(t.Context(), dir, time.Minute, func(other *busyError) { waiting <- other.pid })
 		second <- result{u, err}
 	}()
 	select {
 	case r := <-second:
 		t.Fatalf("the second did not wait: %v", r.err)
-	case <-time.After(3 * lockPoll / 2):
+	case pid := <-waiting:
+		if pid != os.Getpid() {
+			t.Errorf("it waits for process %d", pid)
+		}
 	}
 	unlock()
 	r := <-second
@@ -85,18 +90,18 @@ func TestSecondSyncWaitsForTheFirst(t *testing.T) {
 
 func TestWaitEnds(t *testing.T) {
 	dir := t.TempDir()
-	unlock, err := lockAccount(t.Context(), dir, 0)
+	unlock, err := lockAccount(t.Context(), dir, 0, nobody)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unlock()
 	var busy *busyError
-	if _, err := lockAccount(t.Context(), dir, lockPoll/2); !errors.As(err, &busy) || busy.waited != lockPoll/2 {
+	if _, err := lockAccount(t.Context(), dir, lockPoll/2, nobody); !errors.As(err, &busy) || busy.waited != lockPoll/2 {
 		t.Errorf("after its time: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := lockAccount(ctx, dir, time.Hour); !errors.Is(err, context.Canceled) {
+	if _, err := lockAccount(ctx, dir, time.Hour, nobody); !errors.Is(err, context.Canceled) {
 		t.Errorf("after a signal: %v", err)
 	}
 }

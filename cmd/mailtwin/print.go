@@ -158,8 +158,11 @@ func (o outcome) summary(dryRun bool) string {
 	if n := o.report.Conflicts; n > 0 {
 		parts = append(parts, count(n, "conflict"))
 	}
+	if n := len(o.report.Actions); len(parts) == 0 && n > 0 {
+		parts = append(parts, count(n, "step")) // folders, or what the counts do not know
+	}
 	if len(parts) == 0 {
-		parts = []string{"nothing to do"}
+		parts = append(parts, "nothing new")
 	}
 	would := ""
 	if dryRun {

@@ -82,7 +82,7 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 func holdLock(dir, ready string) int {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt)
-	unlock, err := lockAccount(context.Background(), dir, 0)
+	unlock, err := lockAccount(context.Background(), dir, 0, nobody)
 	if err == nil {
 		defer unlock()
 		err = os.WriteFile(ready, nil, 0o600)
