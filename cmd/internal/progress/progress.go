@@ -14,10 +14,13 @@ import (
 	engine "mailtwin/sync"
 )
 
+// The widths, in columns or octets, make a line that fits 80 columns: a longer one
+// would wrap, and leave its pieces behind with each drawing.
 const (
-	barWidth = 20
-	maxName  = 30 // octets of a folder's name; the whole fits 80 columns
-	redraw   = 100 * time.Millisecond
+	barWidth   = 10
+	maxAccount = 10
+	maxFolder  = 18
+	redraw     = 100 * time.Millisecond
 )
 
 // Bar is one line on a terminal for all accounts of a run together. It appears with
@@ -64,9 +67,9 @@ func (b *Bar) Add(account string, p engine.Progress) {
 }
 
 func (b *Bar) describe(account string, f mail.Folder) string {
-	text := mail.Clean(account, maxName)
+	text := mail.Clean(account, maxAccount)
 	if f != "" {
-		text += " " + mail.Clean(string(f), maxName)
+		text += " " + mail.Clean(string(f), maxFolder)
 	}
 	text += fmt.Sprintf(" %d/%d, %s", b.done, max(b.total, b.done), size(float64(b.bytes)))
 	if s := b.now().Sub(b.begun).Seconds(); s >= 1 {
