@@ -1,0 +1,368 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mailtwin/cmd/internal/config"
+	"mailtwin/conflict/mail"
+	engine "mailtwin/sync"
+)
+
+// bench runs the program on rooms of the test's own.
+type bench struct {
+	t              *testing.T
+	dir            string
+	app            App
+	stdout, stderr strings.Builder
+	mu             sync.Mutex                // accounts are synced at once
+	opened         []string                  // accounts
+	opts           map[string]engine.Options // by account, as the engine got them
+	runs           map[string]lastRun        // by account, as they were recorded
+	report         engine.Report             // of every run
+	err            error
+	past           past
+	pastErr        error
+}
+
+type fakeRemote struct{ engine.Remote }
+
+func (fakeRemote) Traffic() mail.Traffic {
+	return mail.Traffic{BytesIn: 123456, BytesOut: 2345, RoundTrips: 7, Connections: 2}
+}
+
+const account = `[accounts.%[1]s]
+maildir = "%[1]s"
+host = "imap.example.org"
+user = "u"
+password_command = ["true"]
+`
+
+func newBench(t *testing.T, accounts ...string) *bench {
+	b := &bench{t: t, dir: t.TempDir(), opts: map[string]engine.Options{}, runs: map[string]lastRun{}}
+	text := "state_dir = \"state\"\n"
+	for _, name := range accounts {
+		text += fmt.Sprintf(account, name)
+	}
+	b.write(text)
+	b.app = App{Stdin: strings.NewReader(""), Stdout: &b.stdout, Stderr: &b.stderr, Env: func(string) string { return "" }}
+	b.app.rooms = rooms{
+		open: func(_ context.Context, acc config.Account, dryRun bool) (*session, error) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.opened = append(b.opened, acc.Name)
+			s := &session{close: func() {}}
+			s.opts.Remote = fakeRemote{}
+			if !dryRun {
+				s.record = func(_ context.Context, run lastRun) error {
+					b.mu.Lock()
+					defer b.mu.Unlock()
+					b.runs[acc.Name] = run
+					return nil
+				}
+			}
+			return s, nil
+		},
+		run: func(_ context.Context, opts engine.Options) (engine.Report, error) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.opts[opts.Account] = opts
+			return b.report, b.err
+		},
+		past: func(context.Context, config.Account) (past, error) { return b.past, b.pastErr },
+	}
+	return b
+}
+
+func (b *bench) write(text string) {
+	b.t.Helper()
+	if err := os.WriteFile(filepath.Join(b.dir, "config.toml"), []byte(text), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// add puts a line into the last account's table.
+func (b *bench) add(text string) {
+	b.t.Helper()
+	old, err := os.ReadFile(filepath.Join(b.dir, "config.toml"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.write(string(old) + text + "\n")
+}
+
+// run runs a command line and compares the exit code, and the whole of what was
+// printed, where DIR stands for the test's directory.
+func (b *bench) run(ctx context.Context, line string, code int, stdout, stderr string) {
+	b.t.Helper()
+	b.stdout.Reset()
+	b.stderr.Reset()
+	args := append([]string{"--config", filepath.Join(b.dir, "config.toml")}, strings.Fields(line)...)
+	if got := b.app.Run(ctx, args); got != code {
+		b.t.Errorf("%s: exit code %d, want %d", line, got, code)
+	}
+	for _, s := range []struct{ name, got, want string }{{"stdout", b.stdout.String(), stdout}, {"stderr", b.stderr.String(), stderr}} {
+		if got := strings.ReplaceAll(s.got, b.dir, "DIR"); got != s.want {
+			b.t.Errorf("%s: %s\n%s\nwant\n%s", line, s.name, got, s.want)
+		}
+	}
+}
+
+func TestCronHearsNothingWhenAllIsWell(t *testing.T) {
+	b := newBench(t, "alice", "bob")
+	b.report = engine.Report{Folders: 3, Local: engine.Counts{New: 10}, Conflicts: 1,
+		Skipped: []mail.Notice{{Folder: "Shared", Text: "read-only"}}, Actions: []string{"none"}}
+	b.run(t.Context(), "sync", 0, "", "")
+	b.run(t.Context(), "-q sync", 0, "", "")
+	b.run(t.Context(), "sync alice", 0, "", "")
+	if got := b.runs["bob"]; !got.OK || got.Error != "" || got.Started.IsZero() || got.Finished.Before(got.Started) {
+		t.Errorf("recorded: %+v", got)
+	}
+}
+
+func TestWhatIsHeldOrFailedIsSaidWithWhatToDo(t *testing.T) {
+	b := newBench(t, "alice")
+	b.report = engine.Report{
+		Held: []engine.Held{
+			{Folder: "Lists/go", Side: mail.Local, Count: 30, Why: "more than half of the folder"},
+			{Folder: "My \x1b]0;mail", Side: mail.Remote, Count: 1},
+		},
+		Problems: []*engine.Problem{
+			{Folder: "Drafts", Err: fmt.Errorf("append 17.x: %w", mail.ErrRefused), Hint: "make room on the server"},
+			{Err: errors.New("write base:\ndisk full")},
+		},
+	}
+	want := `mailtwin: alice: Drafts: append 17.x: refused by the server: make room on the server
+mailtwin: alice: write base:; disk full
+mailtwin: alice: Lists/go: held: 30 messages gone from the Maildir, not removed from the server (more than half of the folder): to go on: mailtwin sync --allow-deletes alice:Lists/go
+mailtwin: alice: My ]0;mail: held: 1 message gone from the server, not removed here: to go on: mailtwin sync --allow-deletes 'alice:My ]0;mail'
+`
+	b.run(t.Context(), "sync", 1, "", want)
+	b.run(t.Context(), "-q sync", 1, "", want)
+	if got := b.runs["alice"]; got.OK || !strings.Contains(got.Error, "Lists/go: held: 30 messages") {
+		t.Errorf("recorded: %+v", got)
+	}
+}
+
+func TestQuietKeepsBackOnlyWhatPasses(t *testing.T) {
+	for _, c := range []struct {
+		err   error
+		code  int
+		line  string
+		quiet bool // said with -q, too
+	}{
+		{mail.ErrUnreachable, 75, "server unreachable: the next sync tries again", false},
+		{mail.ErrTryLater, 75, "the server asks to try later: the next sync tries again", false},
+		{mail.ErrUntrusted, 75, "server not trusted: no password was sent; look at host, ca_file and pin_sha256", true},
+		{mail.ErrLogin, 77, "login refused: check user and password_command", true},
+		{mail.ErrMissing, 1, "maildir missing: mount it or put it back; nothing was removed from the server", true},
+	} {
+		b := newBench(t, "alice")
+		b.err = c.err
+		line := "mailtwin: alice: " + c.line + "\n"
+		b.run(t.Context(), "sync", c.code, "", line)
+		if !c.quiet {
+			line = ""
+		}
+		b.run(t.Context(), "-q sync", c.code, "", line)
+	}
+}
+
+func TestSyncJSON(t *testing.T) {
+	b := newBench(t, "alice")
+	b.report = engine.Report{Folders: 20, Local: engine.Counts{New: 10, Flags: 3, Removed: 1}, Remote: engine.Counts{New: 2, Flags: 5, Moved: 1},
+		Skipped: []mail.Notice{{Folder: "Big", Text: "..."}}, Actions: []string{"not here"}}
+	for _, line := range []string{"sync --json", "sync --json --dry-run", "-v sync --json"} {
+		b.stdout.Reset()
+		if code := b.app.Run(t.Context(), append([]string{"--config", b.dir + "/config.toml"}, strings.Fields(line)...)); code != 0 {
+			t.Errorf("%s: exit code %d", line, code)
+		}
+		var doc map[string][]map[string]any
+		if err := json.Unmarshal([]byte(b.stdout.String()), &doc); err != nil {
+			t.Fatalf("%s: %v in %q", line, err, &b.stdout)
+		}
+		delete(doc["accounts"][0], "duration_ms")
+		got, err := json.Marshal(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := `{"accounts":[{"bytes_in":123456,"bytes_out":2345,"conflicts":0,"connections":2,"error":null,"folders":20,` +
+			`"local":{"flags":3,"moved":0,"new":10,"removed":1},"name":"alice","ok":true,` +
+			`"remote":{"flags":5,"moved":1,"new":2,"removed":0},"round_trips":7,"skipped":[{"folder":"Big","reason":"..."}]}]}`
+		if string(got) != want {
+			t.Errorf("%s: %s\nwant %s", line, got, want)
+		}
+	}
+}
+
+func TestSyncJSONOnFailure(t *testing.T) {
+	b := newBench(t, "alice", "bob")
+	b.err = fmt.Errorf("dial: %w", mail.ErrUnreachable)
+	b.app.Run(t.Context(), []string{"--config", b.dir + "/config.toml", "-q", "sync", "--json"})
+	var doc syncReport
+	if err := json.Unmarshal([]byte(b.stdout.String()), &doc); err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range []string{"alice", "bob"} {
+		a := doc.Accounts[i]
+		if a.Name != name || a.OK || a.Error == nil || *a.Error != "dial: server unreachable: the next sync tries again" {
+			t.Errorf("got %+v", a)
+		}
+	}
+	b.run(t.Context(), "sync --json carol", 2, `{"accounts":[],"error":"DIR/config.toml has no account \"carol\", only alice, bob"}`+"\n",
+		"mailtwin: DIR/config.toml has no account \"carol\", only alice, bob\n")
+}
+
+func TestDryRunSaysWhatWouldBeDoneAndWritesNothing(t *testing.T) {
+	b := newBench(t, "alice")
+	b.report = engine.Report{Actions: []string{"download 3 messages into INBOX", "remove \x1b[1m1 from Work"}}
+	b.app.Run(t.Context(), []string{"--config", b.dir + "/config.toml", "sync", "--dry-run"})
+	got := b.stdout.String()
+	want := "alice: download 3 messages into INBOX\nalice: remove [1m1 from Work\nalice: would be: 2 steps (0 folders, "
+	if !strings.HasPrefix(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if !b.opts["alice"].DryRun || len(b.runs) > 0 {
+		t.Errorf("options %+v, recorded %v", b.opts["alice"], b.runs)
+	}
+	if _, err := os.Stat(filepath.Join(b.dir, "state")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a state directory was made: %v", err)
+	}
+}
+
+func TestTheEngineGetsWhatWasSaid(t *testing.T) {
+	b := newBench(t, "alice", "bob")
+	b.add("folders = [\"*\", \"!Spam\"]\ntrash = \"Bin\"\ncreate_folders = \"local\"\nconnections = 7\nexpunge = true")
+	b.run(t.Context(), "sync --allow-deletes bob:inbox bob:Work bob:Work", 0, "", "")
+	if len(b.opened) != 1 {
+		t.Errorf("opened %q", b.opened)
+	}
+	o := b.opts["bob"]
+	if fmt.Sprint(o.Only) != "[INBOX Work]" || !o.AllowDeletes || o.DryRun || o.Trash != "Bin" || !o.CreateLocal || o.CreateRemote ||
+		o.Connections != 7 || o.Selected("Spam") || !o.Selected("INBOX") || !o.Policy("x").ExpungeDeleted {
+		t.Errorf("options %+v", o)
+	}
+	b.run(t.Context(), "sync bob bob:Work", 0, "", "")
+	if o := b.opts["bob"]; o.Only != nil {
+		t.Errorf("the whole account was named, and %v is synced", o.Only)
+	}
+}
+
+func TestWrongCommandLines(t *testing.T) {
+	b := newBench(t, "alice", "bob")
+	b.add(`folders = ["*", "!Spam"]`)
+	next := ": mailtwin --help shows what there is\n"
+	for line, want := range map[string]string{
+		"snyc":                 `unknown command "snyc": did you mean "sync"?` + next,
+		"sync --jsno":          "unknown flag: --jsno" + next,
+		"sync --wait soon":     `invalid argument "soon" for "--wait" flag: time: invalid duration "soon"` + next,
+		"-q -v sync":           "--quiet and --verbose exclude each other" + next,
+		"version x":            `unknown command "x" for "mailtwin version"` + next,
+		"sync alcie":           "DIR/config.toml has no account \"alcie\", only alice, bob\n",
+		"sync bob:Spam":        "account bob does not sync a folder \"Spam\": see its folders = [\"*\" \"!Spam\"]\n",
+		"sync bob:":            "account bob does not sync a folder \"\": see its folders = [\"*\" \"!Spam\"]\n",
+		"sync --allow-deletes": "--allow-deletes needs the accounts or folders that it is for: ACCOUNT or ACCOUNT:FOLDER\n",
+		"sync --wait -1s":      "--wait must not be negative\n",
+		"status alice:INBOX":   "status takes accounts, not folders: \"alice:INBOX\"\n",
+		"status carol":         "DIR/config.toml has no account \"carol\", only alice, bob\n",
+	} {
+		b.run(t.Context(), line, 2, "", "mailtwin: "+want)
+	}
+	if len(b.opened) > 0 {
+		t.Errorf("opened %q", b.opened)
+	}
+}
+
+func TestOneAccountCanConsentUnnamed(t *testing.T) {
+	b := newBench(t, "alice")
+	b.run(t.Context(), "sync --allow-deletes", 0, "", "")
+	if !b.opts["alice"].AllowDeletes {
+		t.Error("the engine does not know")
+	}
+}
+
+func TestSignalEndsWith130(t *testing.T) {
+	b := newBench(t, "alice")
+	ctx, cancel := context.WithCancel(t.Context())
+	b.app.rooms.run = func(ctx context.Context, _ engine.Options) (engine.Report, error) {
+		cancel()
+		return engine.Report{}, fmt.Errorf("read: %w", mail.ErrUnreachable) // the connection was closed under it
+	}
+	b.run(ctx, "sync", 130, "", "mailtwin: alice: interrupted: the next sync goes on from here\n")
+	if _, recorded := b.runs["alice"]; !recorded {
+		t.Error("the run was not recorded")
+	}
+}
+
+func TestWhatIsNotSupportedIsRefused(t *testing.T) {
+	b := newBench(t, "alice")
+	b.add(`layout = "maildir++"`)
+	b.run(t.Context(), "sync", 2, "",
+		"mailtwin: alice: layout = \"maildir++\" is not supported by this version yet: take it out of the configuration, or wait for a later one\n")
+}
+
+func TestPostSync(t *testing.T) {
+	b := newBench(t, "alice")
+	b.add(`post_sync = "printf '%s|%s' \"$MAILTWIN_ACCOUNT\" \"$MAILTWIN_FOLDERS\" > ` + b.dir + `/hook; echo chatter; echo trouble >&2"`)
+	b.run(t.Context(), "sync", 0, "", "")
+	if _, err := os.Stat(b.dir + "/hook"); err == nil {
+		t.Error("it ran though nothing changed")
+	}
+	b.report.Changed = []mail.Folder{"INBOX", "Lists/\x1bgo"}
+	b.run(t.Context(), "sync", 0, "", "trouble\n")
+	if got, err := os.ReadFile(b.dir + "/hook"); string(got) != "alice|INBOX\nLists/go" {
+		t.Errorf("it was told %q, %v", got, err)
+	}
+	b.write("state_dir = \"state\"\n" + fmt.Sprintf(account, "alice") + "post_sync = ['false']\n")
+	b.run(t.Context(), "sync", 1, "", "mailtwin: alice: post_sync: false: exit status 1\n")
+}
+
+func TestStatus(t *testing.T) {
+	b := newBench(t, "alice")
+	b.pastErr = fmt.Errorf("open: %w", fs.ErrNotExist)
+	b.run(t.Context(), "status", 0, "alice: never synced; mailtwin sync alice\n", "")
+	b.run(t.Context(), "status --json", 0, `{"accounts":[{"name":"alice","last_sync":null,"ok":false,"error":null,"folders":[]}]}`+"\n", "")
+
+	b.pastErr = nil
+	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	b.past = past{
+		folders: []mail.FolderBase{{ID: 1, Name: "INBOX", Synced: at}, {ID: 2, Name: "Lists/go", Problem: "is \x1b[1mread-only"}},
+		counts:  map[mail.FolderID]counts{1: {Local: 12, Remote: 13, Pending: 1}, 2: {Local: 300, Remote: 300, Held: 4, Parted: 5}},
+		last:    lastRun{Started: at, Finished: at, OK: true},
+	}
+	stamp := at.Local().Format(time.DateTime)
+	table := "  FOLDER    HERE  SERVER  WAITING  HELD  LAST IN STEP         \n" +
+		"  INBOX     12    13      1        0     " + stamp + "  \n" +
+		"  Lists/go  300   300     0        4     never                is [1mread-only\n"
+	b.run(t.Context(), "status", 0, "alice: in step, last synced "+stamp+"\n"+table, "")
+	b.past.last.OK, b.past.last.Error = false, "login refused"
+	b.run(t.Context(), "status alice", 0, "alice: last synced "+stamp+": login refused\n"+table, "")
+	b.run(t.Context(), "status --json", 0, `{"accounts":[{"name":"alice","last_sync":"2026-03-04T05:06:07Z","ok":false,"error":"login refused","folders":[`+
+		`{"name":"INBOX","local":12,"remote":13,"pending":1,"held":0,"parted":0,"last_sync":"2026-03-04T05:06:07Z","problem":null},`+
+		`{"name":"Lists/go","local":300,"remote":300,"pending":0,"held":4,"parted":5,"last_sync":null,"problem":"is [1mread-only"}]}]}`+"\n", "")
+
+	b.past, b.pastErr = past{}, mail.ErrDamaged
+	b.run(t.Context(), "status", 1, "alice: damaged\n", "mailtwin: alice: damaged\n")
+}
+
+func TestSummary(t *testing.T) {
+	o := outcome{account: "alice", duration: 812 * time.Millisecond, report: engine.Report{Folders: 1, Conflicts: 2,
+		Local: engine.Counts{New: 10, Flags: 3, Removed: 1}, Remote: engine.Counts{Moved: 1}}}
+	want := "alice: here 10 new, 3 flagged anew, 1 removed; on the server 1 moved; 2 conflicts (1 folder, 810ms)"
+	if got := o.summary(false); got != want {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+	o.report = engine.Report{Folders: 20}
+	if got, want := o.summary(false), "alice: nothing new (20 folders, 810ms)"; got != want {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+}

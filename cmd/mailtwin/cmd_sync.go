@@ -1,0 +1,270 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"mailtwin/cmd/internal/config"
+	"mailtwin/cmd/internal/progress"
+	"mailtwin/cmd/internal/secret"
+	engine "mailtwin/sync"
+)
+
+// atOnce bounds how many accounts are synced at the same time.
+const atOnce = 4
+
+// syncFlags are the flags of `sync`.
+type syncFlags struct {
+	dryRun, json, allowDeletes bool
+	wait                       time.Duration
+}
+
+func (a *App) syncCommand(code *int) *cobra.Command {
+	var f syncFlags
+	cmd := &cobra.Command{
+		Use:   "sync [ACCOUNT[:FOLDER]...]",
+		Short: "bring both sides together, once",
+		Long: `Bring the Maildir and the server together, once: all accounts, or those named.
+From cron it prints nothing unless something went wrong or waits for you.`,
+		Example: `  mailtwin sync
+  mailtwin sync --dry-run alice
+  mailtwin sync --allow-deletes alice:Lists/go
+
+Exit codes: 0 all in step; 1 something failed or is held, the rest was synced;
+2 usage or configuration; 75 server unreachable, or another sync is running;
+77 login refused. Several accounts with different codes: 1.`,
+		ValidArgsFunction: a.completeAccounts,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			*code = a.sync(cmd.Context(), args, f)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would be done, and do nothing")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print one JSON document")
+	cmd.Flags().BoolVar(&f.allowDeletes, "allow-deletes", false, "carry out the removals that are held, where named")
+	cmd.Flags().DurationVar(&f.wait, "wait", time.Minute, "how long to wait for another sync of the account")
+	return cmd
+}
+
+// sync carries out the command, prints what came of it, and gives the exit code.
+func (a *App) sync(ctx context.Context, args []string, f syncFlags) int {
+	targets, err := a.syncTargets(args, f)
+	if err != nil {
+		// The document comes on every way out; there is no account to tell of here.
+		if f.json {
+			text := strings.ReplaceAll(err.Error(), "\n", "; ")
+			return a.printed(exitUsage, struct {
+				Accounts []accountReport `json:"accounts"`
+				Error    string          `json:"error"`
+			}{[]accountReport{}, clean(text)})
+		}
+		return exitUsage
+	}
+	var bar *progress.Bar
+	if isTerminal(a.Stderr) && !a.quiet && a.verbose == 0 && !f.dryRun {
+		bar = progress.New(a.Stderr)
+	}
+	outcomes := make([]outcome, len(targets))
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for i, t := range targets {
+		group.Go(func() error {
+			outcomes[i] = a.syncAccount(ctx, t, f, bar)
+			return nil // one account's trouble is none of the others'
+		})
+	}
+	group.Wait() // never an error
+	bar.Close()
+	for _, o := range outcomes {
+		a.printOutcome(o, f)
+	}
+	code := exitCode(outcomes)
+	if f.json {
+		return a.printed(code, newSyncReport(outcomes))
+	}
+	return code
+}
+
+// printed prints a document, and gives code, or what the failure to print it is worth.
+func (a *App) printed(code int, document any) int {
+	if err := printJSON(a.Stdout, document); err != nil {
+		a.complain("", "", fmt.Errorf("print the report: %w", err), "")
+		return exitFailed
+	}
+	return code
+}
+
+// syncTargets reads the configuration and the arguments. What is wrong is printed,
+// and comes back for the document of --json.
+func (a *App) syncTargets(args []string, f syncFlags) ([]target, error) {
+	if err := a.load(); err != nil {
+		return nil, err
+	}
+	targets, err := a.targets(args)
+	switch {
+	case err != nil:
+	case f.wait < 0:
+		err = errors.New("--wait must not be negative")
+	case f.allowDeletes && len(args) == 0 && len(a.cfg.Accounts) > 1:
+		// Consent is for what somebody looked at, not for what else happens to wait.
+		err = errors.New("--allow-deletes needs the accounts or folders that it is for: ACCOUNT or ACCOUNT:FOLDER")
+	}
+	if err != nil {
+		a.complain("", "", err, "")
+	}
+	return targets, err
+}
+
+// syncAccount syncs one account, from its lock to its post_sync command.
+func (a *App) syncAccount(ctx context.Context, t target, f syncFlags, bar *progress.Bar) outcome {
+	started := time.Now()
+	o := outcome{account: t.account.Name}
+	o.err = a.locked(ctx, t.account, f, func() error {
+		s, err := a.rooms.open(ctx, t.account, f.dryRun)
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		a.options(&s.opts, t, f, bar)
+		o.report, err = a.rooms.run(ctx, s.opts)
+		if s.opts.Remote != nil {
+			o.traffic = s.opts.Remote.Traffic()
+		}
+		if err != nil && ctx.Err() != nil {
+			err = ctx.Err() // what a signal cut off may look like a server that went away
+		}
+		o.err, o.duration = err, time.Since(started)
+		return errors.Join(err, a.record(ctx, s, o, started))
+	})
+	if o.err == nil && !f.dryRun && len(o.report.Changed) > 0 {
+		o.err = a.postSync(ctx, t.account, o.report)
+	}
+	o.duration = time.Since(started)
+	return o
+}
+
+// locked runs do while this process has the account for itself. A dry run writes
+// nothing, so where there is no state yet it needs no lock either.
+func (a *App) locked(ctx context.Context, acc config.Account, f syncFlags, do func() error) error {
+	if err := errors.Join(unsupported(acc), secret.Check(acc)); err != nil {
+		return err
+	}
+	dir := a.stateDir(acc.Name)
+	if _, err := os.Stat(dir); f.dryRun && errors.Is(err, fs.ErrNotExist) {
+		return do()
+	}
+	unlock, err := lockAccount(ctx, dir, f.wait, func(other *busyError) {
+		a.log.Info("waiting for another sync", "account", acc.Name, "pid", other.pid)
+		if isTerminal(a.Stderr) && !a.quiet {
+			fmt.Fprintln(a.Stderr, line(acc.Name, "", other.who(), "waiting for it"))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return do()
+}
+
+// options fills in what the configuration and the command line say.
+func (a *App) options(opts *engine.Options, t target, f syncFlags, bar *progress.Bar) {
+	acc := t.account
+	opts.Account = acc.Name
+	opts.Selected, opts.Policy = acc.Selected, acc.Policy
+	opts.Only = t.folders
+	opts.Trash = acc.Trash
+	opts.CreateLocal, opts.CreateRemote = acc.CreateFolders.Local, acc.CreateFolders.Remote
+	opts.AllowDeletes = f.allowDeletes
+	opts.DryRun = f.dryRun
+	opts.Connections = acc.Connections
+	opts.Log = a.log.With("account", acc.Name)
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if bar != nil {
+		opts.Progress = func(p engine.Progress) { bar.Add(acc.Name, p) }
+	}
+}
+
+// record keeps what came of a run for `status`. It does so also after a signal, and
+// gives it a moment for that.
+func (a *App) record(ctx context.Context, s *session, o outcome, started time.Time) error {
+	if s.record == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	report := newAccountReport(o)
+	text, err := json.Marshal(report)
+	if err != nil {
+		return fmt.Errorf("record the run: %w", err)
+	}
+	run := lastRun{Started: started, Finished: time.Now(), OK: report.OK, Report: text}
+	if report.Error != nil {
+		run.Error = *report.Error
+	}
+	if err := s.record(ctx, run); err != nil {
+		return fmt.Errorf("record the run: %w", err)
+	}
+	return nil
+}
+
+// postSync runs the account's post_sync command. It learns the account and the
+// folders, a line each, from its environment; its standard output is for -v only,
+// since cron would mail it.
+func (a *App) postSync(ctx context.Context, acc config.Account, r engine.Report) error {
+	if acc.PostSync == nil {
+		return nil
+	}
+	var folders []string
+	for _, f := range r.Changed {
+		folders = append(folders, clean(string(f)))
+	}
+	cmd := exec.CommandContext(ctx, acc.PostSync[0], acc.PostSync[1:]...)
+	cmd.Env = append(os.Environ(), "MAILTWIN_ACCOUNT="+acc.Name, "MAILTWIN_FOLDERS="+strings.Join(folders, "\n"))
+	cmd.Stderr = a.Stderr
+	if a.verbose > 0 {
+		cmd.Stdout = a.Stderr
+	}
+	cmd.WaitDelay = time.Second
+	switch err := cmd.Run(); {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
+		return fmt.Errorf("post_sync: %s: %w", filepath.Base(acc.PostSync[0]), err)
+	}
+	return nil
+}
+
+// printOutcome prints what a person should see of an account's run.
+func (a *App) printOutcome(o outcome, f syncFlags) {
+	a.printComplaints(o)
+	watched := (isTerminal(a.Stdout) || a.verbose > 0) && !a.quiet
+	if watched {
+		for _, n := range o.report.Skipped {
+			fmt.Fprintln(a.Stderr, line(o.account, n.Folder, "left out: "+n.Text, ""))
+		}
+	}
+	if f.json {
+		return
+	}
+	if f.dryRun && !a.quiet {
+		for _, action := range o.report.Actions {
+			fmt.Fprintf(a.Stdout, "%s: %s\n", o.account, clean(action))
+		}
+	}
+	if (watched || f.dryRun && !a.quiet) && o.err == nil {
+		fmt.Fprintln(a.Stdout, o.summary(f.dryRun))
+	}
+}

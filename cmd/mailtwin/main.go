@@ -1,0 +1,23 @@
+// Mailtwin keeps a Maildir and an IMAP account in step, both ways.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	os.Exit(run())
+}
+
+// run is the program with the process's own streams and signals. The first SIGINT or
+// SIGTERM ends it in good order; the second one, as the system does.
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	app := &App{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Env: os.Getenv}
+	return app.Run(ctx, os.Args[1:])
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"strings"
+
+	engine "mailtwin/sync"
+)
+
+// syncReport is the document of `sync --json`.
+type syncReport struct {
+	Accounts []accountReport `json:"accounts"`
+}
+
+type accountReport struct {
+	Name        string          `json:"name"`
+	OK          bool            `json:"ok"`
+	Error       *string         `json:"error"` // all that went wrong; null where nothing did
+	DurationMS  int64           `json:"duration_ms"`
+	Folders     int             `json:"folders"`
+	Local       engine.Counts   `json:"local"`
+	Remote      engine.Counts   `json:"remote"`
+	Conflicts   int             `json:"conflicts"`
+	Skipped     []skippedReport `json:"skipped"`
+	BytesIn     int64           `json:"bytes_in"`
+	BytesOut    int64           `json:"bytes_out"`
+	RoundTrips  int             `json:"round_trips"`
+	Connections int             `json:"connections"`
+}
+
+type skippedReport struct {
+	Folder string `json:"folder"`
+	Reason string `json:"reason"`
+}
+
+func newSyncReport(outcomes []outcome) syncReport {
+	doc := syncReport{Accounts: []accountReport{}}
+	for _, o := range outcomes {
+		doc.Accounts = append(doc.Accounts, newAccountReport(o))
+	}
+	return doc
+}
+
+func newAccountReport(o outcome) accountReport {
+	r := accountReport{
+		Name:       o.account,
+		OK:         o.code() == exitOK,
+		DurationMS: o.duration.Milliseconds(),
+		Folders:    o.report.Folders,
+		Local:      o.report.Local, Remote: o.report.Remote,
+		Conflicts: o.report.Conflicts,
+		Skipped:   []skippedReport{},
+		BytesIn:   o.traffic.BytesIn, BytesOut: o.traffic.BytesOut,
+		RoundTrips: o.traffic.RoundTrips, Connections: o.traffic.Connections,
+	}
+	for _, n := range o.report.Skipped {
+		r.Skipped = append(r.Skipped, skippedReport{clean(string(n.Folder)), clean(n.Text)})
+	}
+	var wrong []string
+	for _, c := range o.complaints() {
+		wrong = append(wrong, c.String())
+	}
+	if len(wrong) > 0 {
+		all := strings.Join(wrong, "; ")
+		r.Error = &all
+	}
+	return r
+}
