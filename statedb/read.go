@@ -9,8 +9,7 @@ import (
 	"mailtwin/conflict/mail"
 )
 
-// readStatements are the queries. Each is answered from an index, in its order: none
-// sorts, and none reads rows that it does not give.
+// readStatements are the queries below, prepared.
 type readStatements struct {
 	folders, rowsByKey, rowsByUID, withUIDs, uids *sql.Stmt
 	countRemote, countLocal                       *sql.Stmt
@@ -19,24 +18,34 @@ type readStatements struct {
 	countsRemote, countsLocal, countsState        *sql.Stmt
 }
 
+// The queries. Each is answered from an index, in its order: those over many rows do
+// not sort, and none reads rows that it does not give.
+const selectRows = "SELECT " + rowColumns + " FROM rows WHERE "
+
+const (
+	allFolders   = "SELECT " + folderColumns + " FROM folders ORDER BY name"
+	rowsByKey    = selectRows + "folder = ? AND key IS NOT NULL ORDER BY key"
+	rowsByUID    = selectRows + "folder = ? AND uid IS NOT NULL ORDER BY uid"
+	withUIDs     = selectRows + "folder = ? AND uid BETWEEN ? AND ? ORDER BY uid"
+	onlyUIDs     = "SELECT uid FROM rows WHERE folder = ? AND uid IS NOT NULL ORDER BY uid"
+	countRemote  = "SELECT count(*) FROM rows WHERE folder = ? AND uid IS NOT NULL"
+	countLocal   = "SELECT count(*) FROM rows WHERE folder = ? AND key IS NOT NULL"
+	unsettled    = selectRows + "state <> 0 AND state IN (1, 2, 3) ORDER BY id"
+	alike        = selectRows + "size = ? AND fingerprint = ? ORDER BY id"
+	allIntents   = "SELECT " + intentColumns + " FROM intents ORDER BY id"
+	newest       = "SELECT " + decisionColumns + " FROM decisions ORDER BY id DESC LIMIT ?"
+	lastRun      = "SELECT " + runColumns + " FROM last_run"
+	countsRemote = "SELECT folder, 0, count(*) FROM rows WHERE uid IS NOT NULL GROUP BY folder"
+	countsLocal  = "SELECT folder, 0, count(*) FROM rows WHERE key IS NOT NULL GROUP BY folder"
+	countsState  = "SELECT folder, state, count(*) FROM rows WHERE state <> 0 GROUP BY state, folder"
+)
+
 func (r *readStatements) prepare(ctx context.Context, db *sql.DB) error {
-	rows := "SELECT " + rowColumns + " FROM rows WHERE "
 	return prepare(ctx, db, []statement{
-		{&r.folders, "SELECT " + folderColumns + " FROM folders ORDER BY name"},
-		{&r.rowsByKey, rows + "folder = ? AND key IS NOT NULL ORDER BY key"},
-		{&r.rowsByUID, rows + "folder = ? AND uid IS NOT NULL ORDER BY uid"},
-		{&r.withUIDs, rows + "folder = ? AND uid BETWEEN ? AND ? ORDER BY uid"},
-		{&r.uids, "SELECT uid FROM rows WHERE folder = ? AND uid IS NOT NULL ORDER BY uid"},
-		{&r.countRemote, "SELECT count(*) FROM rows WHERE folder = ? AND uid IS NOT NULL"},
-		{&r.countLocal, "SELECT count(*) FROM rows WHERE folder = ? AND key IS NOT NULL"},
-		{&r.unsettled, rows + "state <> 0 AND state IN (1, 2, 3) ORDER BY id"},
-		{&r.alike, rows + "size = ? AND fingerprint = ? ORDER BY id"},
-		{&r.intents, "SELECT " + intentColumns + " FROM intents ORDER BY id"},
-		{&r.decisions, "SELECT " + decisionColumns + " FROM decisions ORDER BY id DESC LIMIT ?"},
-		{&r.lastRun, "SELECT " + runColumns + " FROM last_run"},
-		{&r.countsRemote, "SELECT folder, 0, count(*) FROM rows WHERE uid IS NOT NULL GROUP BY folder"},
-		{&r.countsLocal, "SELECT folder, 0, count(*) FROM rows WHERE key IS NOT NULL GROUP BY folder"},
-		{&r.countsState, "SELECT folder, state, count(*) FROM rows WHERE state <> 0 GROUP BY state, folder"},
+		{&r.folders, allFolders}, {&r.rowsByKey, rowsByKey}, {&r.rowsByUID, rowsByUID}, {&r.withUIDs, withUIDs}, {&r.uids, onlyUIDs},
+		{&r.countRemote, countRemote}, {&r.countLocal, countLocal}, {&r.unsettled, unsettled}, {&r.alike, alike},
+		{&r.intents, allIntents}, {&r.decisions, newest}, {&r.lastRun, lastRun},
+		{&r.countsRemote, countsRemote}, {&r.countsLocal, countsLocal}, {&r.countsState, countsState},
 	})
 }
 
@@ -77,6 +86,10 @@ func each[T any](ctx context.Context, s *sql.Stmt, read func(*values) T, doing s
 		defer rows.Close()
 		v, err := newValues(rows)
 		for err == nil && rows.Next() {
+			// database/sql learns of it in a goroutine, some rows later.
+			if err = ctx.Err(); err != nil {
+				break
+			}
 			if err = v.scan(rows); err != nil {
 				break
 			}

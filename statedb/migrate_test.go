@@ -1,0 +1,160 @@
+package statedb
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"mailtwin/conflict/mail"
+)
+
+// schemaOf is what SQLite has of the schema, with versions.
+func schemaOf(t *testing.T, db *DB) string {
+	t.Helper()
+	rows, err := db.write.Query(`SELECT type || ' ' || name || ': ' || coalesce(sql, '') FROM sqlite_schema ORDER BY type, name`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var all strings.Builder
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			t.Fatal(err)
+		}
+		all.WriteString(s + "\n")
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return all.String()
+}
+
+func openLadder(t *testing.T, path string, steps ...string) *DB {
+	t.Helper()
+	db, err := open(t.Context(), path, steps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+// testdata has the schema of every version as it was released. A file that was made
+// with any of them becomes what a new file is, and keeps what is in it.
+func TestOldFilesBecomeLikeNewOnes(t *testing.T) {
+	fresh := openAt(t, filepath.Join(t.TempDir(), "state.db"))
+	want := schemaOf(t, fresh)
+	for version := 1; version <= len(ladder); version++ {
+		pinned, err := os.ReadFile(filepath.Join("testdata", fmt.Sprintf("v%d.sql", version)))
+		if err != nil {
+			t.Fatalf("version %d is not pinned: %v", version, err)
+		}
+		path := filepath.Join(t.TempDir(), "state.db")
+		steps := make([]string, version)
+		steps[0] = string(pinned) // as if all steps so far had been one
+		old, err := connect(t.Context(), dsn(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := climb(t.Context(), old, steps); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := old.Exec("INSERT INTO last_run VALUES (1, 2, 3, 1, x'', x'7b7d')"); err != nil {
+			t.Fatal(err)
+		}
+		if err := old.Close(); err != nil {
+			t.Fatal(err)
+		}
+
+		db := openAt(t, path)
+		if got := schemaOf(t, db); got != want {
+			t.Errorf("version %d becomes\n%s\nand a new file is\n%s", version, got, want)
+		}
+		if run, err := db.LastRun(t.Context()); err != nil || string(run.Report) != "{}" || !run.OK {
+			t.Errorf("version %d: the last run is %+v, %v", version, run, err)
+		}
+		fill(t, db, addFolder(t, db, mail.Inbox).ID, 10)
+	}
+}
+
+func TestLadder(t *testing.T) {
+	more := "ALTER TABLE folders ADD COLUMN colour INTEGER NOT NULL DEFAULT 7"
+	index := "CREATE INDEX folders_by_colour ON folders (colour); UPDATE folders SET colour = 8"
+	dir := t.TempDir()
+	path := filepath.Join(dir, "state.db")
+
+	db := openLadder(t, path, schema)
+	f := addFolder(t, db, mail.Inbox)
+	closeNow(t, db)
+
+	// A step that fails takes those before it along, and the file stays usable.
+	if db, err := open(t.Context(), path, []string{schema, more, "CREATE TABLE folders (id INTEGER)"}); err == nil {
+		db.Close()
+		t.Fatal("a failing step gave no error")
+	} else if !strings.Contains(err.Error(), "version 3") {
+		t.Errorf("the error does not say which step: %v", err)
+	}
+	db = openLadder(t, path, schema)
+	if s := schemaOf(t, db); strings.Contains(s, "colour") {
+		t.Errorf("half an upgrade is there:\n%s", s)
+	}
+	closeNow(t, db)
+
+	db = openLadder(t, path, schema, more, index)
+	fresh := openLadder(t, filepath.Join(dir, "fresh.db"), schema, more, index)
+	if got, want := schemaOf(t, db), schemaOf(t, fresh); got != want {
+		t.Errorf("upgraded it is\n%s\nand fresh\n%s", got, want)
+	}
+	var colour int
+	if err := db.read.QueryRow("SELECT colour FROM folders WHERE id = ?", int64(f.ID)).Scan(&colour); err != nil || colour != 8 {
+		t.Errorf("the folder's colour is %d, %v", colour, err)
+	}
+	closeNow(t, db)
+
+	// Not one step is taken twice.
+	closeNow(t, openLadder(t, path, schema, more, index))
+
+	// And back: refused, with advice, before anything is written.
+	before := snapshot(t, dir)
+	for name, open := range map[string]func() (*DB, error){
+		"Open":         func() (*DB, error) { return Open(t.Context(), path) },
+		"OpenReadOnly": func() (*DB, error) { return OpenReadOnly(t.Context(), path) },
+	} {
+		db, err := open()
+		if err == nil {
+			db.Close()
+			t.Fatalf("%s: a newer file was opened", name)
+		}
+		if !errors.Is(err, ErrNewer) || errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "version 3") {
+			t.Errorf("%s: the error is %v", name, err)
+		}
+	}
+	if d := differences(before, snapshot(t, dir)); d != nil {
+		for _, name := range d {
+			if !strings.HasPrefix(name, "fresh") { // that one is still open
+				t.Errorf("%s is not as it was", name)
+			}
+		}
+	}
+}
+
+func TestNewerFileIsLeftAloneAfterAKill(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "state.db")
+	db := openLadder(t, path, schema, "CREATE TABLE more (x INTEGER) STRICT")
+	addFolder(t, db, mail.Inbox)
+	abandon(t, db, path)
+	before := snapshot(t, dir)
+	if db, err := Open(t.Context(), path); !errors.Is(err, ErrNewer) {
+		t.Fatalf("Open gave %v, %v", db, err)
+	}
+	for _, name := range differences(before, snapshot(t, dir)) {
+		if name != "state.db-shm" {
+			t.Errorf("%s is not as it was", name)
+		}
+	}
+}
