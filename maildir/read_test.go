@@ -75,7 +75,7 @@ func TestAFileThatChangesIsNotSentToItsEnd(t *testing.T) {
 		"empty":     func(f *os.File) error { return f.Truncate(0) },
 	} {
 		tree, root := newTree(t, Options{})
-		put(t, root, "INBOX/cur/a", text(1<<20)[:1<<20])
+		put(t, root, "INBOX/cur/a", text(1 << 20)[:1<<20])
 		src := read(t, tree, "a")
 		f, err := os.OpenFile(filepath.Join(root, "INBOX/cur/a"), os.O_WRONLY, 0)
 		if err != nil {
