@@ -203,3 +203,67 @@ func TestRemovedMessagesArePurgedByDays(t *testing.T) {
 		t.Error("purging followed a link")
 	}
 }
+
+func TestARemovedMessageComesBackAsANewOne(t *testing.T) {
+	for _, link := range []bool{true, false} {
+		now := noon
+		tree, root, removed := newStore(t, &now)
+		if err := tree.Removed(t.Context(), func(Removed) error { return errors.New("something is there") }); err != nil {
+			t.Fatal(err)
+		}
+		if err := tree.CreateFolder(t.Context(), "Lists/go"); err != nil {
+			t.Fatal(err)
+		}
+		was := land(t, tree, "Lists/go", wireMessage, flags(`\Flagged`, "work"), work)
+		unread := land(t, tree, "INBOX", "\r\nno header\r\n", mail.Flags{}, work)
+		for folder, f := range map[mail.Folder]mail.File{"Lists/go": was, "INBOX": unread} {
+			if err := tree.Remove(t.Context(), folder, f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := tree.RemoveFolder(t.Context(), "Lists/go"); err != nil {
+			t.Fatal(err)
+		}
+		var found []Removed
+		if err := tree.Removed(t.Context(), func(r Removed) error { found = append(found, r); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if len(found) != 2 || found[0].Folder != "INBOX" || found[0].MessageID != "" || !found[0].File.New ||
+			found[1].Folder != "Lists/go" || found[1].MessageID != "<1@x>" || found[1].File.Key != was.Key ||
+			time.Since(found[1].At) > time.Hour {
+			t.Fatalf("found %+v", found)
+		}
+		if !link {
+			tree.store = noLinks{tree.store}
+		}
+		for _, r := range found {
+			f, err := tree.Restore(t.Context(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.Key == r.File.Key || f.New != r.File.New {
+				t.Errorf("%+v came back as %+v", r, f)
+			}
+			st, err := tree.Stat(t.Context(), r.Folder, f)
+			if err != nil || st.ModTime != r.Stat.ModTime || st.Size != r.Stat.Size || st.Inode != f.Inode {
+				t.Errorf("restored: %+v, %v; want %+v", st, err, r.Stat)
+			}
+			_, err = tree.Restore(t.Context(), r)
+			wantErr(t, "restored again", err, mail.ErrGone)
+		}
+		if got := content(t, filepath.Join(root, "Lists/go/cur", files(t, filepath.Join(root, "Lists/go/cur"))[0])); got != strings.ReplaceAll(wireMessage, "\r\n", "\n") {
+			t.Errorf("restored %q", got)
+		}
+		if left := files(t, removed); len(left) != 0 {
+			t.Errorf("still in the store: %q", left)
+		}
+		if left := files(t, filepath.Join(root, "Lists/go")); len(left) != 1 || !strings.HasSuffix(left[0], ":2,Fa") {
+			t.Errorf("folder: %q", left)
+		}
+	}
+}
+
+// noLinks is a store on a disk of its own.
+type noLinks struct{ FS }
+
+func (noLinks) Link(string, FS, string) error { return unix.EXDEV }
