@@ -127,6 +127,11 @@ func TestTheRestOfTheDisk(t *testing.T) {
 	if err := d.Replace("b", "a"); err != nil || content(t, filepath.Join(root, "a")) != "other" {
 		t.Errorf("replace: %v", err)
 	}
+	put(t, root, "dir/file", "")
+	wantErr(t, "rmdir of a full directory", d.Rmdir("dir"), fs.ErrExist)
+	if err := d.Unlink("dir/file"); err != nil {
+		t.Fatal(err)
+	}
 	if d.Unlink("dir") == nil || d.Rmdir("a") == nil || d.Rmdir(".") == nil {
 		t.Error("unlinked a directory or removed a file as one")
 	}

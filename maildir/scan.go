@@ -151,6 +151,8 @@ func (l *list) read(ctx context.Context) error {
 			case e.Name[0] == '.' || e.Type == fs.ModeSymlink:
 			case e.Type != 0:
 				l.problem("%s/%.160q is no regular file", sub, e.Name)
+			case keyLength(e.Name) == 0:
+				l.problem("%s/%.160q has nothing before its flags: give it a name", sub, e.Name)
 			default:
 				l.entries = append(l.entries, entry{e.Name, e.Inode, int32(keyLength(e.Name)), isNew})
 			}
