@@ -122,8 +122,13 @@ func (d *disk) Rename(from, to string) error {
 	if !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, unix.EINVAL) {
 		return err
 	}
-	// NFS and some FUSE file systems do not know RENAME_NOREPLACE. A crash between
-	// the two steps leaves both names; then the first step finds its own work.
+	return d.relink(from, to)
+}
+
+// relink is Rename where there is no RENAME_NOREPLACE, as on NFS and on some FUSE
+// file systems. A crash between the two steps leaves both names; then the first
+// step finds its own work.
+func (d *disk) relink(from, to string) error {
 	if err := d.Link(from, d, to); err != nil && !(errors.Is(err, fs.ErrExist) && d.same(from, to)) {
 		return err
 	}

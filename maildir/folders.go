@@ -13,9 +13,9 @@ import (
 	"mailtwin/conflict/mail"
 )
 
-// unfinished is a directory in that of a folder which is being made or removed.
-// While it is there the directory is no folder, so that a crash between two mkdirs
-// never leaves what looks like a folder that lost its cur/.
+// unfinished is a directory in that of a folder which is being made or removed. It
+// says that a cur/ or new/ that is missing was not lost: there is no folder, rather
+// than a damaged one that nobody but the user could mend after a crash.
 const unfinished = ".mailtwin-unfinished"
 
 // Folders is Local.Folders. Symbolic links are not followed, hidden directories
@@ -72,12 +72,12 @@ func (w *walk) visit(ctx context.Context, dir string) error {
 	if err != nil || info.Type != fs.ModeDir {
 		return nil
 	}
-	inside, complete, err := w.children(dir, info)
+	inside, whole, err := w.children(dir, info)
 	if err != nil {
 		w.t.opts.Log.Warn("directory cannot be read", "directory", dir, "error", err)
 	}
 	stamp, err := w.t.stampWith(dir, info)
-	if complete && !errors.Is(err, errNoFolder) {
+	if !errors.Is(err, errNoFolder) && (err == nil || whole) {
 		if name, ok := folderOf(dir); ok {
 			w.found = append(w.found, mail.LocalFolder{Name: name, Stamp: stamp})
 		}
@@ -99,8 +99,8 @@ func (w *walk) blind(dir string) {
 	}
 }
 
-// children gives the directories inside dir, and tells whether dir is finished. They
-// are those known if dir has not changed since. Most file systems count the
+// children gives the directories inside dir, and tells whether dir is not marked as
+// unfinished. They are those known if dir has not changed since. Most file systems count the
 // directories inside one in its links; that also finds those that known lacks.
 func (w *walk) children(dir string, info Info) ([]string, bool, error) {
 	stamp, ok := w.known[dir]
@@ -109,22 +109,22 @@ func (w *walk) children(dir string, info Info) ([]string, bool, error) {
 	if ok && (info.Links < 2 || info.Links == own+uint64(len(w.inside[dir]))) {
 		return w.inside[dir], true, nil
 	}
-	dirs, complete, err := w.read(dir)
+	dirs, whole, err := w.read(dir)
 	if err != nil {
 		return w.inside[dir], true, err
 	}
-	return dirs, complete, nil
+	return dirs, whole, nil
 }
 
 // read reads a directory for those inside it that are folders or may hold some.
-func (w *walk) read(dir string) (dirs []string, complete bool, err error) {
-	complete = true
+func (w *walk) read(dir string) (dirs []string, whole bool, err error) {
+	whole = true
 	err = w.t.fs.ReadDir(dir, func(e Entry) {
 		child := path.Join(dir, e.Name)
 		switch {
 		case e.Type != fs.ModeDir || slices.Contains(reserved, e.Name):
 		case e.Name == unfinished:
-			complete = false
+			whole = false
 		case strings.HasPrefix(e.Name, "."):
 		default:
 			if _, ok := folderOf(child); ok {
@@ -134,7 +134,7 @@ func (w *walk) read(dir string) (dirs []string, complete bool, err error) {
 			}
 		}
 	})
-	return dirs, complete, err
+	return dirs, whole, err
 }
 
 // errNoFolder: a directory has neither cur nor new, it only holds folders.
@@ -249,6 +249,11 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 	if err := t.Sweep(ctx, folder, func(mail.Key) bool { return false }); err != nil {
 		return err
 	}
+	for _, sub := range []string{"cur", "new"} {
+		if err := t.empty(path.Join(dir, sub)); err != nil {
+			return err
+		}
+	}
 	mark := path.Join(dir, unfinished)
 	if err := t.mkdir(mark); err != nil {
 		return err
@@ -276,10 +281,26 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 	if err := t.fs.Rmdir(mark); err != nil {
 		return err
 	}
-	if err := t.fs.Rmdir(dir); err != nil {
+	err = t.fs.Rmdir(dir)
+	if errors.Is(err, fs.ErrExist) {
 		return t.sync(dir) // folders inside, or files of other programs
 	}
+	if err != nil {
+		return err
+	}
 	return t.sync(path.Dir(dir))
+}
+
+// empty gives an error if anything is in a directory.
+func (t *Tree) empty(dir string) error {
+	var some string
+	if err := t.fs.ReadDir(dir, func(e Entry) { some = e.Name }); err != nil {
+		return err
+	}
+	if some != "" {
+		return fmt.Errorf("it is not empty: it holds %.160q", some)
+	}
+	return nil
 }
 
 // sweepAge is how long a delivery may take (https://cr.yp.to/proto/maildir.html).

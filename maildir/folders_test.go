@@ -243,8 +243,9 @@ func TestAHalfMadeFolderIsNone(t *testing.T) {
 			if listErr != nil {
 				t.Fatal(listErr)
 			}
-			if made := slices.Contains(folderNames(folders), "Lists"); made != (err == nil) {
-				t.Errorf("stopped after %d steps with %v, listed: %v", stop, err, made)
+			_, scanErr := tree.Scan(t.Context(), "Lists", mail.Letters{})
+			if made := slices.Contains(folderNames(folders), "Lists"); made != (scanErr == nil) || !made && err == nil {
+				t.Errorf("stopped after %d steps with %v: listed %v, scan %v", stop, err, made, scanErr)
 			}
 			if err == nil {
 				break
@@ -255,6 +256,39 @@ func TestAHalfMadeFolderIsNone(t *testing.T) {
 			if listing, err := tree.Scan(t.Context(), "Lists", mail.Letters{}); err != nil || listing.Files == nil {
 				t.Errorf("made again after %d steps: %v", stop, err)
 			}
+		}
+	}
+}
+
+// Nor is one whose removal stopped; and where it holds something, it stays whole.
+func TestAHalfRemovedFolderIsNone(t *testing.T) {
+	for stop := 0; ; stop++ {
+		tree, root := newTree(t, Options{})
+		if err := tree.CreateFolder(t.Context(), "Lists"); err != nil {
+			t.Fatal(err)
+		}
+		steps := 0
+		was := tree.fs
+		tree.fs = &hooked{was, func(op, name string) error {
+			if op == "mkdir" || op == "rmdir" || op == "unlink" {
+				if steps++; steps > stop {
+					return errors.New("power loss")
+				}
+			}
+			return nil
+		}}
+		err := tree.RemoveFolder(t.Context(), "Lists")
+		tree.fs = was
+		folders, listErr := tree.Folders(t.Context(), nil)
+		_, scanErr := tree.Scan(t.Context(), "Lists", mail.Letters{})
+		if there := slices.Contains(folderNames(folders), "Lists"); there != (scanErr == nil) || listErr != nil {
+			t.Errorf("stopped after %d steps with %v: listed %v, scan %v, %v", stop, err, there, scanErr, listErr)
+		}
+		if err == nil {
+			if exists(t, filepath.Join(root, "Lists")) {
+				t.Error("the directory is still there")
+			}
+			break
 		}
 	}
 }

@@ -35,7 +35,7 @@ type FS interface {
 	Unlink(name string) error
 	// Mkdir makes a directory with mode 0700.
 	Mkdir(name string) error
-	// Rmdir removes a directory, and fails if anything is in it.
+	// Rmdir removes a directory; fs.ErrExist if anything is in it.
 	Rmdir(name string) error
 	// ReadDir calls each for every entry but "." and "..", in no order. What is
 	// renamed, made or removed meanwhile may be told of never, once or twice.

@@ -108,6 +108,9 @@ type incoming struct {
 func (m *incoming) Key() mail.Key { return m.key }
 
 func (m *incoming) Write(p []byte) (int, error) {
+	if m.file == nil {
+		return 0, fmt.Errorf("write message %q in folder %q: it was finished or discarded", m.key, string(m.folder))
+	}
 	n, err := m.lines.Write(p)
 	if err != nil {
 		m.failed = err

@@ -2,7 +2,9 @@ package maildir
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 
 	"mailtwin/conflict/mail"
@@ -44,6 +46,10 @@ func (t *Tree) SetMarker(ctx context.Context, folder mail.Folder, marker mail.Ma
 	defer explain(&err, "write the marker of", folder)
 	dir, err := t.dir(folder)
 	if err != nil {
+		return err
+	}
+	// A folder in use is whole; a crash of CreateFolder may have left this.
+	if err := t.fs.Rmdir(path.Join(dir, unfinished)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return t.writeSmall(dir, markerFile, []byte(formatMarker(marker)))

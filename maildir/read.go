@@ -131,6 +131,7 @@ func (s *source) again(w io.Writer) error {
 		return err
 	}
 	var m mail.Measure
+	left := s.stat.Size
 	from := io.LimitReader(s.file, s.stat.Size+1)
 	held, next := make([]byte, 0, blockSize), make([]byte, blockSize)
 	for {
@@ -140,6 +141,9 @@ func (s *source) again(w io.Writer) error {
 		}
 		if n == 0 {
 			break
+		}
+		if left -= int64(n); left < 0 {
+			return mail.ErrChanged // it grew, and what is held was not its end
 		}
 		m.Write(next[:n]) // never fails
 		if _, err := w.Write(held); err != nil {

@@ -122,7 +122,7 @@ func (t *Tree) keep(ctx context.Context, store FS, name string, st mail.Stat) (k
 			err = nil
 		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			fresh = true
-			err = t.copyTo(ctx, store, name, kept, st)
+			err = copyFile(ctx, t.fs, name, store, kept, st)
 			if errors.Is(err, fs.ErrExist) {
 				continue
 			}
@@ -155,14 +155,15 @@ func (t *Tree) mkdirs(store FS, dir string) error {
 	return t.syncIn(store, path.Dir(dir))
 }
 
-// copyTo copies a message into the store. The copy is not there when it fails.
-func (t *Tree) copyTo(ctx context.Context, store FS, name, kept string, st mail.Stat) error {
-	from, err := t.fs.Open(name)
+// copyFile copies a file of one FS into another, with its time. The copy is not
+// there when it fails.
+func copyFile(ctx context.Context, fromFS FS, name string, toFS FS, as string, st mail.Stat) error {
+	from, err := fromFS.Open(name)
 	if err != nil {
 		return err
 	}
 	defer from.Close()
-	to, err := store.Create(kept)
+	to, err := toFS.Create(as)
 	if err != nil {
 		return err
 	}
@@ -172,41 +173,51 @@ func (t *Tree) copyTo(ctx context.Context, store FS, name, kept string, st mail.
 		err = mail.ErrChanged
 	}
 	if err == nil {
-		err = store.SetModTime(kept, time.Unix(0, st.ModTime))
+		err = toFS.SetModTime(as, time.Unix(0, st.ModTime))
 	}
 	if err == nil {
 		return nil
 	}
-	return errors.Join(err, store.Unlink(kept))
+	return errors.Join(err, toFS.Unlink(as))
 }
 
 // PurgeRemoved forgets for good what was removed on days that had ended by
 // olderThan.
 func (t *Tree) PurgeRemoved(ctx context.Context, olderThan time.Time) error {
-	if _, err := os.Lstat(t.opts.Removed); t.opts.Store == nil && err != nil {
-		return nil // nothing was removed yet
-	}
-	store, err := t.openStore()
-	if err != nil {
-		return err
-	}
-	var days []string
-	err = store.ReadDir(".", func(e Entry) {
-		if len(e.Name) < len(dayFormat) || e.Type != fs.ModeDir {
-			return
+	store, days, err := t.days()
+	for name, day := range days {
+		if !day.AddDate(0, 0, 1).After(olderThan) {
+			err = errors.Join(err, removeAll(ctx, store, name))
 		}
-		day, err := time.Parse(dayFormat, e.Name[:len(dayFormat)])
-		if err == nil && !day.AddDate(0, 0, 1).After(olderThan) {
-			days = append(days, e.Name)
-		}
-	})
-	for _, day := range days {
-		err = errors.Join(err, removeAll(ctx, store, day))
 	}
 	if err != nil {
 		return fmt.Errorf("purge the store of removed messages: %w", err)
 	}
 	return nil
+}
+
+// days lists the directories of the store, and the beginning of the day of each. It
+// does not make the store where nothing was removed yet.
+func (t *Tree) days() (FS, map[string]time.Time, error) {
+	if t.opts.Store == nil {
+		if _, err := os.Lstat(t.opts.Removed); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, nil
+		}
+	}
+	store, err := t.openStore()
+	if err != nil {
+		return nil, nil, err
+	}
+	days := make(map[string]time.Time)
+	err = store.ReadDir(".", func(e Entry) {
+		if len(e.Name) < len(dayFormat) || e.Type != fs.ModeDir {
+			return
+		}
+		if day, err := time.Parse(dayFormat, e.Name[:len(dayFormat)]); err == nil {
+			days[e.Name] = day
+		}
+	})
+	return store, days, err
 }
 
 // removeAll removes a directory with all that it holds, without following links.

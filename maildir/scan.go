@@ -25,7 +25,8 @@ const (
 	farAhead = time.Hour
 
 	scanTries   = 3
-	maxProblems = 100 // of one listing
+	maxProblems = 100  // of one listing
+	maxSets     = 1000 // of flags kept while a listing is read
 )
 
 // Scan is Local.Scan. The directories are listed again, a few times at most, when
@@ -53,6 +54,10 @@ func (t *Tree) Scan(ctx context.Context, folder mail.Folder, letters mail.Letter
 		}
 		after, err := t.stamp(dir)
 		if err != nil {
+			return mail.Listing{}, err
+		}
+		// Stamps come by way of the path, names by way of the directory that was opened.
+		if err := t.check(); err != nil {
 			return mail.Listing{}, err
 		}
 		if before != after {
@@ -146,6 +151,8 @@ func (l *list) read(ctx context.Context) error {
 			case e.Name[0] == '.' || e.Type == fs.ModeSymlink:
 			case e.Type != 0:
 				l.problem("%s/%.160q is no regular file", sub, e.Name)
+			case keyLength(e.Name) == 0:
+				l.problem("%s/%.160q has nothing before its flags: give it a name", sub, e.Name)
 			default:
 				l.entries = append(l.entries, entry{e.Name, e.Inode, int32(keyLength(e.Name)), isNew})
 			}
@@ -206,12 +213,20 @@ func (l *list) survivor(twins []entry) (entry, error) {
 	return best, nil
 }
 
-// files yields what the listing holds.
+// files yields what the listing holds. Few of the sets of flags differ.
 func (l *list) files(yield func(mail.File) bool) {
+	sets := make(map[string]mail.Flags)
 	for i := range l.entries {
 		e := &l.entries[i]
 		key, letters, _ := splitName(e.name)
-		f := mail.File{Key: key, Name: e.name, New: e.isNew, Flags: flagsOf(letters, &l.letters), Inode: e.inode}
+		flags, ok := sets[letters]
+		if !ok {
+			flags = flagsOf(letters, &l.letters)
+			if len(sets) < maxSets {
+				sets[letters] = flags
+			}
+		}
+		f := mail.File{Key: key, Name: e.name, New: e.isNew, Flags: flags, Inode: e.inode}
 		if !yield(f) {
 			return
 		}

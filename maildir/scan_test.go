@@ -28,7 +28,7 @@ func TestAScanListsMessagesInOrderOfKeys(t *testing.T) {
 	tree, root := newTree(t, Options{})
 	for _, name := range []string{
 		"cur/2:2,FS", "new/1", "cur/10:2,", "cur/3", "new/4:2,R", "cur/5.a,S=5:2,Sab", "cur/5", "cur/line\nbreak:2,T",
-		"cur/.hidden:2,S", "new/.nfs0001",
+		"cur/.hidden:2,S", "new/.nfs0001", "cur/:2,S",
 	} {
 		put(t, root, "INBOX/"+name, "x")
 	}
@@ -66,7 +66,7 @@ func TestAScanListsMessagesInOrderOfKeys(t *testing.T) {
 	if listing.Letters != (mail.Letters{0: "work", 1: "base"}) {
 		t.Errorf("letters %v", listing.Letters)
 	}
-	if len(listing.Problems) != 2 { // the directory and the FIFO
+	if len(listing.Problems) != 3 { // the directory, the FIFO, and the file without a key
 		t.Errorf("problems %v", listing.Problems)
 	}
 	if !listing.Believed || listing.Stamp == (mail.Stamp{}) {

@@ -85,7 +85,7 @@ func Open(root string, opts Options) (*Tree, error) {
 	}
 	var err error
 	if t.root, err = t.fs.Lstat("."); err != nil {
-		return nil, errors.Join(fmt.Errorf("Maildir %q: %w: %w", root, mail.ErrMissing, err), t.Close())
+		return nil, errors.Join(fmt.Errorf("%w: look at %q: %w", mail.ErrMissing, root, err), t.Close())
 	}
 	return t, nil
 }
