@@ -41,7 +41,7 @@ func (a *Account) Folders(ctx context.Context) (mail.RemoteListing, error) {
 		}
 		for _, line := range s.take().Dropped {
 			out.Notices = append(out.Notices, mail.Notice{
-				Text: "left out, the server's answer cannot be read: " + mail.Clean(line, maxText)})
+				Text: "what the server said was left out: " + mail.Clean(line, maxText)})
 		}
 		a.mu.Lock()
 		a.names = dir

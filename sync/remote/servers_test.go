@@ -314,11 +314,11 @@ func (s *script) hear() (tag, command string) {
 func (s *script) login(caps string) {
 	s.say("* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] hello")
 	tag, _ := s.hear()
-	s.say(tag + " OK [CAPABILITY IMAP4rev1 " + caps + "] in")
+	s.say(tag + " OK [CAPABILITY " + strings.TrimSpace("IMAP4rev1 "+caps) + "] in")
 }
 
 // answers serves commands by the longest key of table that they begin with. In an
-// answer TAG is the tag. What the table lacks gets OK; LIST tells of INBOX.
+// answer TAG is the tag, and (#) is how ESEARCH names it. What the table lacks gets OK; LIST tells of INBOX.
 func (s *script) answers(table map[string]string) {
 	for {
 		tag, command := s.hear()
@@ -339,7 +339,7 @@ func (s *script) answers(table map[string]string) {
 		default:
 			answer = "TAG OK done"
 		}
-		s.raw(strings.ReplaceAll(answer, "TAG", tag))
+		s.raw(strings.NewReplacer("TAG", tag, "(#)", `(TAG "`+tag+`")`).Replace(answer))
 		if !strings.HasSuffix(answer, "\r\n") {
 			s.raw("\r\n")
 		}

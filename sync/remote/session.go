@@ -194,6 +194,9 @@ func (s *session) within(d time.Duration, what string, f func() error) error {
 	timer.Stop()
 	if late.Load() {
 		s.broken = true
+		if bye := s.take().Bye; bye != "" {
+			return fmt.Errorf("%w: the server said goodbye: %s", mail.ErrUnreachable, mail.Clean(bye, maxText))
+		}
 		return fmt.Errorf("%w: no answer to the %s within %s", mail.ErrUnreachable, what, d)
 	}
 	return err
