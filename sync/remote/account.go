@@ -1,0 +1,192 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+
+	"mailtwin/conflict/mail"
+)
+
+// TLSMode is how a connection is protected.
+type TLSMode uint8
+
+// The modes.
+const (
+	// Implicit: TLS from the first octet, usually on port 993 (RFC 8314, 3).
+	Implicit TLSMode = iota
+	// StartTLS: plain at first; nothing else is said before TLS stands.
+	StartTLS
+	// None: everything goes as plain text. Whether that may be is the caller's
+	// business.
+	None
+)
+
+// Options is an account, and how to reach it.
+type Options struct {
+	Host string
+	Port int // 0: 993 for Implicit, else 143
+	TLS  TLSMode
+	// CAFile holds trust anchors in PEM besides those of the system.
+	CAFile string
+	// PinSHA256 are base64 of SHA-256 over the SubjectPublicKeyInfo of the server's own
+	// certificate. Where there are any, one must match, and that stands in for CA and
+	// name.
+	PinSHA256 []string
+
+	User string
+	// Password is asked once per account, at its first login.
+	Password func(ctx context.Context) (string, error)
+	// Auth is auto, plain or login; "" is auto.
+	Auth string
+
+	// Timeout bounds connecting, the greeting and the login, each, and every wait
+	// without progress; 0 means 45 s.
+	Timeout time.Duration
+	// Connections bounds the sessions open at once; 0 means 4.
+	Connections int
+	// ReadOnly: folders are only EXAMINEd, and methods that change something give
+	// mail.ErrReadOnly.
+	ReadOnly bool
+
+	// Trace sees each line of each connection, without secrets; nil: nobody looks.
+	Trace func(conn int, sent bool, line string)
+	Log   *slog.Logger // nil: silent
+
+	// dial replaces net.Dialer.DialContext in tests.
+	dial func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// Account is one account on its server. All methods may be called from several
+// goroutines at once.
+type Account struct {
+	opts Options
+	log  *slog.Logger
+
+	mu         sync.Mutex
+	changed    chan struct{} // closed, and made anew, when a session comes back or ends
+	idle       []*session    // free ones, the most recently used last
+	lent       map[*session]bool
+	open       int // sessions in idle and lent, and those being dialled
+	limit      int // how many may be open
+	dialled    int // how many there ever were
+	closed     bool
+	loggedIn   bool  // a login has worked
+	refused    error // the login was refused before one ever worked
+	password   *string
+	noPassword error // why there is none
+	caps       imap.CapSet
+	past       mail.Traffic // of the sessions that have ended
+	names      directory
+	unsorted   bool // the server does not list messages in the order of their UIDs
+	late       bool // the server tells flags and dates after the body only
+}
+
+// errClosed is what the methods give after Close.
+var errClosed = errors.New("account is closed")
+
+// Open makes an Account. It connects to nothing yet.
+func Open(opts Options) *Account {
+	if opts.Port == 0 {
+		opts.Port = 143
+		if opts.TLS == Implicit {
+			opts.Port = 993
+		}
+	}
+	if opts.Timeout == 0 {
+		opts.Timeout = 45 * time.Second
+	}
+	if opts.Connections <= 0 {
+		opts.Connections = 4
+	}
+	if opts.dial == nil {
+		opts.dial = new(net.Dialer).DialContext
+	}
+	log := opts.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Account{
+		opts:    opts,
+		log:     log,
+		changed: make(chan struct{}),
+		lent:    make(map[*session]bool),
+		limit:   opts.Connections,
+	}
+}
+
+// logoutTime bounds how long Close waits for a server to say goodbye.
+const logoutTime = 5 * time.Second
+
+// Close logs out of all sessions and waits for them, for a few seconds at most.
+// Calls that still run lose their connection.
+func (a *Account) Close() error {
+	a.mu.Lock()
+	if a.closed {
+		a.mu.Unlock()
+		return nil
+	}
+	a.closed = true
+	idle := a.idle
+	a.idle = nil
+	for s := range a.lent {
+		s.conn.Close()
+	}
+	a.mu.Unlock()
+
+	var wg sync.WaitGroup
+	for _, s := range idle {
+		wg.Go(func() {
+			s.logout(logoutTime)
+			a.drop(s)
+		})
+	}
+	wg.Wait()
+	limit := time.NewTimer(logoutTime)
+	defer limit.Stop()
+	for {
+		a.mu.Lock()
+		open, changed := a.open, a.changed
+		a.mu.Unlock()
+		if open == 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-limit.C:
+			return fmt.Errorf("close the account: %d sessions are still in use", open)
+		}
+	}
+}
+
+// Abilities tells what the server can do. It is known once a session was opened,
+// so after Folders.
+func (a *Account) Abilities() mail.Abilities {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return mail.Abilities{
+		UIDPlus: a.caps.Has(imap.CapUIDPlus),
+		Move:    a.caps.Has(imap.CapMove),
+	}
+}
+
+// Traffic tells what all sessions have cost, those that have ended included.
+func (a *Account) Traffic() mail.Traffic {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	t := a.past
+	for _, s := range a.idle {
+		t = s.addTo(t)
+	}
+	for s := range a.lent {
+		t = s.addTo(t)
+	}
+	t.Connections = a.dialled
+	return t
+}

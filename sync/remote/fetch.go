@@ -1,0 +1,304 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
+
+	"mailtwin/conflict/mail"
+)
+
+// reply is what one FETCH response told, without bodies. Each item may be missing:
+// servers send FETCH responses of their own accord, and to the client the first one
+// for a UID answers the command (RFC 9051, 7.5.2).
+type reply struct {
+	uid                        mail.UID
+	flags                      mail.Flags
+	date                       time.Time
+	size                       int64
+	hasFlags, hasDate, hasSize bool
+}
+
+// add takes one item in.
+func (r *reply) add(item imapclient.FetchItemData) {
+	switch item := item.(type) {
+	case imapclient.FetchItemDataUID:
+		r.uid = mail.UID(item.UID)
+	case imapclient.FetchItemDataFlags:
+		r.flags, r.hasFlags = fromFlags(item.Flags), true
+	case imapclient.FetchItemDataInternalDate:
+		r.date, r.hasDate = item.Time, true
+	case imapclient.FetchItemDataRFC822Size:
+		r.size, r.hasSize = item.Size, true
+	}
+}
+
+// readReply reads a FETCH response to its end, passing over bodies.
+func readReply(msg *imapclient.FetchMessageData) reply {
+	var r reply
+	for item := msg.Next(); item != nil; item = msg.Next() {
+		r.add(item)
+	}
+	return r
+}
+
+// message is the reply as a listing wants it.
+func (r reply) message() mail.Message {
+	return mail.Message{UID: r.uid, Flags: r.flags, Size: r.size, Date: r.date}
+}
+
+// fetch sends one UID FETCH for each piece of the set, one after the other, and
+// gives each response to visit, which need not read it to its end. An error of
+// visit ends the session.
+func (s *session) fetch(uids mail.UIDSet, opts *imap.FetchOptions, visit func(*imapclient.FetchMessageData) error) error {
+	for _, part := range uids.Split(maxSet) {
+		if err := s.read(s.client.Fetch(toIMAP(part), opts), visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read gives the responses of one command to visit.
+func (s *session) read(cmd *imapclient.FetchCommand, visit func(*imapclient.FetchMessageData) error) error {
+	var own error
+	for msg := cmd.Next(); msg != nil; msg = cmd.Next() {
+		if own = visit(msg); own != nil {
+			// The rest is not wanted, and reading it could take long.
+			s.broken = true
+			s.conn.Close()
+			break
+		}
+	}
+	err := cmd.Close()
+	if own != nil {
+		return own
+	}
+	return s.trouble(err)
+}
+
+// identifyItems are what makes a message known without its body.
+var identifyItems = &imap.FetchOptions{
+	UID: true, InternalDate: true, RFC822Size: true,
+	BodySection: []*imap.FetchItemBodySection{{
+		Specifier:    imap.PartSpecifierHeader,
+		HeaderFields: slices.Clone(mail.FingerprintFields),
+		Peek:         true,
+	}},
+}
+
+// maxFields bounds what is read of the header fields of a message, as Measure
+// bounds the header of a file.
+const maxFields = 256 << 10
+
+// Identify asks for sizes, dates and fingerprints.
+func (a *Account) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet) ([]mail.Identified, error) {
+	if len(uids) == 0 {
+		return nil, nil
+	}
+	var out []mail.Identified
+	err := a.on(ctx, "identify messages in", folder, func(s *session, name string) error {
+		if err := s.hold(name, validity, a.opts.ReadOnly); err != nil {
+			return err
+		}
+		var seen mail.UIDSet
+		visit := func(msg *imapclient.FetchMessageData) error {
+			r, header, ok, err := readHeader(msg)
+			if err != nil {
+				return s.trouble(err)
+			}
+			if !ok || !r.hasSize {
+				return nil // not the answer to the question
+			}
+			seen.Add(r.uid)
+			id := mail.Identified{UID: r.uid, Date: r.date, Identity: mail.Identity{Size: r.size}}
+			id.Identity.Fingerprint, id.Identity.MessageID = mail.FingerprintOf(header)
+			out = append(out, id)
+			return nil
+		}
+		if err := s.fetch(uids, identifyItems, visit); err != nil {
+			return err
+		}
+		// Those whose answer was stolen, and those that are gone.
+		if missing := uids.Without(seen); len(missing) > 0 {
+			return s.fetch(missing, identifyItems, visit)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(out, func(x, y mail.Identified) int { return int(int64(x.UID) - int64(y.UID)) })
+	return out, nil
+}
+
+// readHeader reads a FETCH response with a header in it, and tells whether there
+// was one.
+func readHeader(msg *imapclient.FetchMessageData) (r reply, header []byte, ok bool, err error) {
+	for item := msg.Next(); item != nil; item = msg.Next() {
+		r.add(item)
+		section, is := item.(imapclient.FetchItemDataBodySection)
+		if !is {
+			continue
+		}
+		ok = true
+		if section.Literal == nil {
+			continue // NIL: it has none of the fields
+		}
+		b := &body{r: section.Literal, left: section.Literal.Size()}
+		if header, err = io.ReadAll(io.LimitReader(b, maxFields)); err == nil {
+			_, err = io.Copy(io.Discard, b)
+		}
+		if err != nil {
+			return r, nil, false, err
+		}
+	}
+	return r, header, ok, nil
+}
+
+// bodyItems are a whole message; BODY[] rather than RFC822, which iCloud answers
+// with nothing.
+var bodyItems = &imap.FetchOptions{
+	UID: true, Flags: true, InternalDate: true,
+	BodySection: []*imap.FetchItemBodySection{{Peek: true}},
+}
+
+// aboutItems are what is told of a message besides its body.
+var aboutItems = &imap.FetchOptions{UID: true, Flags: true, InternalDate: true}
+
+// Fetch streams whole messages to visit, once each. Where the command ends with an
+// error, those that visit took before are complete nevertheless: their octets were
+// counted. A message whose flags the server does not tell, even if asked again, is
+// left out. Date is zero where the server does not tell it.
+func (a *Account) Fetch(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, visit func(mail.Body) error) error {
+	if len(uids) == 0 {
+		return nil
+	}
+	return a.on(ctx, "fetch messages of", folder, func(s *session, name string) error {
+		if err := s.hold(name, validity, a.opts.ReadOnly); err != nil {
+			return err
+		}
+		a.mu.Lock()
+		late := a.late
+		a.mu.Unlock()
+		f := fetcher{s: s, visit: visit}
+		if !late {
+			if err := f.pass(uids, bodyItems); err != nil {
+				return err
+			}
+		}
+		missing := uids.Without(f.seen)
+		if len(missing) == 0 {
+			return nil
+		}
+		// Their answer was stolen by a response that the server sent of its own accord, or
+		// flags and date came after the body, or they are gone. What can be known of them
+		// is asked first, so that nothing but the body is missing next time.
+		f.about = make(map[mail.UID]reply)
+		var there mail.UIDSet
+		err := s.fetch(missing, aboutItems, func(msg *imapclient.FetchMessageData) error {
+			if r := readReply(msg); r.hasFlags {
+				f.about[r.uid] = r
+				there.Add(r.uid)
+			}
+			return nil
+		})
+		if err == nil {
+			err = f.pass(there, bodyItems)
+		}
+		if f.late {
+			a.mu.Lock()
+			a.late = true
+			a.mu.Unlock()
+		}
+		return err
+	})
+}
+
+// fetcher gives bodies to visit.
+type fetcher struct {
+	s     *session
+	visit func(mail.Body) error
+	seen  mail.UIDSet        // visited
+	about map[mail.UID]reply // what was asked before
+	late  bool               // a body came before its flags or its date
+}
+
+// pass asks for bodies, and visits those that come.
+func (f *fetcher) pass(uids mail.UIDSet, opts *imap.FetchOptions) error {
+	return f.s.fetch(uids, opts, func(msg *imapclient.FetchMessageData) error {
+		var r reply
+		early := false
+		for item := msg.Next(); item != nil; item = msg.Next() {
+			r.add(item)
+			section, is := item.(imapclient.FetchItemDataBodySection)
+			if !is || section.Literal == nil || section.Section.Specifier != imap.PartSpecifierNone || len(section.Section.Part) > 0 {
+				continue
+			}
+			if about, ok := f.about[r.uid]; ok {
+				about.uid, about.hasDate = r.uid, true // there is no other than the one it told
+				r = about.with(r)
+			}
+			if f.seen.Has(r.uid) {
+				continue
+			}
+			if !r.hasFlags || !r.hasDate {
+				early = true
+				continue // the client passes over the body
+			}
+			if err := f.one(r, section.Literal); err != nil {
+				return err
+			}
+		}
+		f.late = f.late || early && r.hasFlags && r.hasDate
+		return nil
+	})
+}
+
+// one gives one body to visit, and makes sure that it was all there.
+func (f *fetcher) one(r reply, lit imap.LiteralReader) error {
+	b := &body{r: lit, left: lit.Size()}
+	err := f.visit(mail.Body{UID: r.uid, Flags: r.flags, Date: r.date, Size: lit.Size(), Reader: b})
+	if b.err != nil {
+		// The connection failed, whatever visit made of that.
+		return f.s.trouble(b.err)
+	}
+	if err != nil {
+		return visitError{err}
+	}
+	if _, err := io.Copy(io.Discard, b); err != nil {
+		return f.s.trouble(err)
+	}
+	f.seen.Add(r.uid)
+	return nil
+}
+
+// body reads a literal, and knows that it is not all there when it ends early; the
+// client does not.
+type body struct {
+	r    io.Reader
+	left int64
+	err  error // what ended it early
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	n, err := b.r.Read(p)
+	b.left -= int64(n)
+	if err == nil || err == io.EOF && b.left == 0 {
+		return n, err
+	}
+	if err == io.EOF {
+		err = errors.New("the connection ended")
+	}
+	b.err = fmt.Errorf("%w: %d octets are missing: %w", io.ErrUnexpectedEOF, b.left, err)
+	return n, b.err
+}

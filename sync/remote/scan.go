@@ -1,0 +1,330 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
+
+	"mailtwin/conflict/mail"
+)
+
+// Scan reads what happened in a folder since the cursor.
+//
+// With mod-sequences (RFC 7162) it asks for changed flags below since.UIDNext, and
+// lists what is new from there on, each only if the SELECT shows that there may be
+// something. In every other case, and where the folder is not the one that the
+// cursor was read from, it lists all messages.
+//
+// Where the server does not tell UIDNEXT, View's cursor has the UID after the
+// highest one seen.
+func (a *Account) Scan(ctx context.Context, folder mail.Folder, since mail.Cursor, known int, visit func(mail.Message) error) (mail.View, error) {
+	var view mail.View
+	err := a.on(ctx, "scan", folder, func(s *session, name string) error {
+		if err := s.open(name, a.opts.ReadOnly); err != nil {
+			return err
+		}
+		now := s.box.cursor
+		view = mail.View{Cursor: now, ReadOnly: s.box.readOnly}
+		view.Settable, view.NewKeywords = permanence(s.box.permanent)
+		if a.opts.ReadOnly {
+			// EXAMINE says of every folder that it is read-only; whether it can be written is
+			// not known, and a dry run takes it for possible.
+			view.ReadOnly = false
+			view.Settable, view.NewKeywords = permanence(nil)
+		}
+		view.Restarted = restarted(since, now)
+		if view.Restarted {
+			known = 0
+		}
+		sc := &scan{s: s, visit: visit, view: &view, since: since, known: known}
+		if view.Restarted || since.HighestModSeq == 0 || since.UIDNext == 0 || now.HighestModSeq == 0 {
+			a.mu.Lock()
+			sc.buffer = a.unsorted
+			a.mu.Unlock()
+			err := sc.full()
+			if sc.unsorted {
+				a.mu.Lock()
+				a.unsorted = true
+				a.mu.Unlock()
+			}
+			return err
+		}
+		return sc.delta()
+	})
+	if err != nil {
+		return mail.View{}, err
+	}
+	return view, nil
+}
+
+// restarted tells whether the folder is not the one that the cursor was read from,
+// or went back in time under it. HIGHESTMODSEQ 0 is what some servers say of an
+// empty folder, and means nothing.
+func restarted(since, now mail.Cursor) bool {
+	if since == (mail.Cursor{}) {
+		return false
+	}
+	return since.UIDValidity != now.UIDValidity ||
+		now.UIDNext != 0 && now.UIDNext < since.UIDNext ||
+		now.HighestModSeq != 0 && now.HighestModSeq < since.HighestModSeq
+}
+
+// listItems are what a scan asks of messages it does not know; never more, since
+// the answer to ENVELOPE or BODYSTRUCTURE is where servers differ most.
+var listItems = &imap.FetchOptions{UID: true, Flags: true, InternalDate: true, RFC822Size: true}
+
+// scan is one run of Scan.
+type scan struct {
+	s     *session
+	visit func(mail.Message) error
+	view  *mail.View
+	since mail.Cursor
+	known int
+
+	buffer   bool        // visit nothing before the end
+	seen     mail.UIDSet // that the server told of
+	visited  mail.UID    // the highest one visited
+	waiting  []reply     // to be visited at the end, in any order
+	lacking  mail.UIDSet // of waiting: those that did not tell all
+	unsorted bool        // the server does not keep to the order of UIDs
+}
+
+// full lists all messages, and visits them as they come.
+func (sc *scan) full() error {
+	s := sc.s
+	sc.view.Full = true
+	if s.box.cursor.Messages > 0 {
+		all := imap.UIDSet{{Start: 1, Stop: 0}} // 1:*
+		if err := s.read(s.client.Fetch(all, listItems), func(msg *imapclient.FetchMessageData) error {
+			return sc.listed(readReply(msg))
+		}); err != nil {
+			return err
+		}
+	}
+	if err := sc.rest(); err != nil {
+		return err
+	}
+	sc.next()
+	if s.limited() {
+		return nil
+	}
+	// The listing and the count agree: it is complete. An empty folder is asked for
+	// once more, since a missing count looks like 0.
+	n := uint32(sc.seen.Len())
+	if exists, ok := s.exists(); ok && n == exists && (n > 0 || sc.known == 0) {
+		sc.view.Absence, sc.view.Present = mail.ByPresent, sc.seen
+		return nil
+	}
+	return sc.present()
+}
+
+// listed takes one message of the full listing. The server lists in the order of
+// sequence numbers, so of UIDs. One that did not tell all makes those above it
+// wait, until it has been asked for again.
+func (sc *scan) listed(r reply) error {
+	whole := r.hasFlags && r.hasDate && r.hasSize
+	sc.seen.Add(r.uid)
+	if !whole {
+		sc.lacking.Add(r.uid)
+	}
+	if !whole || sc.buffer || len(sc.lacking) > 0 && r.uid > sc.lacking[0].First {
+		sc.waiting = append(sc.waiting, r)
+		return nil
+	}
+	return sc.give(r)
+}
+
+// give visits one message. A server need not list in order, but what was visited
+// cannot be taken back.
+func (sc *scan) give(r reply) error {
+	if r.uid <= sc.visited {
+		sc.unsorted = true
+		return fmt.Errorf("%w: %w: the server does not list messages in order; the next scan will allow for that",
+			mail.ErrTryLater, mail.ErrRefused)
+	}
+	sc.visited = r.uid
+	if err := sc.visit(r.message()); err != nil {
+		return visitError{err}
+	}
+	return nil
+}
+
+// rest visits those that wait, in ascending order, after asking again for what they
+// did not tell. One whose flags stay unknown is not visited.
+func (sc *scan) rest() error {
+	again := make(map[mail.UID]reply)
+	if len(sc.lacking) > 0 {
+		err := sc.s.fetch(sc.lacking, listItems, func(msg *imapclient.FetchMessageData) error {
+			r := readReply(msg)
+			again[r.uid] = r
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(sc.waiting, func(x, y reply) int { return int(int64(x.uid) - int64(y.uid)) })
+	for _, r := range sc.waiting {
+		if sc.lacking.Has(r.uid) {
+			late, ok := again[r.uid]
+			if !ok {
+				sc.seen = sc.seen.Without(mail.UIDs(r.uid)) // gone meanwhile
+				continue
+			}
+			r = r.with(late)
+		}
+		if !r.hasFlags {
+			continue
+		}
+		if err := sc.give(r); err != nil {
+			return err
+		}
+	}
+	sc.waiting = nil
+	return nil
+}
+
+// with adds what a later reply told; where both told something, the later one
+// knows better.
+func (r reply) with(late reply) reply {
+	if late.hasFlags {
+		r.flags, r.hasFlags = late.flags, true
+	}
+	if late.hasDate {
+		r.date, r.hasDate = late.date, true
+	}
+	if late.hasSize {
+		r.size, r.hasSize = late.size, true
+	}
+	return r
+}
+
+// delta asks for changed flags and for new messages, both at once.
+func (sc *scan) delta() error {
+	s, since, now := sc.s, sc.since, sc.s.box.cursor
+	var old, fresh []reply
+	var cmds []closer
+	if now.Messages > 0 && now.HighestModSeq != since.HighestModSeq && since.UIDNext > 1 {
+		cmd := s.client.Fetch(imap.UIDSet{{Start: 1, Stop: imap.UID(since.UIDNext - 1)}},
+			&imap.FetchOptions{UID: true, Flags: true, ChangedSince: since.HighestModSeq})
+		cmds = append(cmds, start(func() error { return collect(cmd, &old) }))
+	}
+	if now.Messages > 0 && now.UIDNext != since.UIDNext {
+		// n:* names the last message even where its UID is lower (RFC 9051, 9: seq-range);
+		// the client passes on only what is in the range as it is written.
+		cmd := s.client.Fetch(imap.UIDSet{{Start: imap.UID(since.UIDNext), Stop: 0}}, listItems)
+		cmds = append(cmds, start(func() error { return collect(cmd, &fresh) }))
+	}
+	if err := s.wait(cmds); err != nil {
+		return err
+	}
+	for _, r := range old {
+		if !r.hasFlags {
+			sc.lacking.Add(r.uid)
+		}
+	}
+	for _, r := range fresh {
+		if !r.hasFlags || !r.hasDate || !r.hasSize {
+			sc.lacking.Add(r.uid)
+		}
+	}
+	sc.waiting = append(old, fresh...)
+	for _, r := range sc.waiting {
+		sc.seen.Add(r.uid)
+	}
+	if err := sc.rest(); err != nil {
+		return err
+	}
+	sc.next()
+	if s.limited() {
+		return nil
+	}
+	// New ones up to the SELECT, and those up to now: either sum proves that nothing
+	// is gone.
+	atSelect, atEnd := sc.known, sc.known
+	for u := range sc.seen.All() {
+		if u >= since.UIDNext {
+			atEnd++
+			if u < now.UIDNext {
+				atSelect++
+			}
+		}
+	}
+	exists, ok := s.exists()
+	if ok && atSelect == int(now.Messages) || ok && atEnd == int(exists) {
+		sc.view.Absence = mail.NothingGone
+		return nil
+	}
+	return sc.present()
+}
+
+// collect reads all replies of a command.
+func collect(cmd *imapclient.FetchCommand, into *[]reply) error {
+	for msg := cmd.Next(); msg != nil; msg = cmd.Next() {
+		*into = append(*into, readReply(msg))
+	}
+	return cmd.Close()
+}
+
+// next fills in UIDNEXT where the server does not tell it.
+func (sc *scan) next() {
+	c := &sc.view.Cursor
+	if c.UIDNext != 0 {
+		return
+	}
+	if !sc.view.Full {
+		c.UIDNext = sc.since.UIDNext
+	}
+	if n := len(sc.seen); n > 0 {
+		c.UIDNext = max(c.UIDNext, sc.seen[n-1].Last+1)
+	}
+}
+
+// limited tells whether the server shows only a part of the folder (RFC 9738).
+// Then absence means nothing.
+func (s *session) limited() bool {
+	for c := range s.caps {
+		if strings.HasPrefix(strings.ToUpper(string(c)), "MESSAGELIMIT") {
+			return true
+		}
+	}
+	return s.take().MessageLimit
+}
+
+// present asks for all UIDs, and believes the answer only where all counts agree.
+func (sc *scan) present() error {
+	s := sc.s
+	var uids mail.UIDSet
+	count := uint32(0)
+	if s.caps.Has(imap.CapESearch) {
+		// RFC 4731, 3.1: ranges, so a small answer whatever the size of the folder.
+		data, err := s.client.UIDSearch(&imap.SearchCriteria{}, &imap.SearchOptions{ReturnAll: true, ReturnCount: true}).Wait()
+		if err != nil {
+			return fmt.Errorf("search: %w", s.trouble(err))
+		}
+		all, _ := data.All.(imap.UIDSet) // absent where nothing was found
+		uids, count = fromIMAP(all), data.Count
+	} else {
+		// SEARCH would answer in one line of any length, in any order.
+		err := s.read(s.client.Fetch(imap.UIDSet{{Start: 1, Stop: 0}}, &imap.FetchOptions{UID: true}),
+			func(msg *imapclient.FetchMessageData) error {
+				if r := readReply(msg); r.uid != 0 {
+					uids.Add(r.uid)
+				}
+				return nil
+			})
+		if err != nil {
+			return err
+		}
+		count = uint32(uids.Len())
+	}
+	exists, ok := s.exists()
+	if ok && !s.limited() && count == exists && uids.Len() == int(exists) {
+		sc.view.Absence, sc.view.Present = mail.ByPresent, uids
+	}
+	return nil
+}

@@ -1,0 +1,237 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
+
+	"mailtwin/conflict/mail"
+	"mailtwin/sync/remote/wire"
+)
+
+// session is one login. One goroutine uses it at a time.
+type session struct {
+	conn   *wire.Conn
+	client *imapclient.Client
+	caps   imap.CapSet
+	log    *slog.Logger
+
+	box    box       // what is selected
+	broken bool      // not to be used again
+	used   time.Time // when it was released
+}
+
+// box is a selected folder, as the SELECT told of it.
+type box struct {
+	name     string // as the server calls it; "" where nothing is selected
+	cursor   mail.Cursor
+	readOnly bool
+	// permanent are the flags that can be set for good; nil where the server did not
+	// say, and then all can (RFC 9051, 7.1).
+	permanent *[]string
+}
+
+// open selects a folder, anew if need be, since only a SELECT tells how far the
+// folder has got.
+func (s *session) open(name string, readOnly bool) error {
+	s.take() // what came before is about another folder
+	s.box = box{}
+	data, err := s.client.Select(name, &imap.SelectOptions{
+		ReadOnly:  readOnly,
+		CondStore: s.caps.Has(imap.CapCondStore),
+	}).Wait()
+	if err != nil {
+		return fmt.Errorf("select: %w", s.trouble(err))
+	}
+	notes := s.take()
+	b := box{
+		name: name,
+		cursor: mail.Cursor{
+			UIDValidity:   data.UIDValidity,
+			UIDNext:       mail.UID(data.UIDNext),
+			HighestModSeq: max(data.HighestModSeq, notes.HighestModSeq),
+			Messages:      data.NumMessages,
+		},
+		readOnly:  notes.ReadOnly,
+		permanent: notes.PermanentFlags,
+	}
+	if notes.NoModSeq || !s.caps.Has(imap.CapCondStore) {
+		b.cursor.HighestModSeq = 0
+	}
+	s.box = b
+	return nil
+}
+
+// hold makes sure that a folder is selected under the UIDVALIDITY that the caller
+// read its UIDs under.
+func (s *session) hold(name string, validity uint32, readOnly bool) error {
+	if s.box.name != name {
+		if err := s.open(name, readOnly); err != nil {
+			return err
+		}
+	}
+	if now := s.box.cursor.UIDValidity; now != validity {
+		return fmt.Errorf("%w: it was %d and is %d", mail.ErrRestarted, validity, now)
+	}
+	return nil
+}
+
+// write is hold for a command that changes the folder.
+func (s *session) write(name string, validity uint32) error {
+	if err := s.hold(name, validity, false); err != nil {
+		return err
+	}
+	if s.box.readOnly {
+		return mail.ErrReadOnly
+	}
+	return nil
+}
+
+// exists is how many messages the selected folder has now.
+func (s *session) exists() (uint32, bool) {
+	m := s.client.Mailbox()
+	if m == nil {
+		return 0, false
+	}
+	return m.NumMessages, true
+}
+
+// take collects what the connection observed, and passes on what a user should
+// hear: RFC 9051, 7.1, on ALERT.
+func (s *session) take() wire.Notes {
+	n := s.conn.Take()
+	for _, alert := range n.Alerts {
+		s.log.Warn("server alert", "text", mail.Clean(alert, maxText))
+	}
+	for _, line := range n.Dropped {
+		s.log.Info("server sent what cannot be read", "line", mail.Clean(line, maxText))
+	}
+	return n
+}
+
+// maxText bounds what is kept of a text of the server, in octets.
+const maxText = 200
+
+// trouble turns the error that a command ended with into one of the vocabulary,
+// and marks the session as broken where it was more than a NO.
+func (s *session) trouble(err error) error {
+	if err == nil {
+		return nil
+	}
+	var no *imap.Error
+	if errors.As(err, &no) && no.Type != imap.StatusResponseTypeBye {
+		if no.Type != imap.StatusResponseTypeNo {
+			s.broken = true
+		}
+		return refusal(no)
+	}
+	s.broken = true
+	if no != nil {
+		return fmt.Errorf("%w: the server said goodbye: %s", mail.ErrUnreachable, text(no))
+	}
+	// Where the client could not read a response it closes the connection itself, and
+	// then only the client's words tell why.
+	if cause := s.conn.Err(); cause != nil && !strings.Contains(cause.Error(), net.ErrClosed.Error()) {
+		return cause
+	}
+	return fmt.Errorf("%w: %s", mail.ErrUnreachable, mail.Clean(err.Error(), maxText))
+}
+
+// refusal turns a tagged NO or BAD into an error.
+func refusal(no *imap.Error) error {
+	err := fmt.Errorf("%w: %s", mail.ErrRefused, text(no))
+	switch no.Code {
+	case imap.ResponseCodeNonExistent, imap.ResponseCodeTryCreate:
+		return fmt.Errorf("%w: %w", mail.ErrGone, err)
+	case imap.ResponseCodeAlreadyExists:
+		return fmt.Errorf("%w: %w", mail.ErrExists, err)
+	}
+	if passes(no) {
+		return fmt.Errorf("%w: %w", mail.ErrTryLater, err)
+	}
+	return err
+}
+
+// passes tells whether the reason of a refusal passes by itself (RFC 9051, 7.1).
+// Exchange throttles with a BAD that has no code.
+func passes(no *imap.Error) bool {
+	switch no.Code {
+	case imap.ResponseCodeInUse, imap.ResponseCodeUnavailable, imap.ResponseCodeLimit:
+		return true
+	}
+	return strings.Contains(strings.ToLower(no.Text), "throttled")
+}
+
+// text is what the server said, fit to be shown.
+func text(no *imap.Error) string {
+	s := mail.Clean(no.Text, maxText)
+	if no.Code != "" {
+		s = strings.TrimSpace("[" + mail.Clean(string(no.Code), maxText) + "] " + s)
+	}
+	if s == "" {
+		s = string(no.Type)
+	}
+	return s
+}
+
+// within gives f a time to end in; when it does not, the connection is closed
+// under it.
+func (s *session) within(d time.Duration, what string, f func() error) error {
+	var late atomic.Bool
+	timer := time.AfterFunc(d, func() {
+		late.Store(true)
+		s.conn.Close()
+	})
+	err := f()
+	timer.Stop()
+	if late.Load() {
+		s.broken = true
+		if bye := s.take().Bye; bye != "" {
+			return fmt.Errorf("%w: the server said goodbye: %s", mail.ErrUnreachable, mail.Clean(bye, maxText))
+		}
+		return fmt.Errorf("%w: no answer to the %s within %s", mail.ErrUnreachable, what, d)
+	}
+	return err
+}
+
+// alive tells whether a session that lay idle is still of use.
+func (s *session) alive(ctx context.Context, timeout time.Duration) bool {
+	select {
+	case <-s.client.Closed():
+		return false
+	default:
+	}
+	if s.used.IsZero() || time.Since(s.used) < probeAfter {
+		return true
+	}
+	defer context.AfterFunc(ctx, func() { s.conn.Close() })()
+	return s.within(timeout, "NOOP", func() error { return s.client.Noop().Wait() }) == nil
+}
+
+// logout says goodbye, within d.
+func (s *session) logout(d time.Duration) {
+	s.within(d, "LOGOUT", func() error { return s.client.Logout().Wait() }) // the session ends either way
+}
+
+// end closes the connection and waits for the client's reader.
+func (s *session) end() {
+	s.conn.Close()
+	s.client.Close() // its error tells how the connection ended, which was told already
+}
+
+// addTo adds what the session has cost to t.
+func (s *session) addTo(t mail.Traffic) mail.Traffic {
+	st := s.conn.Stats()
+	t.BytesIn += st.BytesIn
+	t.BytesOut += st.BytesOut
+	t.RoundTrips += st.RoundTrips
+	return t
+}
