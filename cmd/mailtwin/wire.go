@@ -3,12 +3,20 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"mailtwin/cmd/internal/config"
+	"mailtwin/cmd/internal/secret"
 	"mailtwin/conflict/mail"
+	"mailtwin/maildir"
+	"mailtwin/statedb"
 	engine "mailtwin/sync"
+	"mailtwin/sync/remote"
 )
 
 // rooms are the parts of the program that the commands work with. This file is the
@@ -64,18 +72,138 @@ type past struct {
 // counts are the messages of one folder in base.
 type counts struct{ Local, Remote, Pending, Held, Parted int }
 
-var errNotLinked = errors.New("this build has no engine linked")
-
 // open opens both sides and the state of an account. The state is in the directory
 // a.stateDir(acc.Name), which is there and locked unless it is a dry run; then, where
 // there is no state yet, base lives in memory.
-func (a *App) open(context.Context, config.Account, bool) (*session, error) {
-	return nil, errNotLinked
+func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *session, err error) {
+	var closers []func() error
+	closeAll := func() {
+		for _, c := range slices.Backward(closers) {
+			if err := c(); err != nil {
+				a.log.Warn("close", "account", acc.Name, "error", clean(err.Error()))
+			}
+		}
+	}
+	defer func() {
+		if err != nil {
+			closeAll()
+		}
+	}()
+	log := a.log.With("account", acc.Name)
+	dir := a.stateDir(acc.Name)
+	_, err = os.Stat(filepath.Join(dir, stateFile))
+	first := errors.Is(err, fs.ErrNotExist)
+
+	// Only an account without a state may have no Maildir yet. Later on one that is
+	// not there is an unmounted disk, and an empty one in its place would say that
+	// all mail was removed.
+	root := acc.Maildir
+	if _, err := os.Stat(root); first && errors.Is(err, fs.ErrNotExist) {
+		if dryRun {
+			if root, err = os.MkdirTemp("", "mailtwin"); err != nil {
+				return nil, fmt.Errorf("make an empty Maildir to plan with: %w", err)
+			}
+			closers = append(closers, func() error { return os.RemoveAll(root) })
+		} else if err := maildir.Init(root); err != nil {
+			return nil, err
+		}
+	}
+	local, err := maildir.Open(root, maildir.Options{
+		Account: acc.Name, Removed: filepath.Join(dir, "removed"), FSync: acc.FSync, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	closers = append(closers, local.Close)
+	db, err := a.openState(ctx, acc, dryRun)
+	if err != nil {
+		return nil, err
+	}
+	closers = append(closers, db.Close)
+	server := remote.Open(remote.Options{
+		Host: acc.Host, Port: acc.Port, TLS: tlsModes[acc.TLS], CAFile: acc.CAFile, PinSHA256: acc.PinSHA256,
+		User: acc.User, Auth: acc.Auth,
+		Password: func(ctx context.Context) (string, error) { return secret.Password(ctx, acc) },
+		Timeout:  acc.Timeout, Connections: acc.Connections, ReadOnly: dryRun,
+		Trace: a.trace(acc.Name), Log: log,
+	})
+	closers = append(closers, server.Close)
+
+	s := &session{opts: engine.Options{Local: local, Remote: server, State: db}, close: closeAll}
+	if !dryRun {
+		s.record = func(ctx context.Context, run lastRun) error { return db.PutRun(ctx, statedb.Run(run)) }
+	}
+	return s, nil
+}
+
+// stateFile is the state database in an account's state directory.
+const stateFile = "state.db"
+
+var tlsModes = map[config.TLS]remote.TLSMode{
+	config.Implicit: remote.Implicit, config.StartTLS: remote.StartTLS, config.NoTLS: remote.None,
+}
+
+// openState opens base. One that is damaged is set aside: without it the run pairs
+// both sides anew, which costs time and no mail.
+func (a *App) openState(ctx context.Context, acc config.Account, dryRun bool) (*statedb.DB, error) {
+	path := filepath.Join(a.stateDir(acc.Name), stateFile)
+	if dryRun {
+		db, err := statedb.OpenReadOnly(ctx, path)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, statedb.ErrCorrupt) {
+			return statedb.OpenMemory(ctx)
+		}
+		return db, err
+	}
+	db, err := statedb.Open(ctx, path)
+	if errors.Is(err, statedb.ErrCorrupt) {
+		aside, err2 := statedb.SetAside(path)
+		if err2 != nil {
+			return nil, errors.Join(err, err2)
+		}
+		a.complain(acc.Name, "", err, "set aside as "+aside+"; this sync pairs both sides again")
+		return statedb.Open(ctx, path)
+	}
+	return db, err
+}
+
+// trace gives what -vv shows of the protocol; nil without it.
+func (a *App) trace(account string) func(conn int, sent bool, line string) {
+	if a.verbose < 2 {
+		return nil
+	}
+	return func(conn int, sent bool, line string) {
+		arrow := "<"
+		if sent {
+			arrow = ">"
+		}
+		fmt.Fprintf(a.Stderr, "%s %d %s %s\n", account, conn, arrow, clean(line))
+	}
 }
 
 // past reads the account's state; fs.ErrNotExist says that it was never synced.
-func (a *App) past(context.Context, config.Account) (past, error) {
-	return past{}, errNotLinked
+func (a *App) past(ctx context.Context, acc config.Account) (p past, err error) {
+	db, err := statedb.OpenReadOnly(ctx, filepath.Join(a.stateDir(acc.Name), stateFile))
+	if err != nil {
+		return past{}, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if p.folders, err = db.Folders(ctx); err != nil {
+		return past{}, err
+	}
+	found, err := db.FolderCounts(ctx)
+	if err != nil {
+		return past{}, err
+	}
+	p.counts = make(map[mail.FolderID]counts, len(found))
+	for id, c := range found {
+		p.counts[id] = counts(c)
+	}
+	run, err := db.LastRun(ctx)
+	if err != nil {
+		return past{}, err
+	}
+	p.last = lastRun(run)
+	return p, nil
 }
 
 // unsupported refuses what the configuration may say and this version does not do,
