@@ -314,7 +314,11 @@ func TestOrderlyEndIsNoError(t *testing.T) {
 	if c.Err() != nil {
 		t.Errorf("after LOGOUT: %v", c.Err())
 	}
-	client, c = dial(t, Options{}, serve())
+	client, c = dial(t, Options{}, func(s *server) error {
+		err := serve()(s)
+		_, _ = io.Copy(io.Discard, s) // until the client hangs up
+		return err
+	})
 	if err := client.WaitGreeting(); err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +329,11 @@ func TestOrderlyEndIsNoError(t *testing.T) {
 }
 
 func TestDeadlineInThePastEndsTheConnection(t *testing.T) {
-	client, c := dial(t, Options{}, serve())
+	client, c := dial(t, Options{}, func(s *server) error {
+		err := serve()(s)
+		_, _ = io.Copy(io.Discard, s) // until the client hangs up
+		return err
+	})
 	if err := client.WaitGreeting(); err != nil {
 		t.Fatal(err)
 	}

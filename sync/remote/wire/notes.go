@@ -94,7 +94,10 @@ func (c *Conn) observe(r *response) {
 }
 
 func (n *Notes) permanentFlags(list []byte) {
-	list = bytes.TrimSuffix(bytes.TrimPrefix(list, []byte("(")), []byte(")"))
+	if !bytes.HasPrefix(list, []byte("(")) {
+		return
+	}
+	list = bytes.TrimSuffix(list[1:], []byte(")"))
 	flags := []string{}
 	for _, f := range bytes.Fields(list) {
 		if isFlag(f) && len(flags) < maxFlags {

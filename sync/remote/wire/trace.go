@@ -30,13 +30,12 @@ func redactCommand(cmd *command, first bool, line []byte) []byte {
 
 // redactResponse gives a part of a response without what its literals hold, without the
 // quoted strings of a FETCH, which are pieces of messages, and, while a login is under
-// way, without challenges and without texts that may quote what was sent.
+// way, without all that may be a challenge or quote what was sent.
 func redactResponse(r *response, secret bool) string {
-	if secret && (r.kind == continuation || r.status()) {
+	if secret {
 		shown := clean(r.b[:r.args], maxShown)
-		if r.kind != continuation {
-			c := r.code()
-			if c.close >= 0 {
+		if r.status() {
+			if c := r.code(); c.close >= 0 {
 				shown += " " + clean(r.b[c.open:c.close+1], maxShown)
 			}
 		}
