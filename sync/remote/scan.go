@@ -37,9 +37,6 @@ func (a *Account) Scan(ctx context.Context, folder mail.Folder, since mail.Curso
 			view.Settable, view.NewKeywords = permanence(nil)
 		}
 		view.Restarted = restarted(since, now)
-		if view.Restarted {
-			known = 0
-		}
 		sc := &scan{s: s, visit: visit, view: &view, since: since, known: known}
 		if view.Restarted || since.HighestModSeq == 0 || since.UIDNext == 0 || now.HighestModSeq == 0 {
 			a.mu.Lock()
@@ -115,7 +112,11 @@ func (sc *scan) full() error {
 	// The listing and the count agree: it is complete. An empty folder is asked for
 	// once more, since a missing count looks like 0.
 	n := uint32(sc.seen.Len())
-	if exists, ok := s.exists(); ok && n == exists && (n > 0 || sc.known == 0) {
+	if n == 0 && sc.known == 0 && s.box.cursor.Messages == 0 {
+		sc.view.Absence = mail.ByPresent
+		return nil
+	}
+	if exists, ok := s.exists(); ok && n == exists && n > 0 {
 		sc.view.Absence, sc.view.Present = mail.ByPresent, sc.seen
 		return nil
 	}
@@ -254,8 +255,12 @@ func (sc *scan) delta() error {
 			}
 		}
 	}
-	exists, ok := s.exists()
-	if ok && atSelect == int(now.Messages) || ok && atEnd == int(exists) {
+	nothing := atSelect == int(now.Messages)
+	if len(cmds) > 0 && !nothing {
+		exists, ok := s.exists()
+		nothing = ok && atEnd == int(exists)
+	}
+	if nothing {
 		sc.view.Absence = mail.NothingGone
 		return nil
 	}
