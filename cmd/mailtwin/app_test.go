@@ -357,7 +357,7 @@ func TestStatus(t *testing.T) {
 func TestSummary(t *testing.T) {
 	o := outcome{account: "alice", duration: 812 * time.Millisecond, report: engine.Report{Folders: 1, Conflicts: 2,
 		Local: engine.Counts{New: 10, Flags: 3, Removed: 1}, Remote: engine.Counts{Moved: 1}}}
-	want := "alice: here 10 new, 3 flagged anew, 1 removed; on the server 1 moved; 2 conflicts (1 folder, 810ms)"
+	want := "alice: here 10 new, 3 reflagged, 1 removed; on server 1 moved; 2 conflicts (1 folder, 810ms)"
 	if got := o.summary(false); got != want {
 		t.Errorf("got %q\nwant %q", got, want)
 	}

@@ -138,14 +138,15 @@ func (a *App) printComplaints(o outcome) {
 func (o outcome) summary(dryRun bool) string {
 	side := func(c engine.Counts) string {
 		var parts []string
-		for _, n := range []struct {
-			n    int
-			what string
-		}{{c.New, "new"}, {c.Flags, "flagged anew"}, {c.Removed, "removed"}, {c.Moved, "moved"}} {
-			if n.n > 0 {
-				parts = append(parts, fmt.Sprintf("%d %s", n.n, n.what))
+		add := func(n int, text string) {
+			if n > 0 {
+				parts = append(parts, text)
 			}
 		}
+		add(c.New, fmt.Sprintf("%d new", c.New))
+		add(c.Flags, fmt.Sprintf("%d reflagged", c.Flags))
+		add(c.Removed, fmt.Sprintf("%d removed", c.Removed))
+		add(c.Moved, fmt.Sprintf("%d moved", c.Moved))
 		return strings.Join(parts, ", ")
 	}
 	var parts []string
@@ -153,7 +154,7 @@ func (o outcome) summary(dryRun bool) string {
 		parts = append(parts, "here "+s)
 	}
 	if s := side(o.report.Remote); s != "" {
-		parts = append(parts, "on the server "+s)
+		parts = append(parts, "on server "+s)
 	}
 	if n := o.report.Conflicts; n > 0 {
 		parts = append(parts, count(n, "conflict"))
@@ -168,8 +169,12 @@ func (o outcome) summary(dryRun bool) string {
 	if dryRun {
 		would = "would be: "
 	}
+	unit := 10 * time.Millisecond
+	if o.duration < 10*unit {
+		unit = time.Millisecond
+	}
 	return fmt.Sprintf("%s: %s%s (%s, %v)", o.account, would, strings.Join(parts, "; "),
-		count(o.report.Folders, "folder"), o.duration.Round(10*time.Millisecond))
+		count(o.report.Folders, "folder"), o.duration.Round(unit))
 }
 
 // count writes a number of things.
