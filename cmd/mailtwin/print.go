@@ -98,7 +98,7 @@ func (o outcome) complaints() []complaint {
 func heldError(h engine.Held) error {
 	why := clean(h.Why)
 	if why != "" {
-		why = " (" + why + ")"
+		why = ": " + why
 	}
 	where := map[mail.Side]string{mail.Local: "gone from the Maildir, not removed from the server",
 		mail.Remote: "gone from the server, not removed here"}[h.Side]
@@ -158,6 +158,16 @@ func (o outcome) summary(dryRun bool) string {
 	}
 	if n := o.report.Conflicts; n > 0 {
 		parts = append(parts, count(n, "conflict"))
+	}
+	held := 0
+	for _, h := range o.report.Held {
+		held += h.Count
+	}
+	if held > 0 {
+		parts = append(parts, fmt.Sprintf("%d held", held))
+	}
+	if n := len(o.report.Problems); n > 0 {
+		parts = append(parts, count(n, "problem"))
 	}
 	if n := len(o.report.Actions); len(parts) == 0 && n > 0 {
 		parts = append(parts, count(n, "step")) // folders, or what the counts do not know
