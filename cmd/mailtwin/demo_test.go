@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -122,6 +123,36 @@ func TestDemoShowsBothDirectionsAndLeavesNothing(t *testing.T) {
 		t.Errorf("-q printed %s%s", &s.stdout, &s.stderr)
 	}
 	s.clean()
+}
+
+// What the README shows is what comes, up to times and names of files.
+func TestReadmeShowsTheDemo(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newStage(t)
+	s.run(t.Context(), 0, "demo")
+	varies := regexp.MustCompile(`[0-9.]+m?s\)|/(new|cur)/[^:\s]+`)
+	same := func(line string) string { return varies.ReplaceAllString(line, "$1") }
+	_, block, _ := strings.Cut(string(readme), "$ go run ./cmd/mailtwin demo")
+	block, _, _ = strings.Cut(block, "\n```")
+	shown := strings.Split(block, "\n")[1:]
+	if len(shown) < 10 {
+		t.Fatalf("the README shows only %q", shown)
+	}
+	real := lines(&s.stdout)
+	for _, line := range shown {
+		if line == "..." {
+			continue
+		}
+		i := slices.IndexFunc(real, func(r string) bool { return same(r) == same(line) })
+		if i < 0 {
+			t.Errorf("the demo does not print, or not there: %q", line)
+			continue
+		}
+		real = real[i+1:]
+	}
 }
 
 func TestDemoKeepsTheMaildirsIfAsked(t *testing.T) {
