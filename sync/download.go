@@ -109,12 +109,13 @@ func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Actio
 		}
 		delete(byUID, b.UID)
 		in, row, err := r.receive(ctx, f, a, b)
-		if in != nil {
-			files = append(files, in)
-		}
 		if err != nil {
+			if in != nil {
+				in.Discard()
+			}
 			return fmt.Errorf("UID %d: %w", b.UID, err)
 		}
+		files = append(files, in)
 		landings = append(landings, row)
 		return nil
 	})

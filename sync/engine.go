@@ -103,7 +103,7 @@ type heldKey struct {
 // Run brings both sides of the account together once. The Report is of use also if
 // there is an error; what it lists as a Problem did not stop the rest. The error
 // says why the run ended early: mail.ErrUnreachable, mail.ErrLogin,
-// mail.ErrUntrusted, mail.ErrMissing, or the context's.
+// mail.ErrUntrusted, mail.ErrMissing, mail.ErrNoSpace, or the context's.
 func Run(ctx context.Context, opts Options) (Report, error) {
 	r := &run{Options: opts, folders: map[mail.Folder]*folder{}, held: map[heldKey]Held{}, warned: map[string]bool{}, withheld: map[*folder]map[mail.UID]int{}}
 	if r.Log == nil {
@@ -242,7 +242,7 @@ func (r *run) commit(ctx context.Context, b *mail.Batch) error {
 // ends tells whether an error ends the whole run: what follows it would fail alike.
 func ends(err error) bool {
 	for _, target := range []error{
-		mail.ErrUnreachable, mail.ErrUntrusted, mail.ErrLogin, mail.ErrMissing,
+		mail.ErrUnreachable, mail.ErrUntrusted, mail.ErrLogin, mail.ErrMissing, mail.ErrNoSpace,
 		context.Canceled, context.DeadlineExceeded,
 	} {
 		if errors.Is(err, target) {
