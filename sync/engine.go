@@ -176,7 +176,7 @@ func (r *run) load(ctx context.Context) error {
 		return fmt.Errorf("read the state: %w", err)
 	}
 	for _, base := range folders {
-		r.folders[base.Name] = &folder{name: base.Name, base: base, letters: base.Letter}
+		r.folders[base.Name] = &folder{name: base.Name, base: base, letters: base.Letters}
 	}
 	if r.intents, err = r.State.Intents(ctx); err != nil {
 		return fmt.Errorf("read the state: %w", err)
@@ -201,7 +201,7 @@ func (r *run) world() conflict.World {
 		Allow:      func(f mail.Folder) bool { return r.AllowDeletes && r.wanted(f) },
 	}
 	for name, f := range r.folders {
-		w.Folders[name] = conflict.FolderInfo{Policy: f.policy, Role: f.role, Messages: f.messages, Removed: f.removed}
+		w.Folders[name] = f.info()
 	}
 	return w
 }
