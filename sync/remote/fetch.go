@@ -76,12 +76,21 @@ func (s *session) read(cmd *imapclient.FetchCommand, visit func(*imapclient.Fetc
 			break
 		}
 	}
+	if cut, ok := own.(cutError); ok {
+		// Passing over what is left, as Close does, reads the literal once more, and the
+		// client's reader reads on since the literal ended; so it has to end first.
+		<-s.client.Closed()
+		own = cut.error
+	}
 	err := cmd.Close()
 	if own != nil {
 		return own
 	}
 	return s.trouble(err)
 }
+
+// cutError marks an error of a literal that ended early.
+type cutError struct{ error }
 
 // identifyItems are what makes a message known without its body.
 var identifyItems = &imap.FetchOptions{
@@ -111,7 +120,7 @@ func (a *Account) Identify(ctx context.Context, folder mail.Folder, validity uin
 		visit := func(msg *imapclient.FetchMessageData) error {
 			r, header, ok, err := readHeader(msg)
 			if err != nil {
-				return s.trouble(err)
+				return cutError{s.trouble(err)}
 			}
 			if !ok || !r.hasSize {
 				return nil // not the answer to the question
@@ -267,13 +276,13 @@ func (f *fetcher) one(r reply, lit imap.LiteralReader) error {
 	err := f.visit(mail.Body{UID: r.uid, Flags: r.flags, Date: r.date, Size: lit.Size(), Reader: b})
 	if b.err != nil {
 		// The connection failed, whatever visit made of that.
-		return f.s.trouble(b.err)
+		return cutError{f.s.trouble(b.err)}
 	}
 	if err != nil {
 		return visitError{err}
 	}
 	if _, err := io.Copy(io.Discard, b); err != nil {
-		return f.s.trouble(err)
+		return cutError{f.s.trouble(err)}
 	}
 	f.seen.Add(r.uid)
 	return nil

@@ -115,7 +115,11 @@ func (sc *scan) full() error {
 	// The listing and the count agree: it is complete. An empty folder is asked for
 	// once more, since a missing count looks like 0.
 	n := uint32(sc.seen.Len())
-	if exists, ok := s.exists(); ok && n == exists && (n > 0 || sc.known == 0) {
+	if n == 0 && sc.known == 0 && s.box.cursor.Messages == 0 {
+		sc.view.Absence = mail.ByPresent
+		return nil
+	}
+	if exists, ok := s.exists(); ok && n == exists && n > 0 {
 		sc.view.Absence, sc.view.Present = mail.ByPresent, sc.seen
 		return nil
 	}
@@ -254,8 +258,12 @@ func (sc *scan) delta() error {
 			}
 		}
 	}
-	exists, ok := s.exists()
-	if ok && atSelect == int(now.Messages) || ok && atEnd == int(exists) {
+	nothing := atSelect == int(now.Messages)
+	if len(cmds) > 0 && !nothing {
+		exists, ok := s.exists()
+		nothing = ok && atEnd == int(exists)
+	}
+	if nothing {
 		sc.view.Absence = mail.NothingGone
 		return nil
 	}

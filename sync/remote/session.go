@@ -95,7 +95,9 @@ func (s *session) write(name string, validity uint32) error {
 	return nil
 }
 
-// exists is how many messages the selected folder has now.
+// exists is how many messages the selected folder has now. The client knows it only
+// once a command was answered that was sent after the SELECT: it tells of the answer
+// to a SELECT before it takes that in itself.
 func (s *session) exists() (uint32, bool) {
 	m := s.client.Mailbox()
 	if m == nil {
