@@ -1,0 +1,295 @@
+// Package wire is the connection under the IMAP client library: a net.Conn that
+// makes up for what the library does badly, and sees what the library hides.
+//
+// It frames both directions into lines and literals. On the way in it caps what the
+// server may send, gives up when nothing moves, turns a literal that ends early into
+// an error, repairs or drops lines that the library's parser would die of, and notes
+// what the library throws away. On the way out it follows the commands, so that it
+// knows whether the server owes an answer.
+//
+// It knows the syntax of IMAP (RFC 9051, 9) and the habits of go-imap's imapclient.
+// It does not know folders, messages, TLS or what a command is for. It starts no
+// goroutine. Message bodies stream through it; its memory does not grow with them.
+package wire
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"mailtwin/conflict/mail"
+)
+
+// Options bound what the connection accepts. A zero field means its default.
+type Options struct {
+	// Timeout ends the connection when for so long nothing moves: before Ready, within
+	// a response or a literal, and while writing. Default: 45 s.
+	Timeout time.Duration
+	// Patience is how long the answer to a complete command may take on a live link,
+	// that is after Ready and once the server has answered a command sent after the
+	// login. Default: 10 min.
+	Patience time.Duration
+	// MaxLine is how many octets the lines of one response may have, without its
+	// literals. Default: 8 MiB.
+	MaxLine int
+	// MaxLiteral is how many octets the literals of one response may have that are not
+	// message bodies; the client keeps these in memory. Default: 1 MiB.
+	MaxLiteral int64
+	// MaxBody is how many octets the literal of a message body may have, which is that
+	// of BODY[...], BINARY[...] and RFC822 in a FETCH response. Default: 4 GiB - 1.
+	MaxBody int64
+	// Trace gets each line without its line end: shortened, without control characters,
+	// without credentials, and without what literals and message bodies hold. It may be
+	// called by a reader and a writer at once, and must not use the connection. nil:
+	// no trace.
+	Trace func(sent bool, line string)
+}
+
+// Stats is what the connection has cost.
+type Stats struct {
+	// BytesIn and BytesOut count octets under IMAP and above TLS.
+	BytesIn, BytesOut int64
+	// RoundTrips counts, after Ready, the writes that made the server owe something
+	// when it owed nothing: a command, the announcement of a literal that has to be
+	// asked for (RFC 9051, 4.3), the end of IDLE. Commands that are written before the
+	// first of them is answered count once.
+	RoundTrips int
+}
+
+// Conn is the connection. Like every net.Conn it may be used from several goroutines
+// at once.
+type Conn struct {
+	inner net.Conn
+	opts  Options
+
+	reading sync.Mutex // held by Read; guards in
+	in      inbound
+	writing sync.Mutex // held by Write
+
+	mu     sync.Mutex // guards all below; never held while something blocks
+	talk   dialogue
+	notes  Notes
+	stats  Stats
+	err    error         // why it ended
+	closed bool          // by Close
+	wait   time.Duration // how long the Read under way may take; 0: for ever
+	asking bool          // a Read of inner is under way
+	fresh  bool          // no octet of the next response has come yet
+}
+
+const (
+	defaultTimeout    = 45 * time.Second
+	defaultPatience   = 10 * time.Minute
+	defaultMaxLine    = 8 << 20
+	defaultMaxLiteral = 1 << 20
+	defaultMaxBody    = 1<<32 - 1
+
+	readBuffer = 32 << 10
+	// maxChunk is one TLS record: what has to get through within one Timeout.
+	maxChunk = 16 << 10
+	// maxCommand bounds a line that the client writes, which servers limit to far less
+	// (RFC 2683, 3.2.1.5).
+	maxCommand = 1 << 20
+)
+
+// New puts a Conn over conn, from which nothing of IMAP has been read yet, and which
+// it closes in the end.
+func New(conn net.Conn, opts Options) *Conn {
+	set(&opts.Timeout, defaultTimeout)
+	set(&opts.Patience, defaultPatience)
+	set(&opts.MaxLine, defaultMaxLine)
+	set(&opts.MaxLiteral, defaultMaxLiteral)
+	set(&opts.MaxBody, defaultMaxBody)
+	c := &Conn{inner: conn, opts: opts, fresh: true}
+	c.in.Reader = bufio.NewReaderSize(source{c}, readBuffer)
+	return c
+}
+
+func set[T int | int64 | time.Duration](field *T, value T) {
+	if *field <= 0 {
+		*field = value
+	}
+}
+
+// Ready says that the login is over: round trips count from now on, and Patience
+// applies.
+func (c *Conn) Ready() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.talk.ready = true
+	c.arm()
+}
+
+// Stats tells what the connection has cost so far.
+func (c *Conn) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stats.RoundTrips = c.talk.trips
+	return c.stats
+}
+
+// Take gives what was observed since the last Take, or since New, and forgets it, all
+// but the text of a BYE. What the answer to a command says is there as soon as the
+// client knows that the command is answered.
+func (c *Conn) Take() Notes {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	taken := c.notes
+	c.notes = Notes{Bye: taken.Bye}
+	return taken
+}
+
+// Err tells why the connection ended: an error that wraps mail.ErrUnreachable and says
+// what the server said (BYE), how long it was silent, or which bound it exceeded. It
+// is nil before the end, and where this side ended it in order, by Close or LOGOUT.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Close closes the connection; a Read or Write under way returns.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	if !c.closed && c.err == nil && c.notes.Bye != "" && !c.talk.leaving {
+		c.err = c.bye("the server closed the connection")
+	}
+	c.closed = true
+	c.mu.Unlock()
+	return c.inner.Close()
+}
+
+// LocalAddr is that of the connection beneath.
+func (c *Conn) LocalAddr() net.Addr { return c.inner.LocalAddr() }
+
+// RemoteAddr is that of the connection beneath.
+func (c *Conn) RemoteAddr() net.Addr { return c.inner.RemoteAddr() }
+
+// SetDeadline does nothing for a time to come, and ends the connection for one that is
+// not. The client library sets deadlines for whole responses and literals, in which a
+// large message on a slow line can never arrive, and none while it waits for an answer;
+// Options has what holds instead.
+func (c *Conn) SetDeadline(t time.Time) error {
+	if !t.IsZero() && !t.After(time.Now()) {
+		c.end(fmt.Errorf("%w: %w", mail.ErrUnreachable, os.ErrDeadlineExceeded))
+	}
+	return nil
+}
+
+// SetReadDeadline is as SetDeadline.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.SetDeadline(t) }
+
+// SetWriteDeadline is as SetDeadline.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.SetDeadline(t) }
+
+// end closes the connection for cause, and gives what Read and Write return from now
+// on.
+func (c *Conn) end(cause error) error {
+	c.mu.Lock()
+	if c.closed && c.err == nil {
+		c.mu.Unlock()
+		return net.ErrClosed
+	}
+	if c.err == nil {
+		c.err = cause
+	}
+	cause, c.closed = c.err, true
+	c.mu.Unlock()
+	c.inner.Close() // the cause is told already
+	return cause
+}
+
+// broken ends the connection for what the server sent.
+func (c *Conn) broken(format string, args ...any) error {
+	return c.end(fmt.Errorf("%w: the server sent %s", mail.ErrUnreachable, fmt.Sprintf(format, args...)))
+}
+
+// bye is the end of a connection that the server closed, with its reason where it gave
+// one. The caller holds mu.
+func (c *Conn) bye(what string) error {
+	if c.notes.Bye != "" {
+		return fmt.Errorf("%w: %s: %s", mail.ErrUnreachable, what, c.notes.Bye)
+	}
+	return fmt.Errorf("%w: %s", mail.ErrUnreachable, what)
+}
+
+// lost ends the connection for an error of the connection beneath, and gives what
+// Read returns.
+func (c *Conn) lost(err error) error {
+	c.mu.Lock()
+	within, waited, leaving := !c.fresh, c.wait, c.talk.leaving
+	ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) // TLS gives the latter where no close_notify came
+	var cause error
+	switch {
+	case ended && within:
+		cause = c.bye("the server closed the connection within a response")
+	case ended:
+		cause = c.bye("the server closed the connection")
+	case errors.Is(err, os.ErrDeadlineExceeded) && within:
+		cause = fmt.Errorf("%w: no answer for %v, within a response", mail.ErrUnreachable, waited)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		cause = fmt.Errorf("%w: no answer for %v", mail.ErrUnreachable, waited)
+	default:
+		cause = fmt.Errorf("%w: reading: %w", mail.ErrUnreachable, err)
+	}
+	if ended && !within && leaving && !c.closed {
+		// RFC 9051, 6.1.3: the server closes the connection after LOGOUT.
+		c.closed = true
+	}
+	c.mu.Unlock()
+	err = c.end(cause)
+	switch {
+	case ended && within:
+		return io.ErrUnexpectedEOF
+	case ended:
+		return io.EOF
+	}
+	return err
+}
+
+// arm sets the deadline of the Read that is under way. The caller holds mu.
+func (c *Conn) arm() {
+	if !c.asking {
+		return
+	}
+	switch {
+	case c.fresh && !c.talk.owed():
+		c.wait = 0 // idle, or it is our turn
+	case c.fresh && c.talk.ready && c.talk.live:
+		c.wait = c.opts.Patience
+	default:
+		c.wait = c.opts.Timeout
+	}
+	var deadline time.Time
+	if c.wait > 0 {
+		deadline = time.Now().Add(c.wait)
+	}
+	// A connection that is closed meanwhile says so in its Read.
+	_ = c.inner.SetReadDeadline(deadline)
+}
+
+// source reads from the connection beneath. The time that the consumer of the data
+// takes does not count, since the clock starts with each Read anew.
+type source struct{ c *Conn }
+
+func (s source) Read(p []byte) (int, error) {
+	c := s.c
+	c.mu.Lock()
+	c.asking = true
+	c.arm()
+	c.mu.Unlock()
+	n, err := c.inner.Read(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asking = false
+	c.stats.BytesIn += int64(n)
+	if n > 0 {
+		c.fresh = false
+	}
+	return n, err
+}

@@ -1,0 +1,155 @@
+package wire
+
+import "bytes"
+
+// dialogue follows who owes whom: which commands are complete and unanswered, and
+// whether the one that is being written waits for the server.
+type dialogue struct {
+	greeted bool // the greeting has come
+	authed  bool // a login has succeeded
+	live    bool // a command that was sent after the login was answered
+	ready   bool
+	leaving bool // LOGOUT was sent
+	trips   int
+
+	sent []command // complete and unanswered, oldest first
+	open *command  // being written, idling, or exchanging credentials
+	wait bool      // open cannot go on without a "+"
+
+	line    []byte // what has been written of the current line
+	literal int64  // how many octets of a literal are still to be written
+}
+
+type command struct {
+	tag, name string
+	lines     int
+	authed    bool // sent after the login
+	answered  bool // before it was complete
+}
+
+// owed tells whether the server has to say something.
+func (d *dialogue) owed() bool { return !d.greeted || d.wait || len(d.sent) > 0 }
+
+// secret tells whether credentials are under way, which the server may echo.
+func (d *dialogue) secret() bool {
+	if d.open != nil && d.open.login() {
+		return true
+	}
+	for i := range d.sent {
+		if d.sent[i].login() {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *command) login() bool { return c.name == "LOGIN" || c.name == "AUTHENTICATE" }
+
+// write follows what the client is about to write, and gives each line that ends in
+// it to show, which may be nil, redacted and without its line end. It reports false
+// for a line that is too long.
+func (d *dialogue) write(p []byte, show func([]byte)) bool {
+	for len(p) > 0 {
+		if d.literal > 0 {
+			n := min(d.literal, int64(len(p)))
+			d.literal -= n
+			p = p[n:]
+			continue
+		}
+		n := bytes.IndexByte(p, '\n') + 1
+		if n == 0 {
+			n = len(p)
+		}
+		if len(d.line)+n > maxCommand {
+			return false
+		}
+		d.line = append(d.line, p[:n]...)
+		ends := p[n-1] == '\n'
+		p = p[n:]
+		if ends {
+			d.wrote(show)
+			d.line = d.line[:0]
+		}
+	}
+	return true
+}
+
+// wrote takes in a whole line.
+func (d *dialogue) wrote(show func([]byte)) {
+	first := d.open == nil
+	if first {
+		tag, rest, _ := bytes.Cut(trimEOL(d.line), []byte(" "))
+		name, _, _ := bytes.Cut(rest, []byte(" "))
+		d.open = &command{tag: string(tag), name: string(bytes.ToUpper(name)), authed: d.authed}
+		if d.open.name == "LOGOUT" {
+			d.leaving = true
+		}
+	}
+	cmd := d.open
+	cmd.lines++
+	if show != nil {
+		show(redactCommand(cmd, first, trimEOL(d.line)))
+	}
+	lit, isLiteral := announced(d.line)
+	var s shape
+	s.fragment(d.line)
+	switch {
+	case cmd.name == "AUTHENTICATE", cmd.name == "IDLE" && first:
+		// RFC 9051, 6.2.2 and 6.3.13: the server asks for what follows.
+		d.turn()
+		d.wait = true
+	case isLiteral && !s.quoted:
+		d.literal = lit.size
+		if !lit.plus {
+			d.turn()
+			d.wait = true
+		}
+	default:
+		d.open = nil
+		if !cmd.answered {
+			d.turn()
+			d.sent = append(d.sent, *cmd)
+		}
+	}
+}
+
+// turn counts a round trip where the server, which owes nothing, is about to.
+func (d *dialogue) turn() {
+	if d.ready && !d.owed() {
+		d.trips++
+	}
+}
+
+// continued takes in a "+", and reports false for one that nobody waits for.
+func (d *dialogue) continued() bool {
+	waited := d.wait
+	d.wait = false
+	return waited
+}
+
+// answered takes in the tagged response to a command.
+func (d *dialogue) answered(tag []byte, ok bool) {
+	var cmd command
+	if d.open != nil && d.open.tag == string(tag) {
+		cmd = *d.open
+		d.open.answered = true
+		if d.wait || cmd.name == "AUTHENTICATE" || cmd.name == "IDLE" {
+			// What the server would have asked for is not going to be written.
+			d.open, d.wait, d.literal = nil, false, 0
+		}
+	} else {
+		for i := range d.sent {
+			if d.sent[i].tag == string(tag) {
+				cmd = d.sent[i]
+				d.sent = append(d.sent[:i], d.sent[i+1:]...)
+				break
+			}
+		}
+	}
+	if cmd.login() && ok {
+		d.authed = true
+	}
+	if cmd.authed {
+		d.live = true
+	}
+}

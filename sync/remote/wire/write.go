@@ -1,0 +1,72 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"mailtwin/conflict/mail"
+)
+
+// Write sends p to the server, in pieces that each have Timeout to get through.
+func (c *Conn) Write(p []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	sent := 0
+	for sent < len(p) {
+		piece := p[sent:min(len(p), sent+maxChunk)]
+		if err := c.follow(piece); err != nil {
+			return sent, err
+		}
+		// A connection that is closed meanwhile says so in its Write.
+		_ = c.inner.SetWriteDeadline(time.Now().Add(c.opts.Timeout))
+		n, err := c.inner.Write(piece)
+		sent += n
+		c.mu.Lock()
+		c.stats.BytesOut += int64(n)
+		if c.fresh {
+			c.arm() // for the Read that waits since before the server owed anything
+		}
+		c.mu.Unlock()
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return sent, c.end(fmt.Errorf("%w: the server took nothing for %v", mail.ErrUnreachable, c.opts.Timeout))
+		case err != nil:
+			return sent, c.refused(err)
+		}
+	}
+	return sent, nil
+}
+
+// follow takes in what is about to be written. The state has to be right before the
+// server can answer.
+func (c *Conn) follow(piece []byte) error {
+	var lines []string
+	var show func([]byte)
+	if c.opts.Trace != nil {
+		show = func(line []byte) { lines = append(lines, clean(line, maxShown)) }
+	}
+	c.mu.Lock()
+	ok := c.talk.write(piece, show)
+	c.mu.Unlock()
+	for _, line := range lines {
+		c.opts.Trace(true, line)
+	}
+	if !ok {
+		return c.end(fmt.Errorf("%w: a command of more than %d octets", mail.ErrUnreachable, maxCommand))
+	}
+	return nil
+}
+
+// refused ends the connection for a Write that failed. Where the server said why before
+// it closed the connection, that is the better reason.
+func (c *Conn) refused(err error) error {
+	cause := fmt.Errorf("%w: writing: %w", mail.ErrUnreachable, err)
+	c.mu.Lock()
+	if c.notes.Bye != "" {
+		cause = c.bye("the server closed the connection")
+	}
+	c.mu.Unlock()
+	return c.end(cause)
+}
