@@ -16,6 +16,6 @@
 //     name nor a symbolic link leads out of the Maildir.
 //
 // The order of steps and their durability is the caller's business, with Harden
-// and SyncFolder; what replaces a file (the marker, the keyword letters) and what
-// removes one is durable when the method returns.
+// and SyncFolder; what replaces a file (the marker, the keyword letters), and what
+// makes or removes a folder, is durable when the method returns.
 package maildir

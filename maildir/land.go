@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -83,9 +84,23 @@ func (t *Tree) Create(ctx context.Context, folder mail.Folder, date time.Time) (
 		return nil, err
 	}
 	m := &incoming{t: t, folder: folder, key: key, name: path.Join(dir, "tmp", string(key)), date: date, file: f}
-	m.buf = bufio.NewWriterSize(io.MultiWriter(f, &m.measure), blockSize)
+	m.buf = writers.Get().(*bufio.Writer)
+	m.buf.Reset(io.MultiWriter(f, &m.measure))
 	m.lines.W = m.buf
 	return m, nil
+}
+
+// writers are the buffers of messages that are being written. A finished message
+// gives its buffer back: a batch of them waits for its end together.
+var writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, blockSize) }}
+
+// close closes the file, and lets go of all that was needed to write it.
+func (m *incoming) close() error {
+	err := m.file.Close()
+	m.buf.Reset(nil)
+	writers.Put(m.buf)
+	m.file, m.buf, m.lines.W = nil, nil, nil
+	return err
 }
 
 // blockSize is how much of a message is read or written at once, in octets.
@@ -132,8 +147,7 @@ func (m *incoming) Finish() (id mail.Identity, st mail.Stat, err error) {
 		err = m.buf.Flush()
 	}
 	// Closing comes first: on NFS that writes, which sets the time.
-	err = errors.Join(err, m.file.Close())
-	m.file = nil
+	err = errors.Join(err, m.close())
 	if err != nil {
 		return id, st, err
 	}
@@ -164,8 +178,7 @@ func inRange(date time.Time) time.Time {
 
 func (m *incoming) Discard() {
 	if m.file != nil {
-		m.file.Close() // nothing of it is wanted any more
-		m.file = nil
+		m.close() // nothing of it is wanted any more
 	}
 	// What cannot be removed now, Sweep will.
 	if err := m.t.fs.Unlink(m.name); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"pgregory.net/rapid"
 
 	"mailtwin/conflict/mail"
@@ -364,4 +365,53 @@ func TestWhatLandsIsWhatIsRead(t *testing.T) {
 			rt.Fatalf("landed as %+v, read as %+v", id, src.Identity())
 		}
 	})
+}
+
+func TestManyLandAtOnce(t *testing.T) {
+	tree, _ := newTree(t, Options{FSync: true})
+	const workers, each = 8, 5
+	var g errgroup.Group
+	for range workers {
+		g.Go(func() error {
+			for range each {
+				in, err := tree.Create(t.Context(), "INBOX", time.Unix(1e9, 0))
+				if err != nil {
+					return err
+				}
+				if _, err := io.WriteString(in, wireMessage); err != nil {
+					return err
+				}
+				if _, _, err := in.Finish(); err != nil {
+					return err
+				}
+				if err := tree.Harden(t.Context(), "INBOX", []mail.Key{in.Key()}); err != nil {
+					return err
+				}
+				f, err := tree.Publish(t.Context(), "INBOX", in.Key(), flags(`\Seen`), work)
+				if err != nil {
+					return err
+				}
+				if len(f.Name)%2 == 0 {
+					if err := tree.Remove(t.Context(), "INBOX", f); err != nil {
+						return err
+					}
+					continue
+				}
+				if _, err := tree.Reflag(t.Context(), "INBOX", f, flags("work"), work); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	kept := 0
+	if err := tree.Removed(t.Context(), func(Removed) error { kept++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if _, got := scan(t, tree, work); len(got)+kept != workers*each {
+		t.Errorf("%d messages and %d removed, want %d", len(got), kept, workers*each)
+	}
 }

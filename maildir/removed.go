@@ -26,7 +26,8 @@ const dayFormat = "20060102"
 const maxDayParts = 1000
 
 // Remove is Local.Remove. The store gets a hard link, or on another file system a
-// copy, and is durable before the message leaves its folder.
+// copy, and is durable before the message leaves its folder; that it left is durable
+// after SyncFolder.
 func (t *Tree) Remove(ctx context.Context, folder mail.Folder, file mail.File) (err error) {
 	defer explainFile(&err, "remove", folder, file.Name)
 	dir, err := t.dir(folder)
@@ -62,7 +63,7 @@ func (t *Tree) Remove(ctx context.Context, folder mail.Folder, file mail.File) (
 		}
 		return t.gone(err, dir, subdir(file.New))
 	}
-	return t.sync(path.Dir(name))
+	return nil
 }
 
 // openStore opens the store of removed messages, and makes it the first time.

@@ -267,3 +267,40 @@ func TestARemovedMessageComesBackAsANewOne(t *testing.T) {
 type noLinks struct{ FS }
 
 func (noLinks) Link(string, FS, string) error { return unix.EXDEV }
+
+func TestWhatIsKeptIsDurableBeforeItIsRemoved(t *testing.T) {
+	now := noon
+	tree, root, _ := newStore(t, &now)
+	put(t, root, "INBOX/cur/a", "text")
+	store, err := tree.openStore()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var steps []string
+	note := func(op, name string) error {
+		if op == "sync" || op == "unlink" {
+			steps = append(steps, op+" "+name)
+		}
+		return nil
+	}
+	tree.fs, tree.store = &hooked{linksTo{tree.fs, store}, note}, &hooked{store, note}
+	if err := tree.Remove(t.Context(), "INBOX", mail.File{Name: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"sync .", "sync 20261123", "sync 20261123/INBOX", // as each directory was made
+		"sync 20261123/INBOX/cur/a", "sync 20261123/INBOX/cur",
+		"unlink INBOX/cur/a",
+	}
+	if !slices.Equal(steps, want) {
+		t.Errorf("steps %q, want %q", steps, want)
+	}
+}
+
+// linksTo links into store, whatever stands around it.
+type linksTo struct {
+	FS
+	store FS
+}
+
+func (l linksTo) Link(name string, _ FS, as string) error { return l.FS.Link(name, l.store, as) }

@@ -46,6 +46,10 @@ type Options struct {
 	// Auth is auto, plain or login; "" is auto.
 	Auth string
 
+	// Tunnel is a program and its arguments that speak IMAP on standard input and
+	// output; then Host, Port and TLS are not used.
+	Tunnel []string
+
 	// Timeout bounds connecting, the greeting and the login, each, and every wait
 	// without progress; 0 means 45 s.
 	Timeout time.Duration

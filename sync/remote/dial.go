@@ -23,6 +23,13 @@ import (
 // connect opens a connection as the options want it. What it gives begins with the
 // server's greeting. It takes no longer than the timeout.
 func (a *Account) connect(ctx context.Context) (net.Conn, error) {
+	if len(a.opts.Tunnel) > 0 {
+		t, err := openTunnel(a.opts.Tunnel)
+		if err != nil {
+			return nil, err // a nil *tunnel would be a connection to the caller
+		}
+		return t, nil
+	}
 	addr := net.JoinHostPort(a.opts.Host, strconv.Itoa(a.opts.Port))
 	ctx, cancel := context.WithTimeout(ctx, a.opts.Timeout)
 	defer cancel()

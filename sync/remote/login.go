@@ -35,6 +35,12 @@ func (a *Account) dial(ctx context.Context) (*session, error) {
 	defer context.AfterFunc(ctx, func() { s.conn.Close() })()
 	if err := a.login(ctx, s); err != nil {
 		s.end()
+		if t, ok := raw.(*tunnel); ok {
+			// The program knows better why than its silence tells.
+			if said := t.said.String(); said != "" {
+				err = fmt.Errorf("%w; %s said: %s", err, mail.Clean(a.opts.Tunnel[0], maxText), said)
+			}
+		}
 		a.mu.Lock()
 		a.past = s.addTo(a.past)
 		a.mu.Unlock()

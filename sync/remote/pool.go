@@ -91,19 +91,21 @@ func (a *Account) acquire(ctx context.Context, box string) (*session, error) {
 		if err == nil {
 			a.loggedIn, a.caps = true, s.caps
 			a.lent[s] = true
+			if a.closed {
+				s.conn.Close() // as Close does with those that it finds lent
+			}
 			a.mu.Unlock()
 			return s, nil
 		}
-		a.open--
-		a.signal()
+		a.left()
 		again := false
-		switch {
+		switch there := len(a.idle) + len(a.lent); {
 		case ctx.Err() != nil:
 			err = ctx.Err()
-		case a.open > 0 && !errors.Is(err, mail.ErrUntrusted):
+		case there > 0 && !errors.Is(err, mail.ErrUntrusted):
 			// Servers bound the sessions of a user, each in its own words. Those that are
 			// there will do.
-			a.limit, again = a.open, true
+			a.limit, again = there, true
 			a.log.Info("server allows fewer sessions", "sessions", a.limit, "reason", err)
 		case !a.loggedIn && errors.Is(err, mail.ErrLogin):
 			a.refused = err
@@ -157,6 +159,11 @@ func (a *Account) drop(s *session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.past = s.addTo(a.past)
+	a.left()
+}
+
+// left notes that there is a session less. a.mu is held.
+func (a *Account) left() {
 	a.open--
 	if a.open == 0 {
 		a.limit = a.opts.Connections // what kept us from more may be over

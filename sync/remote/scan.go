@@ -37,9 +37,6 @@ func (a *Account) Scan(ctx context.Context, folder mail.Folder, since mail.Curso
 			view.Settable, view.NewKeywords = permanence(nil)
 		}
 		view.Restarted = restarted(since, now)
-		if view.Restarted {
-			known = 0
-		}
 		sc := &scan{s: s, visit: visit, view: &view, since: since, known: known}
 		if view.Restarted || since.HighestModSeq == 0 || since.UIDNext == 0 || now.HighestModSeq == 0 {
 			a.mu.Lock()
