@@ -9,7 +9,8 @@ import (
 )
 
 // Local is one account's tree of Maildirs. All methods may be called from several
-// goroutines at once, for different folders and different messages.
+// goroutines at once, for different folders and different messages. Those that write
+// may fail with mail.ErrNoSpace.
 type Local interface {
 	// Folders tells which folders are on disk, in order of their names, with a fresh
 	// stamp of each: three lstats a folder, and no directory of messages is read.

@@ -134,7 +134,7 @@ func (a *App) root(code *int) *cobra.Command {
 		}
 		usual(cmd, args)
 	})
-	root.AddCommand(a.syncCommand(code), a.statusCommand(code), a.versionCommand())
+	root.AddCommand(a.syncCommand(code), a.statusCommand(code), a.demoCommand(code), a.versionCommand())
 	return root
 }
 
