@@ -121,6 +121,8 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 		batch.DropIntents = append(batch.DropIntents, o.intent.ID)
 		return err
 	}
+	// A message that is brought back comes without a Stat: nothing but its flags changed.
+	o.stat = source.Stat()
 	r.dirty(f, mail.Remote)
 	date := time.Unix(0, o.stat.ModTime)
 	uid, validity, sent, err := r.Remote.Append(ctx, f.name, o.action.Flags, date, source)

@@ -148,7 +148,7 @@ func (sc *scan) give(r reply) error {
 		return fmt.Errorf("%w: %w: the server does not list messages in order; the next scan will allow for that",
 			mail.ErrTryLater, mail.ErrRefused)
 	}
-	sc.visited = r.uid
+	sc.visited, sc.s.done = r.uid, true
 	if err := sc.visit(r.message()); err != nil {
 		return visitError{err}
 	}
