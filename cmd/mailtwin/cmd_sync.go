@@ -188,7 +188,7 @@ func (a *App) options(opts *engine.Options, t target, f syncFlags, bar *progress
 	opts.AllowDeletes = f.allowDeletes
 	opts.DryRun = f.dryRun
 	opts.Connections = acc.Connections
-	opts.Log = a.log.With("account", acc.Name)
+	opts.Log = a.log // the engine says which account
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
