@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"mailtwin/conflict/mail"
@@ -191,13 +192,21 @@ func (t *Tree) sync(name string) error {
 // explain adds to an error what was being done, and to which folder.
 func explain(err *error, doing string, folder mail.Folder) {
 	if *err != nil {
-		*err = fmt.Errorf("%s folder %q: %w", doing, string(folder), *err)
+		*err = fmt.Errorf("%s folder %q: %w", doing, string(folder), full(*err))
 	}
 }
 
 // explainFile adds to an error what was being done, and to which file.
 func explainFile(err *error, doing string, folder mail.Folder, name string) {
 	if *err != nil {
-		*err = fmt.Errorf("%s message %.160q in folder %q: %w", doing, name, string(folder), *err)
+		*err = fmt.Errorf("%s message %.160q in folder %q: %w", doing, name, string(folder), full(*err))
 	}
+}
+
+// full makes an error mail.ErrNoSpace where the disk or the quota says so.
+func full(err error) error {
+	if !errors.Is(err, mail.ErrNoSpace) && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) {
+		return fmt.Errorf("%w: %w", mail.ErrNoSpace, err)
+	}
+	return err
 }

@@ -268,7 +268,7 @@ func (r *run) settled(f *folder, a *conflict.Action, file mail.File) *mail.Row {
 		}
 	}
 	row.State, row.Why, row.Tries, row.RetryAt = mail.Settled, "", 0, time.Time{}
-	row.Flags, row.Name, row.New = a.Flags, file.Name, file.New
+	row.Flags, row.Name, row.New = a.Base, file.Name, file.New
 	if a.Item.Stat != (mail.Stat{}) {
 		row.Stat = a.Item.Stat
 	}
@@ -387,15 +387,18 @@ func (r *run) settle(ctx context.Context) error {
 		batch.DropIntents = append(batch.DropIntents, r.answered(f)...)
 		before := f.base
 		if f.view != nil {
-			f.base.Remote = f.view.Cursor
+			f.base.Remote, f.base.Access = f.view.Cursor, f.view.Access
 			if f.view.Full && (f.base.Verified.IsZero() || now.Sub(f.base.Verified) > syncedEvery) {
 				f.base.Verified = now
 			}
 		}
 		if f.listing != nil {
-			f.base.Local, f.base.Letter = f.listing.Stamp, f.letters
+			f.base.Local, f.base.Letters = f.listing.Stamp, f.letters
 		}
 		f.base.Problem = ""
+		if !f.resettled || f.view != nil && f.listing != nil {
+			f.base.Settings, f.resettled = f.settings(), false
+		}
 		if f.base != before || now.Sub(f.base.Synced) > syncedEvery {
 			f.base.Synced = now
 			batch.PutFolders = append(batch.PutFolders, &f.base)

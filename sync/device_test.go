@@ -1,7 +1,6 @@
 package sync_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -31,6 +30,7 @@ type device struct {
 	state  *sim.State
 	opts   engine.Options // the settings; the sides are filled in
 	crash  *sim.Crash     // nil: none
+	wrap   func(engine.Remote) engine.Remote
 }
 
 func newDevice(t *testing.T, server *sim.Server) *device {
@@ -64,6 +64,9 @@ func (d *device) run() (engine.Report, error) {
 	defer tick(d.t, filepath.Dir(d.root))
 	opts := d.opts
 	opts.Local, opts.Remote, opts.State = tree, d.client, d.state
+	if d.wrap != nil {
+		opts.Remote = d.wrap(d.client)
+	}
 	if d.crash != nil {
 		opts.Local, opts.Remote, opts.State = d.crash.Local(tree), d.crash.Remote(d.client), d.crash.State(d.state)
 	}
@@ -278,5 +281,3 @@ func flags(names ...string) mail.Flags { return mail.ParseFlags(names) }
 func always(p conflict.Policy) func(mail.Folder) conflict.Policy {
 	return func(mail.Folder) conflict.Policy { return p }
 }
-
-var background = context.Background()

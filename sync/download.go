@@ -109,12 +109,13 @@ func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Actio
 		}
 		delete(byUID, b.UID)
 		in, row, err := r.receive(ctx, f, a, b)
-		if in != nil {
-			files = append(files, in)
-		}
 		if err != nil {
+			if in != nil {
+				in.Discard()
+			}
 			return fmt.Errorf("UID %d: %w", b.UID, err)
 		}
+		files = append(files, in)
 		landings = append(landings, row)
 		return nil
 	})
@@ -122,19 +123,17 @@ func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Actio
 		fetchErr = fmt.Errorf("download: %w", fetchErr)
 		r.leave(f)
 	}
-	if len(byUID) > 0 {
-		// Expunged since the scan, or not sent; the next round tells.
-		r.dirty(f, mail.Remote)
-		r.leave(f)
+	batch := &mail.Batch{}
+	if fetchErr == nil {
+		r.withhold(f, byUID, batch)
 	}
 	if len(landings) == 0 {
-		return fetchErr
+		return errors.Join(fetchErr, r.commit(ctx, batch))
 	}
 	// What has come is kept, also when the connection is gone: a run that is cut off
 	// every time still gets on.
 	ctx = context.WithoutCancel(ctx)
 	keys := make([]mail.Key, len(landings))
-	batch := &mail.Batch{}
 	for i, row := range landings {
 		keys[i] = row.Key
 		batch.PutRows = append(batch.PutRows, row)
@@ -152,6 +151,35 @@ func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Actio
 	return fetchErr
 }
 
+// withhold deals with messages that did not come, though their FETCH went well. Most
+// often they were expunged since the scan, as the next round will tell; one that is
+// listed again and not given again (Exchange does so with what it cannot convert) is
+// set aside.
+func (r *run) withhold(f *folder, missing map[mail.UID]*conflict.Action, batch *mail.Batch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for uid, a := range missing {
+		if r.withheld[f] == nil {
+			r.withheld[f] = map[mail.UID]int{}
+		}
+		r.withheld[f][uid]++
+		if r.withheld[f][uid] < 2 {
+			f.remoteDirty, f.unsafe = true, true
+			continue
+		}
+		row := &mail.Row{Folder: f.base.ID, UID: uid, Flags: a.Flags, Date: a.Item.Message.Date}
+		if a.Item.Row != nil {
+			*row = *a.Item.Row
+		}
+		row.Key, row.State, row.Why = "", mail.Pending, "the server lists it and does not give it"
+		r.postpone(row)
+		batch.PutRows = append(batch.PutRows, row)
+		r.report.Problems = append(r.report.Problems, &Problem{
+			Folder: f.name, Err: fmt.Errorf("UID %d: %s", uid, row.Why), Hint: retryHint("", row.RetryAt),
+		})
+	}
+}
+
 // receive writes one message into tmp/.
 func (r *run) receive(ctx context.Context, f *folder, a *conflict.Action, b mail.Body) (mail.Incoming, *mail.Row, error) {
 	in, err := r.Local.Create(ctx, f.name, b.Date)
@@ -159,11 +187,14 @@ func (r *run) receive(ctx context.Context, f *folder, a *conflict.Action, b mail
 		return nil, nil, err
 	}
 	n, err := io.Copy(in, b.Reader)
+	if err == nil && n != b.Size {
+		err = io.ErrUnexpectedEOF
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("%w: %d of %d octets came", mail.ErrUnreachable, n, b.Size)
+	}
 	if err != nil {
 		return in, nil, err
-	}
-	if n != b.Size {
-		return in, nil, fmt.Errorf("%d of %d octets came: %w", n, b.Size, io.ErrUnexpectedEOF)
 	}
 	identity, stat, err := in.Finish()
 	if err != nil {

@@ -91,6 +91,8 @@ type run struct {
 	// arrived are the new files of this round that are safely on the server, so that
 	// what they take the place of may leave it.
 	arrived map[*conflict.Item]bool
+	// withheld counts how often the server listed a message and did not give it.
+	withheld map[*folder]map[mail.UID]int
 }
 
 type heldKey struct {
@@ -101,9 +103,9 @@ type heldKey struct {
 // Run brings both sides of the account together once. The Report is of use also if
 // there is an error; what it lists as a Problem did not stop the rest. The error
 // says why the run ended early: mail.ErrUnreachable, mail.ErrLogin,
-// mail.ErrUntrusted, mail.ErrMissing, or the context's.
+// mail.ErrUntrusted, mail.ErrMissing, mail.ErrNoSpace, or the context's.
 func Run(ctx context.Context, opts Options) (Report, error) {
-	r := &run{Options: opts, folders: map[mail.Folder]*folder{}, held: map[heldKey]Held{}, warned: map[string]bool{}}
+	r := &run{Options: opts, folders: map[mail.Folder]*folder{}, held: map[heldKey]Held{}, warned: map[string]bool{}, withheld: map[*folder]map[mail.UID]int{}}
 	if r.Log == nil {
 		r.Log = slog.New(slog.DiscardHandler)
 	}
@@ -152,7 +154,19 @@ func (r *run) run(ctx context.Context) error {
 			break
 		}
 	}
-	return nil
+	return r.sweep(ctx)
+}
+
+// sweep removes what crashes and other programs left in the tmp/ of the folders that
+// the run has changed.
+func (r *run) sweep(ctx context.Context) error {
+	return r.each(ctx, r.usable(func(f *folder) bool { return f.marked }), r.Connections, func(ctx context.Context, f *folder) error {
+		landing := map[mail.Key]bool{}
+		for _, row := range r.unsettled[f.base.ID] {
+			landing[row.Key] = row.State == mail.Landing
+		}
+		return r.Local.Sweep(ctx, f.name, func(key mail.Key) bool { return landing[key] })
+	})
 }
 
 // load reads what base knows besides the rows.
@@ -162,7 +176,7 @@ func (r *run) load(ctx context.Context) error {
 		return fmt.Errorf("read the state: %w", err)
 	}
 	for _, base := range folders {
-		r.folders[base.Name] = &folder{name: base.Name, base: base, letters: base.Letter}
+		r.folders[base.Name] = &folder{name: base.Name, base: base, letters: base.Letters}
 	}
 	if r.intents, err = r.State.Intents(ctx); err != nil {
 		return fmt.Errorf("read the state: %w", err)
@@ -187,7 +201,7 @@ func (r *run) world() conflict.World {
 		Allow:      func(f mail.Folder) bool { return r.AllowDeletes && r.wanted(f) },
 	}
 	for name, f := range r.folders {
-		w.Folders[name] = conflict.FolderInfo{Policy: f.policy, Role: f.role, Messages: f.messages, Removed: f.removed}
+		w.Folders[name] = f.info()
 	}
 	return w
 }
@@ -228,7 +242,7 @@ func (r *run) commit(ctx context.Context, b *mail.Batch) error {
 // ends tells whether an error ends the whole run: what follows it would fail alike.
 func ends(err error) bool {
 	for _, target := range []error{
-		mail.ErrUnreachable, mail.ErrUntrusted, mail.ErrLogin, mail.ErrMissing,
+		mail.ErrUnreachable, mail.ErrUntrusted, mail.ErrLogin, mail.ErrMissing, mail.ErrNoSpace,
 		context.Canceled, context.DeadlineExceeded,
 	} {
 		if errors.Is(err, target) {
@@ -249,6 +263,11 @@ func (r *run) fail(f *folder, err error) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if errors.Is(err, mail.ErrRestarted) {
+		// The next round reads the folder anew.
+		f.remoteDirty, f.unsafe = true, true
+		return nil
+	}
 	f.failed = err
 	r.report.Problems = append(r.report.Problems, &Problem{Folder: f.name, Err: err})
 	return nil

@@ -24,7 +24,10 @@ type folder struct {
 	// vanished: it is in base as being on both sides, and is no longer on one of them.
 	// That is never taken for the removal of its messages.
 	vanished bool
-	messages int // rows on both sides before the run
+	// resettled: the folder was last in step under another policy, so both sides are
+	// read whole.
+	resettled bool
+	messages  int // rows on both sides before the run
 
 	localDirty  bool // is to be scanned before base may be trusted again
 	remoteDirty bool
@@ -44,6 +47,30 @@ type folder struct {
 
 // synced tells whether the folder is one that is kept in step.
 func (f *folder) synced() bool { return f.selected && !f.vanished }
+
+// settings names what the folder's plans go by.
+func (f *folder) settings() string {
+	a := f.access()
+	if a.NewKeywords {
+		a.Settable.Keywords = "" // they come and go, and make no difference
+	}
+	return fmt.Sprint(f.policy, " ", a)
+}
+
+// info is what a plan needs to know of the folder.
+func (f *folder) info() conflict.FolderInfo {
+	return conflict.FolderInfo{
+		Policy: f.policy, Role: f.role, Access: f.access(), Messages: f.messages, Removed: f.removed,
+	}
+}
+
+// access is what the server lets the account do in the folder, as it said last.
+func (f *folder) access() mail.Access {
+	if f.view != nil {
+		return f.view.Access
+	}
+	return f.base.Access
+}
 
 // usable tells whether the run still works on it.
 func (f *folder) usable() bool { return f.synced() && f.failed == nil && !f.stopped }
@@ -78,6 +105,11 @@ func (r *run) listFolders(ctx context.Context) error {
 		f.selected = r.Selected == nil || r.Selected(f.name)
 		if r.Policy != nil {
 			f.policy = r.Policy(f.name)
+		}
+	}
+	for _, f := range r.folders {
+		if f.base.ID != 0 && f.base.Settings != f.settings() {
+			f.resettled, f.localDirty, f.remoteDirty = true, true, true
 		}
 	}
 	if err := r.matchFolders(ctx); err != nil {
@@ -121,7 +153,7 @@ func (r *run) meetRemote(listing mail.RemoteListing) {
 		}
 		// Without mod-sequences equal counts say nothing of flags.
 		unchanged := rf.Status == f.base.Remote && rf.Status.HighestModSeq != 0 && rf.Status.UIDNext != 0
-		f.remoteDirty = !unchanged || r.verifies(f)
+		f.remoteDirty = !unchanged || r.overdue(f)
 	}
 	if r.trash == "" && r.Trash != "" {
 		r.trash = r.Trash
@@ -248,7 +280,7 @@ func (r *run) forget(ctx context.Context, f *folder, why string) error {
 	r.Log.Info("pairing again", "account", r.Account, "folder", string(f.name), "why", why)
 	r.once(f.name, why+": its messages are paired again, and nothing is removed for it")
 	old := f.base
-	f.base = mail.FolderBase{Name: old.Name, Role: old.Role, OnLocal: old.OnLocal, OnRemote: old.OnRemote, Letter: old.Letter, Marker: old.Marker}
+	f.base = mail.FolderBase{Name: old.Name, Role: old.Role, OnLocal: old.OnLocal, OnRemote: old.OnRemote, Letters: old.Letters, Marker: old.Marker}
 	delete(r.unsettled, old.ID)
 	f.localDirty, f.remoteDirty, f.messages = true, true, 0
 	batch := &mail.Batch{PutFolders: []*mail.FolderBase{&f.base}}

@@ -46,14 +46,27 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	if err := r.checkMarkers(ctx); err != nil {
 		return nil, err
 	}
+	for _, f := range r.folders {
+		if _, remote := f.info().KeepsBack(); remote && f.localDirty && f.onRemote {
+			f.remoteDirty = true
+		}
+	}
 	if err := r.scanRemote(ctx, g); err != nil {
 		return nil, err
+	}
+	for _, f := range r.folders {
+		if local, _ := f.info().KeepsBack(); local && f.view != nil && f.onLocal {
+			f.localDirty = true
+		}
 	}
 	if err := r.scanLocal(ctx, g); err != nil {
 		return nil, err
 	}
 	if round == 0 {
 		r.addUnsettled(g)
+		if err := r.addMarked(ctx, g); err != nil {
+			return nil, err
+		}
 	} else {
 		g.leaveHeld()
 	}
@@ -166,9 +179,16 @@ func (r *run) scanRemote(ctx context.Context, g *gathered) error {
 // mod-sequences say: servers have been seen to leave changes out of them.
 const verifyEvery = 7 * 24 * time.Hour
 
-// verifies tells whether the time has come to read a whole folder.
-func (r *run) verifies(f *folder) bool {
+// overdue tells whether the time has come to read a whole folder.
+func (r *run) overdue(f *folder) bool {
 	return !f.base.Verified.IsZero() && r.Now().Sub(f.base.Verified) > verifyEvery
+}
+
+// whole tells whether a folder that is scanned is to be read whole, and not only what
+// changed.
+func (r *run) whole(f *folder) bool {
+	_, keptBack := f.info().KeepsBack()
+	return f.resettled || keptBack || r.overdue(f)
 }
 
 // diffRemote scans one folder of the server.
@@ -182,7 +202,7 @@ func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChang
 	}
 	var changes []conflict.RemoteChange
 	var view mail.View
-	if since := f.base.Remote; since.HighestModSeq == 0 || r.verifies(f) {
+	if since := f.base.Remote; since.HighestModSeq == 0 || r.whole(f) {
 		since.HighestModSeq = 0
 		changes, view, err = r.joinRemote(ctx, f, since, known)
 	} else {
@@ -192,7 +212,7 @@ func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChang
 		return nil, fmt.Errorf("read what changed on the server: %w", err)
 	}
 	f.view = &view
-	if view.ReadOnly {
+	if view.ReadOnly && !f.base.Access.ReadOnly {
 		r.once(f.name, "can only be read on the server; what changes here stays here")
 	}
 	return changes, nil
@@ -326,6 +346,21 @@ func (r *run) addUnsettled(g *gathered) {
 			}
 		}
 	}
+}
+
+// addMarked adds the messages that were flagged \Deleted on both sides before the
+// policy began to expunge such.
+func (r *run) addMarked(ctx context.Context, g *gathered) error {
+	for _, f := range r.usable(func(f *folder) bool { return f.resettled && f.policy.ExpungeDeleted }) {
+		rows, err := r.State.Marked(ctx, f.base.ID)
+		if err != nil {
+			return fmt.Errorf("read the state: %w", err)
+		}
+		for _, row := range rows {
+			g.row(f, row)
+		}
+	}
+	return nil
 }
 
 // leaveHeld drops the messages whose removal the first round has held: what is found

@@ -61,7 +61,7 @@ func (r *run) diffLocal(ctx context.Context, f *folder) ([]conflict.LocalChange,
 	listing := mail.Listing{Files: func(func(mail.File) bool) {}}
 	if f.onLocal {
 		var err error
-		if listing, err = r.Local.Scan(ctx, f.name, f.base.Letter); err != nil {
+		if listing, err = r.Local.Scan(ctx, f.name, f.base.Letters); err != nil {
 			return nil, fmt.Errorf("scan the Maildir folder: %w", err)
 		}
 	}

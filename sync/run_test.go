@@ -1,6 +1,8 @@
 package sync_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -587,4 +589,66 @@ func TestPoorServers(t *testing.T) {
 			d.quiet()
 		})
 	}
+}
+
+// A server that lists a message and never gives it costs that message, not the rest.
+func TestAMessageThatTheServerWithholdsIsSetAside(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	withhold := true
+	d.wrap = func(r engine.Remote) engine.Remote { return &withholding{Remote: r, on: &withhold} }
+	rep, err := d.run()
+	if err != nil || len(rep.Problems) != 1 || rep.Local.New != 3 {
+		t.Fatalf("%v, %+v", err, rep)
+	}
+	rep = d.sync()
+	if rep.Local.New != 0 {
+		t.Errorf("it is tried again at once: %+v", rep)
+	}
+	withhold = false
+	d.opts.Now = func() time.Time { return time.Now().Add(time.Hour) }
+	d.sync()
+	d.inStep()
+	d.quiet()
+}
+
+// withholding never gives the first message of INBOX.
+type withholding struct {
+	engine.Remote
+	on *bool
+}
+
+func (w *withholding) Fetch(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, visit func(mail.Body) error) error {
+	if *w.on && folder == mail.Inbox {
+		if uids = uids.Without(mail.UIDs(1)); len(uids) == 0 {
+			return nil
+		}
+	}
+	return w.Remote.Fetch(ctx, folder, validity, uids, visit)
+}
+
+// A body that breaks off is the connection's fault: nothing of it appears, and the
+// next run brings it whole.
+func TestABodyThatBreaksOffIsNotKept(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	cut := true
+	s.Cut = func(c sim.Call, size int64) int64 {
+		if cut && c.Method == "Fetch" {
+			return size - 1
+		}
+		return -1
+	}
+	if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+		t.Fatalf("a cut body: %v", err)
+	}
+	for _, f := range s.Folders() {
+		if n := len(d.files(f)); n > 0 {
+			t.Errorf("%d files in %s", n, f)
+		}
+	}
+	cut = false
+	d.sync()
+	d.inStep()
+	d.quiet()
 }

@@ -9,7 +9,8 @@ import (
 )
 
 // Local is one account's tree of Maildirs. All methods may be called from several
-// goroutines at once, for different folders and different messages.
+// goroutines at once, for different folders and different messages. Those that write
+// may fail with mail.ErrNoSpace.
 type Local interface {
 	// Folders tells which folders are on disk, in order of their names, with a fresh
 	// stamp of each: three lstats a folder, and no directory of messages is read.
@@ -142,6 +143,8 @@ type State interface {
 	Count(ctx context.Context, folder mail.FolderID) (remote, local int, err error)
 	// Unsettled gives all rows, of all folders, that are landing, pending or held.
 	Unsettled(ctx context.Context) ([]mail.Row, error)
+	// Marked gives the folder's rows that are on both sides and flagged \Deleted.
+	Marked(ctx context.Context, folder mail.FolderID) ([]mail.Row, error)
 	// Alike gives all rows, of all folders, of messages of that canonical size and
 	// fingerprint.
 	Alike(ctx context.Context, size int64, fingerprint mail.Fingerprint) ([]mail.Row, error)

@@ -121,6 +121,8 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 		batch.DropIntents = append(batch.DropIntents, o.intent.ID)
 		return err
 	}
+	// A message that is brought back comes without a Stat: nothing but its flags changed.
+	o.stat = source.Stat()
 	r.dirty(f, mail.Remote)
 	date := time.Unix(0, o.stat.ModTime)
 	uid, validity, sent, err := r.Remote.Append(ctx, f.name, o.action.Flags, date, source)
@@ -176,11 +178,20 @@ func (r *run) rowOf(f *folder, o *outgoing) *mail.Row {
 func (r *run) setAside(f *folder, o *outgoing, err error, batch *mail.Batch) time.Time {
 	row := r.rowOf(f, o)
 	row.UID, row.State, row.Why = 0, mail.Pending, err.Error()
-	row.RetryAt = r.Now().Add(min(firstRetry<<min(row.Tries, 10), lastRetry)).Truncate(time.Second)
-	row.Tries++
+	r.postpone(row)
 	batch.PutRows = append(batch.PutRows, row)
 	batch.DropIntents = append(batch.DropIntents, o.intent.ID)
 	r.problem(f, fmt.Errorf("upload %q: %w", o.file.Name, err),
-		"it stays here and is tried again after "+row.RetryAt.Local().Format(time.DateTime))
+		retryHint("it stays here and ", row.RetryAt))
 	return row.RetryAt
+}
+
+// postpone sets the time of a pending row's next try.
+func (r *run) postpone(row *mail.Row) {
+	row.RetryAt = r.Now().Add(min(firstRetry<<min(row.Tries, 10), lastRetry)).Truncate(time.Second)
+	row.Tries++
+}
+
+func retryHint(before string, at time.Time) string {
+	return before + "is tried again after " + at.Local().Format(time.DateTime)
 }

@@ -67,15 +67,15 @@ type demo struct {
 	started time.Time
 	server  *imaptest.Server
 	phone   *imaptest.Phone
-	laptop  *device
-	desktop *device
+	laptop  *computer
+	desktop *computer
 
 	steps, checks, failed int
 }
 
-// device is a computer of the demo: a Maildir and a state of its own, and the program
+// computer is one of the demo's two: a Maildir and a state of its own, and the program
 // as it runs there.
-type device struct {
+type computer struct {
 	name    string
 	app     *App
 	account config.Account
@@ -150,13 +150,13 @@ func (d *demo) run(ctx context.Context, a *App) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.phone.Close()) }()
-	d.laptop, d.desktop = d.device(a, "laptop"), d.device(a, "desktop")
+	d.laptop, d.desktop = d.computer(a, "laptop"), d.computer(a, "desktop")
 	return d.story(ctx)
 }
 
-// device sets up a computer. What it runs is what `mailtwin sync` runs, with a
+// computer sets one up. What it runs is what `mailtwin sync` runs, with a
 // configuration that was not read from a file.
-func (d *demo) device(a *App, name string) *device {
+func (d *demo) computer(a *App, name string) *computer {
 	acc := config.Defaults()
 	acc.Name = d.server.User
 	acc.Maildir = filepath.Join(d.dir, name, "Mail")
@@ -167,14 +167,14 @@ func (d *demo) device(a *App, name string) *device {
 		log: a.log.With("device", name), cfg: cfg}
 	// Of the program's rooms, those that open things have to be this App's.
 	app.rooms = rooms{run: a.rooms.run}.or(app.linked())
-	return &device{name: name, app: app, account: acc}
+	return &computer{name: name, app: app, account: acc}
 }
 
-// mailDir is the root of the device's Maildir.
-func (v *device) mailDir() string { return v.account.Maildir }
+// mailDir is the root of its Maildir.
+func (v *computer) mailDir() string { return v.account.Maildir }
 
-// sync is `mailtwin sync` on a device. What it has to complain of is an error here.
-func (d *demo) sync(ctx context.Context, v *device) (outcome, error) {
+// sync is `mailtwin sync` on a computer. What it has to complain of is an error here.
+func (d *demo) sync(ctx context.Context, v *computer) (outcome, error) {
 	o := v.app.syncAccount(ctx, target{account: v.account}, syncFlags{}, nil)
 	d.say("   %s$ mailtwin sync", v.name)
 	d.say("   %s", o.summary(false))

@@ -88,8 +88,11 @@ func (o outcome) complaints() []complaint {
 		all = append(all, complaint{p.Folder, p.Err, next})
 	}
 	for _, h := range o.report.Held {
-		all = append(all, complaint{h.Folder, heldError(h), "to go on: mailtwin sync --allow-deletes " +
-			shellWord(o.account+":"+clean(string(h.Folder)))})
+		next := "to go on: mailtwin sync --allow-deletes " + shellWord(o.account+":"+clean(string(h.Folder)))
+		if h.Count == 0 {
+			next = "put it back, or remove it on the other side, too"
+		}
+		all = append(all, complaint{h.Folder, heldError(h), next})
 	}
 	return all
 }
@@ -97,6 +100,9 @@ func (o outcome) complaints() []complaint {
 // heldError says what waits, and where the messages still are.
 func heldError(h engine.Held) error {
 	why := clean(h.Why)
+	if h.Count == 0 {
+		return errors.New("held: " + why)
+	}
 	if why != "" {
 		why = ": " + why
 	}
@@ -117,6 +123,8 @@ func nextStep(err error) string {
 		return "the next sync tries again"
 	case errors.Is(err, mail.ErrLogin):
 		return "check user and password_command"
+	case errors.Is(err, mail.ErrNoSpace):
+		return "make room, and sync again; what has come is kept"
 	case errors.Is(err, mail.ErrMissing):
 		return "mount it or put it back; nothing was removed from the server"
 	}

@@ -25,6 +25,7 @@ func (a *Account) Append(ctx context.Context, folder mail.Folder, flags mail.Fla
 		opts.Time = time.Time{} // no date-time has room for it; the server takes today
 	}
 	err = a.change(ctx, "append to", folder, func(s *session, name string) error {
+		s.done = true // the source can be read once
 		cmd := s.client.Append(name, size, opts)
 		w := &exactly{w: cmd, left: size}
 		_, err := source.WriteTo(w)

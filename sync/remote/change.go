@@ -168,6 +168,7 @@ func (a *Account) transfer(ctx context.Context, what string, folder mail.Folder,
 			}
 		}
 		s.take()
+		s.done = true
 		var err error
 		if to, err = command(s, toIMAP(mail.UIDs(uid)), there); err != nil {
 			if errors.Is(err, mail.ErrRefused) {

@@ -86,6 +86,10 @@ func (s *session) read(cmd *imapclient.FetchCommand, visit func(*imapclient.Fetc
 	if own != nil {
 		return own
 	}
+	if no := new(imap.Error); errors.As(err, &no) && no.Type == imap.StatusResponseTypeNo && no.Code == codeExpungeIssued {
+		// Another session removed some of them; the others came (RFC 2180, 4.1.2).
+		return nil
+	}
 	return s.trouble(err)
 }
 
@@ -116,6 +120,7 @@ func (a *Account) Identify(ctx context.Context, folder mail.Folder, validity uin
 		if err := s.hold(name, validity, a.opts.ReadOnly); err != nil {
 			return err
 		}
+		out = nil
 		var seen mail.UIDSet
 		visit := func(msg *imapclient.FetchMessageData) error {
 			r, header, ok, err := readHeader(msg)
@@ -273,6 +278,7 @@ func (f *fetcher) pass(uids mail.UIDSet, opts *imap.FetchOptions) error {
 // one gives one body to visit, and makes sure that it was all there.
 func (f *fetcher) one(r reply, lit imap.LiteralReader) error {
 	b := &body{r: lit, left: lit.Size()}
+	f.s.done = true
 	err := f.visit(mail.Body{UID: r.uid, Flags: r.flags, Date: r.date, Size: lit.Size(), Reader: b})
 	if b.err != nil {
 		// The connection failed, whatever visit made of that.

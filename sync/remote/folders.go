@@ -138,6 +138,10 @@ func (s *session) statuses(folders []mail.RemoteFolder, names map[mail.Folder]st
 		switch {
 		case s.broken:
 			return fmt.Errorf("status of %s: %w", folders[i].Name, err)
+		case errors.Is(err, mail.ErrGone):
+			// Dovecot goes on listing a folder that was deleted and has others inside, and
+			// does not mark it.
+			folders[i].NoSelect = true
 		case err == nil:
 			folders[i].Status = cursorOf(data)
 		}
@@ -251,6 +255,7 @@ func (a *Account) server(ctx context.Context, folder mail.Folder) (string, error
 // CreateFolder makes an empty folder.
 func (a *Account) CreateFolder(ctx context.Context, folder mail.Folder) error {
 	return a.change(ctx, "create folder", folder, func(s *session, name string) error {
+		s.done = true
 		err := s.trouble(s.client.Create(name, nil).Wait())
 		if err != nil && !s.broken {
 			// Few servers say [ALREADYEXISTS] (RFC 5530).
@@ -280,6 +285,7 @@ func (a *Account) DeleteFolder(ctx context.Context, folder mail.Folder) error {
 		if s.box.name == name {
 			s.box = box{}
 		}
+		s.done = true
 		err := s.trouble(s.client.Delete(name).Wait())
 		if err != nil && !s.broken {
 			if there, listErr := s.listed(name); listErr == nil && !there {

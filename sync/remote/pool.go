@@ -15,17 +15,14 @@ import (
 const probeAfter = 2 * time.Minute
 
 // with lends f a session, if possible one that has the folder box selected, and
-// sees to it that the end of ctx ends what f does. An error of f or of getting the
+// sees to it that the end of ctx ends what f does. f may be called again with another
+// session, if the one that it had was dead. An error of f or of getting the
 // session is wrapped in what was being done; where ctx has ended it is ctx's.
 func (a *Account) with(ctx context.Context, what, box string, f func(*session) error) error {
-	s, err := a.acquire(ctx, box)
-	if err == nil {
-		stop := context.AfterFunc(ctx, func() { s.conn.Close() })
-		err = f(s)
-		if !stop() {
-			s.broken = true
-		}
-		a.release(s)
+	again := true
+	var err error
+	for again {
+		again, err = a.lend(ctx, box, f)
 	}
 	if err == nil {
 		return nil
@@ -38,6 +35,31 @@ func (a *Account) with(ctx context.Context, what, box string, f func(*session) e
 		return own.err
 	}
 	return fmt.Errorf("%s: %w", what, err)
+}
+
+// lend lends f a session once, and tells whether it should get another one.
+//
+// A server may end a session that lies idle: it restarts, or somebody deleted the
+// folder that was selected. That often shows only when the session is used next, and
+// is no failure of what it is used for then. So f is tried again unless the session
+// was a new one, or something happened in it that must not happen twice. A wait that
+// took the whole timeout is another matter: a silent server is not asked twice.
+func (a *Account) lend(ctx context.Context, box string, f func(*session) error) (again bool, err error) {
+	s, err := a.acquire(ctx, box)
+	if err != nil {
+		return false, err
+	}
+	reused, began := !s.used.IsZero(), time.Now()
+	s.done = false
+	stop := context.AfterFunc(ctx, func() { s.conn.Close() })
+	err = f(s)
+	if !stop() {
+		s.broken = true
+	}
+	again = reused && s.broken && !s.done && ctx.Err() == nil &&
+		errors.Is(err, mail.ErrUnreachable) && time.Since(began) < a.opts.Timeout
+	a.release(s)
+	return again, err
 }
 
 // visitError marks an error of a caller's function, which goes back as it is.

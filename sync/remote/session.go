@@ -26,7 +26,10 @@ type session struct {
 
 	box    box       // what is selected
 	broken bool      // not to be used again
-	used   time.Time // when it was released
+	used   time.Time // when it was released; zero: never yet
+	// done: the call that has the session did what must not be done twice, or may have
+	// done it: a message was visited, a command sent that cannot be repeated.
+	done bool
 }
 
 // box is a selected folder, as the SELECT told of it.
@@ -147,14 +150,22 @@ func (s *session) trouble(err error) error {
 	return fmt.Errorf("%w: %s", mail.ErrUnreachable, mail.Clean(err.Error(), maxText))
 }
 
+// codeExpungeIssued says that a message which the command named was removed by another
+// session (RFC 5530, 3).
+const codeExpungeIssued imap.ResponseCode = "EXPUNGEISSUED"
+
 // refusal turns a tagged NO or BAD into an error.
 func refusal(no *imap.Error) error {
 	err := fmt.Errorf("%w: %s", mail.ErrRefused, text(no))
 	switch no.Code {
-	case imap.ResponseCodeNonExistent, imap.ResponseCodeTryCreate:
+	case imap.ResponseCodeNonExistent, imap.ResponseCodeTryCreate, codeExpungeIssued:
 		return fmt.Errorf("%w: %w", mail.ErrGone, err)
 	case imap.ResponseCodeAlreadyExists:
 		return fmt.Errorf("%w: %w", mail.ErrExists, err)
+	}
+	// Dovecot has no code for it in its answers to SELECT, STATUS and DELETE.
+	if no.Code == "" && strings.HasPrefix(no.Text, "Mailbox doesn't exist") {
+		return fmt.Errorf("%w: %w", mail.ErrGone, err)
 	}
 	if passes(no) {
 		return fmt.Errorf("%w: %w", mail.ErrTryLater, err)

@@ -10,6 +10,10 @@
 // It knows the syntax of IMAP (RFC 9051, 9) and the habits of go-imap's imapclient.
 // It does not know folders, messages, TLS or what a command is for. It starts no
 // goroutine. Message bodies stream through it; its memory does not grow with them.
+//
+// What it cannot mend: when reading the literal of a body fails, the client's reader
+// goes on at once, while Next and Close of the FETCH command read the literal again. So
+// a consumer that gets such an error waits for the client's Closed first.
 package wire
 
 import (

@@ -24,7 +24,9 @@ func fetchBody(client *imapclient.Client) (body []byte, bodyErr, err error) {
 	if msg := cmd.Next(); msg != nil {
 		for item := msg.Next(); item != nil; item = msg.Next() {
 			if b, ok := item.(imapclient.FetchItemDataBodySection); ok {
-				body, bodyErr = io.ReadAll(b.Literal)
+				if body, bodyErr = io.ReadAll(b.Literal); bodyErr != nil {
+					<-client.Closed() // as the package's comment says
+				}
 			}
 		}
 	}

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -30,10 +29,10 @@ func (canned) Write(p []byte) (int, error)        { return len(p), nil }
 func (c canned) Read(p []byte) (n int, err error) { return c.Reader.Read(p) }
 
 // pass gives what a client sees of a stream that comes in through r.
-func pass(r io.Reader, opts Options) ([]byte, error, Notes) {
+func pass(r io.Reader, opts Options) ([]byte, Notes, error) {
 	c := New(canned{Reader: r}, opts)
 	got, err := io.ReadAll(c)
-	return got, err, c.Take()
+	return got, c.Take(), err
 }
 
 // streams are what the fuzzers start from.
@@ -42,6 +41,8 @@ func streams() [][]byte {
 		[]byte(greeting + "* 1 FETCH (UID 1 BODY[] {5}\r\nhello FLAGS (\\Seen))\r\nT1 OK done\r\n"),
 		[]byte(greeting + "* LIST () \"/\" {3}\r\nfoo\r\n+ go\r\n* BYE {5}\r\n"),
 		[]byte("* OK [CAPABILITY IMAP4rev1 IMAP4rev2 ] x\n* 1 FETCH (BODY[HEADER.FIELDS ({1}\r\na)] {2}\r\nxy X ~{1}\r\nz)\r\n"),
+		// Taking an item out must not make an announcement of what is left.
+		[]byte("* FETCH(BODY[0 {0} 000] {0} 0%\n"), []byte("*FETCH(0{0}\n"), []byte("*FETCH(0 \"\"{1} \n"),
 	}
 	for _, f := range fatal {
 		out = append(out, []byte(greeting+f.line+"\r\n"))
@@ -59,12 +60,12 @@ func FuzzFraming(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		opts := Options{MaxLine: 1 << 16, MaxLiteral: 1 << 12, MaxBody: 1 << 16}
-		got, err, notes := pass(bytes.NewReader(stream), opts)
-		bytewise, err2, notes2 := pass(iotest.OneByteReader(bytes.NewReader(stream)), opts)
+		got, notes, err := pass(bytes.NewReader(stream), opts)
+		bytewise, notes2, err2 := pass(iotest.OneByteReader(bytes.NewReader(stream)), opts)
 		if !bytes.Equal(got, bytewise) || fmt.Sprint(err) != fmt.Sprint(err2) || !reflect.DeepEqual(notes, notes2) {
 			t.Errorf("whole: %q, %v, %+v\nbytewise: %q, %v, %+v", got, err, notes, bytewise, err2, notes2)
 		}
-		half, err3, _ := pass(iotest.HalfReader(bytes.NewReader(stream)), opts)
+		half, _, err3 := pass(iotest.HalfReader(bytes.NewReader(stream)), opts)
 		if !bytes.Equal(got, half) || fmt.Sprint(err) != fmt.Sprint(err3) {
 			t.Errorf("whole: %q, %v\nhalved: %q, %v", got, err, half, err3)
 		}
@@ -80,11 +81,11 @@ func FuzzRepair(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		once, err, _ := pass(bytes.NewReader(stream), Options{MaxLiteral: 1 << 12, MaxBody: 1 << 16})
+		once, _, err := pass(bytes.NewReader(stream), Options{MaxLiteral: 1 << 12, MaxBody: 1 << 16})
 		if err != nil {
 			return
 		}
-		twice, err, _ := pass(bytes.NewReader(once), Options{MaxLiteral: 1 << 12, MaxBody: 1 << 16})
+		twice, _, err := pass(bytes.NewReader(once), Options{MaxLiteral: 1 << 12, MaxBody: 1 << 16})
 		if !bytes.Equal(once, twice) || err != nil {
 			t.Errorf("%q\nonce  %q\ntwice %q, %v", stream, once, twice, err)
 		}
@@ -125,18 +126,15 @@ func TestNoFolderNameKillsTheClient(t *testing.T) {
 		}
 		stream := greeting + "* LIST () \"/\" " + text + "\r\n* STATUS " + text + " (MESSAGES 1)\r\n* LIST () \"/\" last\r\nT1 OK done\r\n"
 		client := imapclient.New(New(canned{Reader: iotest.DataErrReader(strings.NewReader(stream))}, Options{}), nil)
-		defer client.Close()
-		if err := client.WaitGreeting(); err != nil {
-			t.Fatal(err)
-		}
 		<-client.Closed()
-		if err := client.Close(); err != nil && !errors.Is(err, net.ErrClosed) && !strings.Contains(err.Error(), `unknown tag "T1"`) {
+		// The end of the stream is an answer to nothing: what the client dies of then.
+		if err := client.Close(); err == nil || !strings.Contains(err.Error(), `unknown tag "T1"`) {
 			t.Fatalf("%q: %v", text, err)
 		}
 	})
 }
 
-// endless gives so many octets of a body, made up as they are read.
+// fetchOf gives a body of so many octets, made up as they are read.
 func fetchOf(size int64) io.Reader {
 	return io.MultiReader(
 		strings.NewReader(fmt.Sprintf("%s* 1 FETCH (UID 1 BODY[] {%d}\r\n", greeting, size)),

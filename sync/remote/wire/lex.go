@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"math"
 	"strconv"
 )
 
@@ -186,7 +187,7 @@ func (l *lexer) str() (value []byte, ok bool) {
 		l.i = from
 		return nil, false
 	}
-	if l.peek() != '{' && l.peek() != '~' {
+	if l.peek() != '{' && l.peek() != '~' || from > 0 && l.b[from-1] != ' ' && l.b[from-1] != '(' {
 		return nil, false
 	}
 	end := bytes.IndexByte(l.b[from:], '\n') + 1
@@ -212,7 +213,12 @@ func (l *lexer) value() bool {
 		case ch == ' ' && depth > 0:
 			l.i++
 		default:
-			if _, ok := l.str(); !ok && len(l.word()) == 0 {
+			if _, ok := l.str(); ok {
+				break
+			}
+			// A "{" that announces nothing is left where it is: with what follows it
+			// taken out, it might.
+			if w := l.word(); len(w) == 0 || bytes.IndexByte(w, '{') >= 0 {
 				return false
 			}
 		}
@@ -241,11 +247,16 @@ func isAtom(b []byte) bool {
 	return len(b) > 0
 }
 
-// number reads digits that fit into so many bits.
+// number reads digits that fit into so many bits, which are not more than 64.
 func number(b []byte, bits int) (uint64, bool) {
-	if len(b) == 0 || b[0] == '+' || b[0] == '-' {
-		return 0, false
+	limit := uint64(math.MaxUint64) >> (64 - bits)
+	var n uint64
+	for _, ch := range b {
+		digit := uint64(ch - '0')
+		if ch < '0' || ch > '9' || n > (limit-digit)/10 {
+			return 0, false
+		}
+		n = n*10 + digit
 	}
-	n, err := strconv.ParseUint(string(b), 10, bits)
-	return n, err == nil
+	return n, len(b) > 0
 }

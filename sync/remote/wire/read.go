@@ -2,7 +2,6 @@ package wire
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"io"
 )
@@ -67,8 +66,8 @@ func (c *Conn) next() error {
 	if cap(r.b) > maxKept {
 		r.b = nil
 	}
-	if cap(r.out) > maxKept {
-		r.out = nil
+	if cap(r.out)+cap(r.scratch) > maxKept {
+		r.out, r.scratch = nil, nil
 	}
 	r.begin(in.more)
 	if !in.more {
@@ -178,10 +177,7 @@ func (c *Conn) handle(r *response) []byte {
 	if len(r.why) > 0 {
 		c.mu.Lock()
 		for _, why := range r.why {
-			if !secret && r.word != "FETCH" { // what a FETCH holds is nobody's business
-				why += ": " + clean(bytes.TrimRight(r.b, "\r\n"), maxShown)
-			}
-			c.notes.dropped(why)
+			c.notes.dropped(r.excuse(why, secret))
 		}
 		c.mu.Unlock()
 	}

@@ -73,6 +73,9 @@ func (r *response) repair(greeted bool) {
 // capabilities takes IMAP4rev2 out where IMAP4rev1 is there too, and what is no atom,
 // such as "X=(a)", on which the parser would spin for ever.
 func capabilities(r *response) {
+	if len(r.literals) > 0 {
+		return
+	}
 	r.capabilities(r.args, len(trimEOL(r.b)))
 }
 
@@ -118,7 +121,7 @@ func (r *response) flags(l *lexer, why string) bool {
 	if !l.accept('(') {
 		return false
 	}
-	var kept [][]byte
+	kept := r.scratch[:0]
 	odd, plain := false, true // plain: the flags with one space between each two
 	for first := true; ; first = false {
 		spaces := l.spaces()
@@ -140,15 +143,19 @@ func (r *response) flags(l *lexer, why string) bool {
 			l.i = from
 			return false // left to the parser
 		}
-		if isFlag(flag) {
-			kept = append(kept, flag)
-		} else {
+		if !isFlag(flag) {
 			odd = true
+			continue
 		}
+		if len(kept) > 0 {
+			kept = append(kept, ' ')
+		}
+		kept = append(kept, flag...)
 	}
 	l.i++
+	r.scratch = kept
 	if odd || !plain {
-		r.replace(from, l.i, "("+string(bytes.Join(kept, []byte(" ")))+")")
+		r.replace(from, l.i, "("+string(kept)+")")
 	}
 	if odd {
 		r.because(why)

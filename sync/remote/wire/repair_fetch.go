@@ -42,7 +42,9 @@ func fetchItems(r *response) {
 			return
 		}
 		nameEnd := l.i
-		l.spaces()
+		if l.spaces() == 0 && l.peek() != '(' {
+			return
+		}
 		at := l.i
 		if lit, ok := announced(l.b[at:]); ok && !r.last && lit.at == 0 && at+bytes.IndexByte(l.b[at:], '\n')+1 == len(l.b) {
 			r.bodyName(name, from, nameEnd)
@@ -52,7 +54,7 @@ func fetchItems(r *response) {
 			}
 			return
 		}
-		if !l.value() {
+		if !l.value() || l.peek() != ' ' && l.peek() != ')' && !l.eol() {
 			return
 		}
 		if r.fetchItem(name, span{from, nameEnd}, span{at, l.i}) {

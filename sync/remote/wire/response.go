@@ -28,7 +28,8 @@ type response struct {
 	edits   []edit
 	dropped bool
 	why     []string
-	out     []byte
+	out     []byte // what result gave
+	scratch []byte
 }
 
 type span struct{ from, to int }

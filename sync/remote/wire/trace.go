@@ -61,6 +61,16 @@ func redactResponse(r *response, secret bool) string {
 	return clean(text, maxShown)
 }
 
+// excuse tells why the response was changed, and shows it, unless it may hold what is a
+// secret or a piece of a message.
+func (r *response) excuse(why string, secret bool) string {
+	shown := clean(trimEOL(r.b), maxShown)
+	if secret || r.word == "FETCH" || shown == "" {
+		return why
+	}
+	return why + ": " + shown
+}
+
 // hideQuoted takes out what quoted strings hold, but for dates.
 func hideQuoted(text []byte) []byte {
 	l := lexer{b: text}

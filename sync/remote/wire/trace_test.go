@@ -34,7 +34,6 @@ func (r *tape) all() []string {
 }
 
 func TestTraceHidesCredentials(t *testing.T) {
-	const caps = "* OK [CAPABILITY IMAP4rev1 SASL-IR LITERAL+] hello|"
 	for _, tt := range []struct{ name, script, want string }{
 		{"LOGIN", `C: A LOGIN alice "se cret"|S: A OK welcome alice, secret|C: B NOOP|S: B OK done`,
 			"C: A LOGIN ***|S: A OK ***|C: B NOOP|S: B OK done"},

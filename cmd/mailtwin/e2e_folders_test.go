@@ -1,0 +1,184 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"mailtwin/conflict/mail"
+	"mailtwin/sync/imaptest/dovecot"
+)
+
+// oddNames are folders as people name them.
+var oddNames = []mail.Folder{
+	"Lists", "Lists/go", "Lists/go/nuts & bolts", "My mail", "Entwürfe 2024", "日本/東京", "INBOX/child",
+	"a.b", "~tilde", "100%", `quo"te`, `back\slash`, "star*", "{3}", "cur", "new/tmp", ".hidden",
+}
+
+func TestFoldersGoBothWays(t *testing.T) {
+	all := map[string]func(s *story){
+		"made on the server": func(s *story) {
+			d := s.device("laptop")
+			made := 0
+			for _, name := range oddNames {
+				if err := s.phone.CreateFolder(s.Context(), name, mail.RoleNone); err != nil {
+					s.Logf("the server does not make %q: %v", name, err)
+					continue
+				}
+				made++
+				s.deliver(name, note("in "+string(name)), seen)
+			}
+			r := d.sync()
+			if r.Local.New != made {
+				s.Errorf("%d messages came, of %d", r.Local.New, made)
+			}
+			d.quiet()
+			for _, name := range []string{"Lists/go/nuts & bolts", "My mail", "Entwürfe 2024", "日本/東京", "INBOX/child"} {
+				if f := d.only(mail.Folder(name)); f.text != note("in "+name) {
+					s.Errorf("%s holds %q", name, f.text)
+				}
+			}
+		},
+		"made here": func(s *story) {
+			d := s.device("laptop")
+			d.sync()
+			for _, name := range []mail.Folder{"Lists/go/nuts & bolts", "My mail", "Entwürfe 2024", "日本/東京", "INBOX/child"} {
+				d.save(name, "cur", "1.a.host:2,S", note("in "+string(name)), then)
+			}
+			r := d.sync()
+			if r.Remote.New != 5 {
+				s.Errorf("%+v went to the server", r.Remote)
+			}
+			for _, name := range []mail.Folder{"Lists/go/nuts & bolts", "My mail", "Entwürfe 2024", "日本/東京", "INBOX/child"} {
+				s.want(string(name), s.there(name), "in "+string(name))
+			}
+			settle(d)
+		},
+		"patterns, in order": func(s *story) {
+			d := s.device("laptop", `folders = ["*", "!Junk", "!Lists/*", "Lists/go"]`)
+			for _, name := range []mail.Folder{"Junk", "Lists/go", "Lists/rust", "Work"} {
+				if name != "Junk" {
+					s.check(s.phone.CreateFolder(s.Context(), name, mail.RoleNone))
+				}
+				s.deliver(name, note("in "+string(name)), none)
+			}
+			d.sync()
+			got := d.folders()
+			for _, name := range []mail.Folder{"Lists/go", "Work", "INBOX"} {
+				if !slices.Contains(got, name) {
+					s.Errorf("%s is missing", name)
+				}
+			}
+			for _, name := range []mail.Folder{"Lists/rust", "Junk"} {
+				if slices.Contains(got, name) {
+					s.Errorf("%s is there", name)
+				}
+			}
+			d.quiet()
+		},
+		"create_folders = none": func(s *story) {
+			d := s.device("laptop", `create_folders = "none"`)
+			s.check(s.phone.CreateFolder(s.Context(), "Work", mail.RoleNone))
+			r := d.sync()
+			if slices.Contains(d.folders(), "Work") || len(r.Skipped) == 0 {
+				s.Errorf("folders %q, left out %v", d.folders(), r.Skipped)
+			}
+		},
+		"deleted on the server with others inside": func(s *story) {
+			d := s.device("laptop")
+			s.check(s.phone.CreateFolder(s.Context(), "Work", mail.RoleNone))
+			s.check(s.phone.CreateFolder(s.Context(), "Work/new", mail.RoleNone))
+			s.deliver("Work", note("kept here"), seen)
+			s.deliver("Work/new", note("inner"), seen)
+			d.sync()
+			s.check(s.phone.DeleteFolder(s.Context(), "Work"))
+			s.deliver("Work/new", note("another"), seen)
+			d.report(1)
+			d.want("Work", d.subjects("Work"), "kept here")
+			d.want("Work/new", s.there("Work/new"), "another", "inner")
+		},
+		"made anew on the server under the same name": func(s *story) {
+			d := s.device("laptop")
+			s.check(s.phone.CreateFolder(s.Context(), "Work", mail.RoleNone))
+			s.deliver("Work", note("one"), seen)
+			s.deliver("Work", note("two"), seen)
+			d.sync()
+			s.check(s.phone.DeleteFolder(s.Context(), "Work"))
+			s.check(s.phone.CreateFolder(s.Context(), "Work", mail.RoleNone))
+			s.deliver("Work", note("two"), flagged)
+			s.deliver("Work", note("three"), none)
+			d.sync()
+			// A changed UIDVALIDITY deletes nothing by itself, and doubles nothing.
+			d.want("Work", d.subjects("Work"), "one", "three", "two")
+			s.want("Work", s.there("Work"), "one", "three", "two")
+			settle(d)
+			d.same()
+		},
+		"one that cannot be written keeps nothing else": func(s *story) {
+			if os.Getuid() == 0 {
+				s.Skip("root can write everywhere")
+			}
+			d := s.device("laptop")
+			d.sync()
+			s.check(os.Chmod(filepath.Join(d.maildir, "Archive", "tmp"), 0o500))
+			s.deliver("Archive", note("stuck"), none)
+			s.deliver("INBOX", note("flows"), none)
+			d.exits(1, "sync")
+			d.want("INBOX", d.subjects("INBOX"), "flows")
+		},
+	}
+	stories(t, all)
+	t.Run("sdbox", func(t *testing.T) { stories(t, all, dovecot.Sdbox()) })
+	t.Run("dots", func(t *testing.T) {
+		stories(t, map[string]func(s *story){"made here": all["made here"], "made on the server": all["made on the server"]},
+			dovecot.Namespace("", "."))
+	})
+}
+
+func TestTwoDevicesByTurns(t *testing.T) {
+	stories(t, map[string]func(s *story){
+		"end equal": func(s *story) {
+			laptop, desktop := s.device("laptop"), s.device("desktop")
+			for _, name := range []string{"one", "two", "three", "four", "five", "six"} {
+				s.deliver("INBOX", note(name), none)
+			}
+			settle(laptop, desktop)
+			laptop.same()
+			desktop.same()
+
+			// Both change flags of the same message, keywords, places; both delete.
+			laptop.reflag(laptop.find("INBOX", "one"), "S")
+			desktop.reflag(desktop.find("INBOX", "one"), "F")
+			laptop.remove(laptop.find("INBOX", "two"))
+			desktop.reflag(desktop.find("INBOX", "two"), "S")
+			f := desktop.find("INBOX", "three")
+			s.check(os.Rename(f.path, filepath.Join(desktop.maildir, "Archive", "cur", "3.b.host:2,S")))
+			laptop.reflag(laptop.find("INBOX", "three"), "R")
+			laptop.save("INBOX", "new", "1.a.host", note("from the laptop"), then)
+			desktop.save("Projects/New", "cur", "1.b.host:2,S", note("from the desktop"), then)
+			s.check(s.phone.AddFlags(s.Context(), "INBOX", s.remote("INBOX", "four").UID, mail.Flags{Keywords: mail.NewKeywords("work")}))
+			laptop.remove(laptop.find("INBOX", "five"))
+			desktop.remove(desktop.find("INBOX", "five"))
+			settle(laptop, desktop)
+			laptop.same()
+			desktop.same()
+			s.want("Archive", s.there("Archive"), "three")
+			s.want("Trash", s.there("Trash"), "five", "two")
+			s.want("INBOX", s.there("INBOX"), "four", "from the laptop", "one", "six")
+			if m := s.remote("INBOX", "one"); !m.Flags.Equal(mail.Flags{System: mail.Seen | mail.Flagged}) {
+				s.Errorf("both win: %v", m.Flags)
+			}
+		},
+		"both bring the same message": func(s *story) {
+			laptop, desktop := s.device("laptop"), s.device("desktop")
+			settle(laptop, desktop)
+			laptop.save("INBOX", "cur", "1.a.host:2,S", note("copied by hand"), then)
+			desktop.save("INBOX", "cur", "1.b.host:2,S", note("copied by hand"), then)
+			settle(laptop, desktop)
+			s.want("INBOX", s.there("INBOX"), "copied by hand")
+			laptop.same()
+			desktop.same()
+		},
+	})
+}
