@@ -362,12 +362,12 @@ func TestSummary(t *testing.T) {
 		t.Errorf("got %q\nwant %q", got, want)
 	}
 	// Next to a line that says what is held, "nothing new" would be odd.
-	o.report = engine.Report{Folders: 20, Held: []engine.Held{{Count: 30}, {Count: 1}}, Problems: []*engine.Problem{{}}}
-	if got, want := o.summary(false), "alice: 31 held; 1 problem (20 folders, 810ms)"; got != want {
+	o.report = engine.Report{Folders: 20, Held: []engine.Held{{Count: 30}, {Count: 1}, {}}, Problems: []*engine.Problem{{}}}
+	if got, want := o.summary(false), "alice: 31 held; 1 folder held; 1 problem (20 folders, 810ms)"; got != want {
 		t.Errorf("got %q\nwant %q", got, want)
 	}
 	o.duration = 4321 * time.Microsecond
-	if got, want := o.summary(true), "alice: would be: 31 held; 1 problem (20 folders, 4ms)"; got != want {
+	if got, want := o.summary(true), "alice: would be: 31 held; 1 folder held; 1 problem (20 folders, 4ms)"; got != want {
 		t.Errorf("got %q\nwant %q", got, want)
 	}
 	o.duration = 812 * time.Millisecond

@@ -167,12 +167,18 @@ func (o outcome) summary(dryRun bool) string {
 	if n := o.report.Conflicts; n > 0 {
 		parts = append(parts, count(n, "conflict"))
 	}
-	held := 0
+	messages, folders := 0, 0
 	for _, h := range o.report.Held {
-		held += h.Count
+		messages += h.Count
+		if h.Count == 0 {
+			folders++ // the folder itself waits
+		}
 	}
-	if held > 0 {
-		parts = append(parts, fmt.Sprintf("%d held", held))
+	if messages > 0 {
+		parts = append(parts, fmt.Sprintf("%d held", messages))
+	}
+	if folders > 0 {
+		parts = append(parts, count(folders, "folder")+" held")
 	}
 	if n := len(o.report.Problems); n > 0 {
 		parts = append(parts, count(n, "problem"))
