@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -108,7 +107,7 @@ func (r *run) mark(ctx context.Context, f *folder) error {
 	next.Account = r.Account
 	next.Generation++
 	if err := r.Local.SetMarker(ctx, f.name, next); err != nil {
-		return fmt.Errorf("write the marker: %w", err)
+		return err
 	}
 	f.base.Marker, f.marked = next, true
 	r.dirty(f, mail.Local)
@@ -230,7 +229,7 @@ func (r *run) agree(ctx context.Context, w *work) error {
 				r.leave(f)
 				continue
 			} else if err != nil {
-				return fmt.Errorf("set the flags of %q: %w", file.Name, err)
+				return err
 			}
 			synced = true
 			r.count(func(rep *Report) { rep.Local.Flags++ })
@@ -311,11 +310,11 @@ func (r *run) storeAll(ctx context.Context, f *folder, actions []*conflict.Actio
 			for _, a := range of[c] {
 				refused[a] = true
 			}
-			r.refuse(f, fmt.Errorf("set flags on the server: %w", err), "it is tried again in the next sync")
+			r.refuse(f, err, "it is tried again in the next sync")
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("set flags on the server: %w", err)
+			return nil, err
 		}
 		r.count(func(rep *Report) { rep.Remote.Flags += len(of[c]) })
 	}
@@ -334,7 +333,7 @@ func (r *run) giveLetters(ctx context.Context, w *work) error {
 		return nil
 	}
 	if err := r.Local.SetLetters(ctx, w.folder.name, letters); err != nil {
-		return fmt.Errorf("write the keyword letters: %w", err)
+		return err
 	}
 	w.folder.letters = letters
 	r.dirty(w.folder, mail.Local)

@@ -82,16 +82,12 @@ func (r *run) listFolders(ctx context.Context) error {
 	var local []mail.LocalFolder
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		if remote, err = r.Remote.Folders(gctx); err != nil {
-			return fmt.Errorf("list the folders on the server: %w", err)
-		}
-		return nil
+		remote, err = r.Remote.Folders(gctx)
+		return err
 	})
 	g.Go(func() (err error) {
-		if local, err = r.Local.Folders(gctx, r.knownLocally()); err != nil {
-			return fmt.Errorf("list the folders of the Maildir: %w", err)
-		}
-		return nil
+		local, err = r.Local.Folders(gctx, r.knownLocally())
+		return err
 	})
 	if err := g.Wait(); err != nil {
 		return err
@@ -234,7 +230,7 @@ func (r *run) makeFolder(ctx context.Context, f *folder) error {
 			return nil
 		}
 		if err := r.Local.CreateFolder(ctx, f.name); err != nil && !errors.Is(err, mail.ErrExists) {
-			return fmt.Errorf("make the folder in the Maildir: %w", err)
+			return err
 		}
 		f.onLocal = true
 	case !f.onRemote:
@@ -244,7 +240,7 @@ func (r *run) makeFolder(ctx context.Context, f *folder) error {
 			return nil
 		}
 		if err := r.Remote.CreateFolder(ctx, f.name); err != nil && !errors.Is(err, mail.ErrExists) {
-			return fmt.Errorf("make the folder on the server: %w", err)
+			return err
 		}
 		f.onRemote = true
 	}

@@ -118,7 +118,7 @@ func (r *run) checkMarkers(ctx context.Context) error {
 	return r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
 		marker, err := r.Local.Marker(ctx, f.name)
 		if err != nil {
-			return fmt.Errorf("read the marker: %w", err)
+			return err
 		}
 		next := f.base.Marker
 		next.Generation++
@@ -209,7 +209,7 @@ func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChang
 		changes, view, err = r.deltaRemote(ctx, f, known)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read what changed on the server: %w", err)
+		return nil, err
 	}
 	f.view = &view
 	if view.ReadOnly && !f.base.Access.ReadOnly {

@@ -62,7 +62,7 @@ func (r *run) diffLocal(ctx context.Context, f *folder) ([]conflict.LocalChange,
 	if f.onLocal {
 		var err error
 		if listing, err = r.Local.Scan(ctx, f.name, f.base.Letters); err != nil {
-			return nil, fmt.Errorf("scan the Maildir folder: %w", err)
+			return nil, err
 		}
 	}
 	f.listing, f.letters = &listing, listing.Letters
@@ -98,7 +98,7 @@ func anyGone(found map[*folder][]conflict.LocalChange) bool {
 func (r *run) stampsMoved(ctx context.Context) (bool, error) {
 	local, err := r.Local.Folders(ctx, r.knownLocally())
 	if err != nil {
-		return false, fmt.Errorf("list the folders of the Maildir: %w", err)
+		return false, err
 	}
 	moved := false
 	for _, lf := range local {
@@ -187,7 +187,7 @@ func (r *run) resolveDoubt(ctx context.Context, g *gathered, f *folder, c confli
 func (r *run) measure(ctx context.Context, f *folder, file mail.File) (mail.Identity, mail.Stat, error) {
 	source, err := r.Local.Read(ctx, f.name, file)
 	if err != nil {
-		return mail.Identity{}, mail.Stat{}, fmt.Errorf("read %q: %w", file.Name, err)
+		return mail.Identity{}, mail.Stat{}, err
 	}
 	defer source.Close()
 	return source.Identity(), source.Stat(), nil
@@ -212,7 +212,7 @@ func (r *run) confirmGone(ctx context.Context, g *gathered) error {
 		missing := doubtful[f]
 		listing, err := r.Local.Scan(ctx, f.name, f.letters)
 		if err != nil {
-			return fmt.Errorf("scan the Maildir folder: %w", err)
+			return err
 		}
 		for file := range listing.Files {
 			if item := missing[file.Key]; item != nil {
@@ -229,7 +229,7 @@ func (r *run) confirmGone(ctx context.Context, g *gathered) error {
 			switch {
 			case errors.Is(err, mail.ErrGone):
 			case err != nil:
-				return fmt.Errorf("look for %q: %w", item.Row.Name, err)
+				return err
 			default:
 				r.presume(f, item)
 			}

@@ -194,7 +194,7 @@ func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Ite
 	if len(headers) > 0 {
 		identified, err := r.Remote.Identify(ctx, f.name, validity, headers)
 		if err != nil {
-			return nil, fmt.Errorf("ask for headers: %w", err)
+			return nil, err
 		}
 		for _, id := range identified {
 			if item := byUID[id.UID]; item != nil {
@@ -216,7 +216,7 @@ func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Ite
 			return nil
 		})
 		if err != nil {
-			return nil, fmt.Errorf("fetch messages to compare them: %w", err)
+			return nil, err
 		}
 	}
 	var still []*conflict.Item
