@@ -62,6 +62,9 @@ type Options struct {
 	Trash mail.Folder
 	// CreateLocal and CreateRemote tell whether folders may be made on a side.
 	CreateLocal, CreateRemote bool
+	// RemoveLocal and RemoveRemote tell whether folders may be removed on a side because
+	// they are gone on the other.
+	RemoveLocal, RemoveRemote bool
 	// AllowDeletes carries out removals that would be held, in the folders of Only, or
 	// in all if that is empty.
 	AllowDeletes bool
@@ -153,6 +156,9 @@ func (r *run) run(ctx context.Context) error {
 		if !r.anyDirty() {
 			break
 		}
+	}
+	if err := r.dissolveEmptied(ctx); err != nil {
+		return err
 	}
 	return r.sweep(ctx)
 }

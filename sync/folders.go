@@ -24,6 +24,8 @@ type folder struct {
 	// vanished: it is in base as being on both sides, and is no longer on one of them.
 	// That is never taken for the removal of its messages.
 	vanished bool
+	// dissolves: it vanished from one side, and a person consented that it goes.
+	dissolves bool
 	// resettled: the folder was last in step under another policy, so both sides are
 	// read whole.
 	resettled bool
@@ -108,6 +110,9 @@ func (r *run) listFolders(ctx context.Context) error {
 			f.resettled, f.localDirty, f.remoteDirty = true, true, true
 		}
 	}
+	if err := r.vanish(ctx); err != nil {
+		return err
+	}
 	if err := r.matchFolders(ctx); err != nil {
 		return err
 	}
@@ -180,7 +185,6 @@ func (r *run) matchFolders(ctx context.Context) error {
 	batch := &mail.Batch{}
 	for _, name := range names {
 		f := r.folders[name]
-		was := f.base.OnLocal && f.base.OnRemote
 		switch {
 		case !f.onLocal && !f.onRemote:
 			if f.base.ID != 0 {
@@ -190,13 +194,7 @@ func (r *run) matchFolders(ctx context.Context) error {
 			continue
 		case !f.selected:
 			continue
-		case was && !f.onLocal:
-			f.vanished = true
-			r.vanish(f, mail.Local, "its directory is gone; nothing is removed on the server for it")
-			continue
-		case was && !f.onRemote:
-			f.vanished = true
-			r.vanish(f, mail.Remote, "it is gone on the server; its files stay")
+		case f.vanished, f.dissolves:
 			continue
 		}
 		if err := r.fail(f, r.makeFolder(ctx, f)); err != nil {
@@ -208,11 +206,6 @@ func (r *run) matchFolders(ctx context.Context) error {
 		}
 	}
 	return r.commit(ctx, batch)
-}
-
-// vanish reports a folder that one side has lost.
-func (r *run) vanish(f *folder, side mail.Side, why string) {
-	r.held[heldKey{f.name, side}] = Held{Folder: f.name, Side: side, Count: 0, Why: why}
 }
 
 func (r *run) makeFolder(ctx context.Context, f *folder) error {

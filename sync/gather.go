@@ -59,6 +59,9 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 			f.localDirty = true
 		}
 	}
+	if err := r.goneWithFolder(ctx, g); err != nil {
+		return nil, err
+	}
 	if err := r.scanLocal(ctx, g); err != nil {
 		return nil, err
 	}

@@ -185,6 +185,7 @@ func (a *App) options(opts *engine.Options, t target, f syncFlags, bar *progress
 	opts.Only = t.folders
 	opts.Trash = acc.Trash
 	opts.CreateLocal, opts.CreateRemote = acc.CreateFolders.Local, acc.CreateFolders.Remote
+	opts.RemoveLocal, opts.RemoveRemote = acc.RemoveFolders.Local, acc.RemoveFolders.Remote
 	opts.AllowDeletes = f.allowDeletes
 	opts.DryRun = f.dryRun
 	opts.Connections = acc.Connections

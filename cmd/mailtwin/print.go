@@ -89,9 +89,6 @@ func (o outcome) complaints() []complaint {
 	}
 	for _, h := range o.report.Held {
 		next := "to go on: mailtwin sync --allow-deletes " + shellWord(o.account+":"+clean(string(h.Folder)))
-		if h.Count == 0 {
-			next = "put it back, or remove it on the other side, too"
-		}
 		all = append(all, complaint{h.Folder, heldError(h), next})
 	}
 	return all
