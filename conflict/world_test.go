@@ -110,7 +110,7 @@ func (w *world) sync() Plan {
 			i := row(f, c.Row)
 			i.Remote, i.Message = c.Change, c.Message
 		}
-		pairs := TieNew(newLocal, newRemote, nil)
+		pairs := TieNew(newLocal, newRemote, nil, false)
 		for tries := 0; len(pairs.Ask) > 0; tries++ {
 			if tries > 2 {
 				panic("pairing never has enough")
@@ -122,7 +122,7 @@ func (w *world) sync() Plan {
 				}
 				q.Identity.Fingerprint, q.Identity.MessageID = full.Fingerprint, full.MessageID
 			}
-			pairs = TieNew(newLocal, newRemote, nil)
+			pairs = TieNew(newLocal, newRemote, nil, false)
 		}
 		tied := map[*Item]bool{}
 		for _, t := range pairs.Ties {

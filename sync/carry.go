@@ -258,13 +258,13 @@ func (r *run) settled(f *folder, a *conflict.Action, file mail.File) *mail.Row {
 	} else {
 		row.Key, row.Identity = file.Key, a.Item.Identity
 	}
+	m := a.Item.Message
 	if a.Item.Remote == conflict.New {
-		m := a.Item.Message
 		row.UID, row.Date = m.UID, m.Date
-		row.RemoteSize, row.RemoteDigest = 0, mail.Digest{}
-		if m.Size != row.Size {
-			row.RemoteSize = m.Size
-		}
+		row.RemoteDigest = mail.Digest{}
+	}
+	if m.Size != 0 {
+		row.TellSize(m.Size)
 	}
 	row.State, row.Why, row.Tries, row.RetryAt = mail.Settled, "", 0, time.Time{}
 	row.Flags, row.Name, row.New = a.Base, file.Name, file.New
@@ -413,9 +413,10 @@ func (r *run) settle(ctx context.Context) error {
 }
 
 // answered gives the intents of a folder that its scan has resolved: what they were
-// about has been tied, or is not there.
+// about has been tied, or is not there. A scan says nothing of what the run did after
+// it; then there will be another one.
 func (r *run) answered(f *folder) []mail.IntentID {
-	if f.view == nil {
+	if f.view == nil || f.remoteDirty {
 		return nil
 	}
 	var ids []mail.IntentID

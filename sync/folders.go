@@ -38,6 +38,8 @@ type folder struct {
 	refused     bool  // the server refused something: this round is the last one for it
 	stopped     bool
 	marked      bool // this run's marker is in place
+	// stored are the files that this run has uploaded without being told where they are.
+	stored map[mail.Key]bool
 
 	letters mail.Letters
 	// What the gathering of this round found, for settle to store.

@@ -33,6 +33,9 @@ func (r *run) upload(ctx context.Context, w *work) error {
 	return nil
 }
 
+// errNotShown: a message was stored, and no new one of the folder is like it.
+var errNotShown = fmt.Errorf("%w: it was taken, and changed beyond recognition", mail.ErrRefused)
+
 // outgoing is one file that is being uploaded.
 type outgoing struct {
 	action *conflict.Action
@@ -45,9 +48,15 @@ type outgoing struct {
 func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Action) error {
 	f := w.folder
 	var out []*outgoing
-	intents := &mail.Batch{}
+	intents, batch := &mail.Batch{}, &mail.Batch{}
 	for _, a := range actions {
 		o := &outgoing{action: a, file: fileOf(a.Item), id: a.Item.Identity, stat: a.Item.Stat}
+		if f.stored[o.file.Key] {
+			// To upload it over and over would fill the folder with what nobody knows again.
+			w.behind = true
+			w.retryAt = r.setAside(f, o, errNotShown, batch)
+			continue
+		}
 		if o.id.Digest == (mail.Digest{}) {
 			var err error
 			o.id, o.stat, err = r.measure(ctx, f, o.file)
@@ -68,7 +77,6 @@ func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Acti
 	if err := r.commit(ctx, intents); err != nil {
 		return err
 	}
-	batch := &mail.Batch{}
 	var failed error
 	for _, o := range out {
 		if failed = r.appendOne(ctx, w, o, batch); failed != nil {
@@ -151,6 +159,10 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.intents = append(r.intents, *o.intent)
+		if f.stored == nil {
+			f.stored = map[mail.Key]bool{}
+		}
+		f.stored[o.file.Key] = true
 		return nil
 	}
 	row := r.rowOf(f, o)
@@ -180,7 +192,9 @@ func (r *run) setAside(f *folder, o *outgoing, err error, batch *mail.Batch) tim
 	row.UID, row.State, row.Why = 0, mail.Pending, err.Error()
 	r.postpone(row)
 	batch.PutRows = append(batch.PutRows, row)
-	batch.DropIntents = append(batch.DropIntents, o.intent.ID)
+	if o.intent != nil {
+		batch.DropIntents = append(batch.DropIntents, o.intent.ID)
+	}
 	r.problem(f, fmt.Errorf("upload %q: %w", o.file.Name, err),
 		retryHint("it stays here and ", row.RetryAt))
 	return row.RetryAt
