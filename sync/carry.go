@@ -22,6 +22,7 @@ type work struct {
 	local     []*conflict.Action // removals here
 	behind    bool               // an upload into the folder was not done
 	retryAt   time.Time          // when it will be tried again, if not in the next round
+	untried   []string           // files that would be refused like others before
 }
 
 // carryOut does what the plan says, in the order that survives a crash after any

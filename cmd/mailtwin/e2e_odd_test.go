@@ -3,7 +3,6 @@ package main
 import (
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,7 +114,7 @@ func oddMail(s *story) {
 	d.quiet()
 	second.quiet()
 
-	s.check(os.RemoveAll(filepath.Join(filepath.Dir(d.config), "state")))
+	d.loseState()
 	d.did(d.sync(), counts4{}, counts4{})
 	exact()
 	d.quiet()
@@ -170,7 +169,7 @@ func TestAHundredMegabytesGoBothWays(t *testing.T) {
 			want := []string{text("down"), note("small"), text("up")}
 			equalTexts(s, "here", d.texts("INBOX"), want)
 			equalTexts(s, "on the second device", second.texts("INBOX"), want)
-			s.check(os.RemoveAll(filepath.Join(filepath.Dir(d.config), "state")))
+			d.loseState()
 			r := d.sync()
 			d.did(r, counts4{}, counts4{})
 			if r.BytesIn+r.BytesOut > 1<<20 {

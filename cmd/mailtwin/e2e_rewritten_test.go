@@ -2,8 +2,6 @@ package main
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -62,7 +60,6 @@ func rewritten(s *story, server *imaptest.Server) {
 			s.Errorf("%s: %s: the server has %d messages, and had %d", d.name, what, n, len(there))
 		}
 	}
-	lose := func(d *computer) { s.check(os.RemoveAll(filepath.Join(filepath.Dir(d.config), "state"))) }
 
 	rest("nothing new", d)
 	second.did(second.sync(), counts4{New: len(there)}, counts4{})
@@ -72,9 +69,9 @@ func rewritten(s *story, server *imaptest.Server) {
 	}
 	equalTexts(s, "on the second device", second.texts("INBOX"), files)
 	rest("nothing new", second)
-	lose(d)
+	d.loseState()
 	rest("its state was lost", d)
-	lose(second)
+	second.loseState()
 	rest("its state was lost", second)
 	s.check(server.Renumber("INBOX"))
 	rest("the server numbers anew", d)

@@ -348,6 +348,12 @@ func (d *computer) reflag(f file, chars string) {
 	d.check(os.Rename(f.path, filepath.Join(filepath.Dir(filepath.Dir(f.path)), "cur", base+":2,"+chars)))
 }
 
+// loseState removes all that the device knows besides its Maildir.
+func (d *computer) loseState() {
+	d.Helper()
+	d.check(os.RemoveAll(filepath.Join(filepath.Dir(d.config), "state")))
+}
+
 // remove removes a file.
 func (d *computer) remove(f file) {
 	d.Helper()
