@@ -99,8 +99,9 @@ type computer struct {
 func (s *story) device(name string, settings ...string) *computer {
 	d := &computer{story: s, name: name, maildir: filepath.Join(s.dir, name, "Mail"), config: filepath.Join(s.dir, name, "config.toml")}
 	s.check(os.MkdirAll(filepath.Dir(d.config), 0o700))
-	lines := []string{`state_dir = "state"`, `[accounts.alice]`, `maildir = "Mail"`}
+	lines := []string{`state_dir = "state"`, `[accounts.alice]`}
 	defaults := [][2]string{
+		{"maildir", `"Mail"`},
 		{"host", strconv.Quote(s.server.Host)}, {"port", strconv.Itoa(s.server.Port)}, {"tls", `"none"`},
 		{"user", strconv.Quote(s.user)}, {"password", strconv.Quote(s.server.Password)},
 		{"timeout", `"20s"`}, {"fsync", "false"},
