@@ -217,7 +217,7 @@ func unsupported(acc config.Account) error {
 		{acc.Tunnel != nil, "tunnel"},
 		{acc.Map != nil, "map"},
 		{!slices.Equal(acc.Namespaces, config.Defaults().Namespaces), "namespaces"},
-		{!slices.Contains([]string{"auto", "plain", "login"}, acc.Auth), "auth = \"" + acc.Auth + "\""},
+		{!slices.Contains([]string{"auto", "plain", "login", "scram-sha-256", "cram-md5"}, acc.Auth), "auth = \"" + acc.Auth + "\""},
 	} {
 		if gap.here {
 			return &unsupportedError{gap.key}
