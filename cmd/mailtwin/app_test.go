@@ -304,10 +304,40 @@ func TestSignalEndsWith130(t *testing.T) {
 }
 
 func TestWhatIsNotSupportedIsRefused(t *testing.T) {
+	for setting, key := range map[string]string{
+		`layout = "maildir++"`:    `layout = "maildir++" is`,
+		`namespaces = ["shared"]`: `namespaces is`,
+		`auth = "xoauth2"`:        `auth = "xoauth2" is`,
+		// To download everything all the same would be worse.
+		`max_size = "5MB"`:           `max_size is`,
+		`headers_only = ["Lists/*"]`: `headers_only is`,
+		`keep_recent = "90d"`:        `keep_recent is`,
+		"[[accounts.alice.folder]]\nmatch = \"*\"\nkeep_recent = \"500\"\nheaders_only = true": "headers_only and keep_recent are",
+	} {
+		b := newBench(t, "alice")
+		b.add(setting)
+		it := "it"
+		if strings.HasSuffix(key, " are") {
+			it = "them"
+		}
+		b.run(t.Context(), "sync", 2, "", "mailtwin: alice: "+key+" not supported by this version yet: take "+it+" out of the configuration, or wait for a later one\n")
+		if len(b.opened) > 0 {
+			t.Errorf("%s: it was opened", setting)
+		}
+	}
+}
+
+func TestWhatHasNoEffectYetIsAccepted(t *testing.T) {
 	b := newBench(t, "alice")
-	b.add(`layout = "maildir++"`)
-	b.run(t.Context(), "sync", 2, "",
-		"mailtwin: alice: layout = \"maildir++\" is not supported by this version yet: take it out of the configuration, or wait for a later one\n")
+	b.add(`max_size = "0"
+headers_only = []
+keep_recent = "0"
+idle = ["INBOX", "Work"]
+poll_interval = "5m"
+identities = ["a@example.org"]
+[accounts.alice.smtp]
+host = "smtp.example.org"`)
+	b.run(t.Context(), "sync", 0, "", "")
 }
 
 func TestPostSync(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"mailtwin/cmd/internal/config"
@@ -207,30 +208,38 @@ func (a *App) past(ctx context.Context, acc config.Account) (p past, err error) 
 }
 
 // unsupported refuses what the configuration may say and this version does not do,
-// where to pass over it would touch mail in another way than the user wrote.
+// where to pass over it would touch mail, or bring more of it here, in another way than
+// the user wrote.
 func unsupported(acc config.Account) error {
+	usual := config.Defaults()
 	for _, gap := range []struct {
 		here bool
-		key  string
+		keys []string
 	}{
-		{acc.Layout != config.Nested, "layout = \"" + string(acc.Layout) + "\""},
-		{acc.Tunnel != nil, "tunnel"},
-		{acc.Map != nil, "map"},
-		{!slices.Equal(acc.Namespaces, config.Defaults().Namespaces), "namespaces"},
-		{!slices.Contains([]string{"auto", "plain", "login", "scram-sha-256", "cram-md5"}, acc.Auth), "auth = \"" + acc.Auth + "\""},
+		{acc.Layout != usual.Layout, []string{"layout = \"" + string(acc.Layout) + "\""}},
+		{acc.Tunnel != nil, []string{"tunnel"}},
+		{acc.Map != nil, []string{"map"}},
+		{!slices.Equal(acc.Namespaces, usual.Namespaces), []string{"namespaces"}},
+		{slices.Contains([]string{"xoauth2", "oauthbearer"}, acc.Auth), []string{"auth = \"" + acc.Auth + "\""}},
+		{len(acc.Limits()) > 0, acc.Limits()},
 	} {
 		if gap.here {
-			return &unsupportedError{gap.key}
+			return &unsupportedError{gap.keys}
 		}
 	}
 	return nil
 }
 
-// unsupportedError names a key that has no effect yet.
-type unsupportedError struct{ key string }
+// unsupportedError names keys that have no effect yet.
+type unsupportedError struct{ keys []string }
 
 func (e *unsupportedError) Error() string {
-	return e.key + " is not supported by this version yet: take it out of the configuration, or wait for a later one"
+	what, it := " is", "it"
+	if len(e.keys) > 1 {
+		what, it = " are", "them"
+	}
+	return strings.Join(e.keys, " and ") + what + " not supported by this version yet: take " + it +
+		" out of the configuration, or wait for a later one"
 }
 
 // ExitCode is 2: configuration.
