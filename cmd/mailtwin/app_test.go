@@ -348,12 +348,20 @@ func TestPostSync(t *testing.T) {
 		t.Error("it ran though nothing changed")
 	}
 	b.report.Changed = []mail.Folder{"INBOX", "Lists/\x1bgo"}
-	b.run(t.Context(), "sync", 0, "", "trouble\n")
+	b.run(t.Context(), "sync", 0, "", "")
 	if got, err := os.ReadFile(b.dir + "/hook"); string(got) != "alice|INBOX\nLists/go" {
 		t.Errorf("it was told %q, %v", got, err)
 	}
 	b.write("state_dir = \"state\"\n" + fmt.Sprintf(account, "alice") + "post_sync = ['false']\n")
-	b.run(t.Context(), "sync", 1, "", "mailtwin: alice: post_sync: false: exit status 1\n")
+	b.run(t.Context(), "-q sync", 1, "", "mailtwin: alice: post_sync: false: exit status 1\n")
+	b.write("state_dir = \"state\"\n" + fmt.Sprintf(account, "alice") + "post_sync = 'echo chatter; echo \"no database\" >&2; yes | head -c 9999 >&2; exit 3'\n")
+	b.stderr.Reset()
+	if code := b.app.Run(t.Context(), []string{"--config", b.dir + "/config.toml", "sync"}); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	if got := b.stderr.String(); !strings.HasPrefix(got, "mailtwin: alice: post_sync: sh: exit status 3: no database; y; y; ") || strings.Count(got, "\n") != 1 || len(got) > 2*maxText {
+		t.Errorf("it says %q", got)
+	}
 }
 
 func TestStatus(t *testing.T) {

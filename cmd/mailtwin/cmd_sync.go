@@ -222,8 +222,8 @@ func (a *App) record(ctx context.Context, s *session, o outcome, started time.Ti
 }
 
 // postSync runs the account's post_sync command. It learns the account and the
-// folders, a line each, from its environment; its standard output is for -v only,
-// since cron would mail it.
+// folders, a line each, from its environment. What it prints is for -v only, since cron
+// would mail it; but what it says of its own failure belongs to the error.
 func (a *App) postSync(ctx context.Context, acc config.Account, r engine.Report) error {
 	if acc.PostSync == nil {
 		return nil
@@ -234,18 +234,32 @@ func (a *App) postSync(ctx context.Context, acc config.Account, r engine.Report)
 	}
 	cmd := exec.CommandContext(ctx, acc.PostSync[0], acc.PostSync[1:]...)
 	cmd.Env = append(os.Environ(), "MAILTWIN_ACCOUNT="+acc.Name, "MAILTWIN_FOLDERS="+strings.Join(folders, "\n"))
-	cmd.Stderr = a.Stderr
+	var said beginning
+	cmd.Stderr = &said
 	if a.verbose > 0 {
-		cmd.Stdout = a.Stderr
+		cmd.Stdout, cmd.Stderr = a.Stderr, a.Stderr
 	}
 	cmd.WaitDelay = time.Second
 	switch err := cmd.Run(); {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
-		return fmt.Errorf("post_sync: %s: %w", filepath.Base(acc.PostSync[0]), err)
+		// Not wrapped: the command's exit code, which its error tells, is not ours.
+		err = fmt.Errorf("post_sync: %s: %v", filepath.Base(acc.PostSync[0]), err)
+		if text := strings.TrimSpace(string(said)); text != "" {
+			err = fmt.Errorf("%w: %s", err, text)
+		}
+		return err
 	}
 	return nil
+}
+
+// beginning keeps the beginning of what is written to it.
+type beginning []byte
+
+func (b *beginning) Write(p []byte) (int, error) {
+	*b = append(*b, p[:min(len(p), maxText-len(*b))]...)
+	return len(p), nil
 }
 
 // printOutcome prints what a person should see of an account's run.
