@@ -40,6 +40,7 @@ the server, in step both ways.
 
   mailtwin sync [ACCOUNT[:FOLDER]...]    bring both sides together, once
   mailtwin status [ACCOUNT...]           what is where, and what waits
+  mailtwin restore [ACCOUNT] ID...       bring back what a sync removed; --list: what
   mailtwin demo [--keep]                 see it at work, with sample mail
   mailtwin version                       which mailtwin this is
   mailtwin completion SHELL              for bash, zsh, fish or powershell
@@ -135,7 +136,7 @@ func (a *App) root(code *int) *cobra.Command {
 		}
 		usual(cmd, args)
 	})
-	root.AddCommand(a.syncCommand(code), a.statusCommand(code), a.demoCommand(code), a.versionCommand())
+	root.AddCommand(a.syncCommand(code), a.statusCommand(code), a.restoreCommand(code), a.demoCommand(code), a.versionCommand())
 	return root
 }
 

@@ -53,7 +53,7 @@ Exit codes: 0 all in step; 1 something failed or is held, the rest was synced;
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would be done, and do nothing")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print one JSON document")
 	cmd.Flags().BoolVar(&f.allowDeletes, "allow-deletes", false, "carry out the removals that are held, where named")
-	cmd.Flags().DurationVar(&f.wait, "wait", time.Minute, "how long to wait for another sync of the account")
+	cmd.Flags().DurationVar(&f.wait, "wait", lockWait, "how long to wait for another sync of the account")
 	return cmd
 }
 
@@ -145,6 +145,7 @@ func (a *App) syncAccount(ctx context.Context, t target, f syncFlags, bar *progr
 			err = ctx.Err() // what a signal cut off may look like a server that went away
 		}
 		o.err, o.duration = err, time.Since(started)
+		a.purge(ctx, s, o)
 		return errors.Join(err, a.record(ctx, s, o, started))
 	})
 	if o.err == nil && !f.dryRun && len(o.report.Changed) > 0 {
@@ -152,6 +153,23 @@ func (a *App) syncAccount(ctx context.Context, t target, f syncFlags, bar *progr
 	}
 	o.duration = time.Since(started)
 	return o
+}
+
+// keepRemoved is how long a removed message can be restored.
+const keepRemoved = 7 * 24 * time.Hour
+
+// purge forgets the messages that were removed long ago. It is worth looking only after
+// a run that changed something, and since the store is one of days, there is something
+// to forget once a day at most. A store that is larger than it should be is no reason
+// for a sync to fail.
+func (a *App) purge(ctx context.Context, s *session, o outcome) {
+	none := engine.Counts{}
+	if s.purge == nil || o.err != nil || o.report.Local == none && o.report.Remote == none {
+		return
+	}
+	if err := s.purge(ctx, time.Now().Add(-keepRemoved)); err != nil {
+		a.log.Warn("removed messages stay longer than they should", "account", o.account, "error", clean(err.Error()))
+	}
 }
 
 // locked runs do while this process has the account for itself. A dry run writes

@@ -50,9 +50,13 @@ type session struct {
 	// opts has Account, Local, Remote, State; all that the configuration and the
 	// command line say is filled in by the command.
 	opts engine.Options
-	// record keeps the run for status; nil where nothing may be written.
+	// record keeps the run for status, and purge forgets the messages that were removed
+	// until then; nil where nothing may be written.
 	record func(ctx context.Context, run lastRun) error
-	close  func()
+	purge  func(ctx context.Context, until time.Time) error
+	// path gives a folder's directory below the Maildir.
+	path  func(folder mail.Folder) (string, error)
+	close func()
 }
 
 // lastRun is what is kept of an account's last run.
@@ -109,9 +113,7 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 			return nil, err
 		}
 	}
-	local, err := maildir.Open(root, maildir.Options{
-		Account: acc.Name, Removed: filepath.Join(dir, "removed"), FSync: acc.FSync, Log: log,
-	})
+	local, err := a.openMaildir(acc, root)
 	if err != nil {
 		return nil, err
 	}
@@ -130,12 +132,23 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 	})
 	closers = append(closers, server.Close)
 
-	s := &session{opts: engine.Options{Local: local, Remote: server, State: db}, close: closeAll}
+	s := &session{opts: engine.Options{Local: local, Remote: server, State: db}, path: local.Path, close: closeAll}
 	if !dryRun {
+		s.purge = local.PurgeRemoved
 		s.record = func(ctx context.Context, run lastRun) error { return db.PutRun(ctx, statedb.Run(run)) }
 	}
 	return s, nil
 }
+
+// openMaildir opens the Maildir of an account, which is at root.
+func (a *App) openMaildir(acc config.Account, root string) (*maildir.Tree, error) {
+	return maildir.Open(root, maildir.Options{
+		Account: acc.Name, Removed: a.removedDir(acc.Name), FSync: acc.FSync, Log: a.log.With("account", acc.Name),
+	})
+}
+
+// removedDir is the store of the messages that were removed from the Maildir.
+func (a *App) removedDir(account string) string { return filepath.Join(a.stateDir(account), "removed") }
 
 // stateFile is the state database in an account's state directory.
 const stateFile = "state.db"
