@@ -32,6 +32,7 @@ type bench struct {
 	err            error
 	past           past
 	pastErr        error
+	made           []mail.Decision
 }
 
 type fakeRemote struct{ engine.Remote }
@@ -79,6 +80,7 @@ func newBench(t *testing.T, accounts ...string) *bench {
 			return b.report, b.err
 		},
 		past: func(context.Context, config.Account) (past, error) { return b.past, b.pastErr },
+		made: func(context.Context, config.Account) ([]mail.Decision, error) { return b.made, b.pastErr },
 	}
 	return b
 }
@@ -362,34 +364,6 @@ func TestPostSync(t *testing.T) {
 	if got := b.stderr.String(); !strings.HasPrefix(got, "mailtwin: alice: post_sync: sh: exit status 3: no database; y; y; ") || strings.Count(got, "\n") != 1 || len(got) > 2*maxText {
 		t.Errorf("it says %q", got)
 	}
-}
-
-func TestStatus(t *testing.T) {
-	b := newBench(t, "alice")
-	b.pastErr = fmt.Errorf("open: %w", fs.ErrNotExist)
-	b.run(t.Context(), "status", 0, "alice: never synced; mailtwin sync alice\n", "")
-	b.run(t.Context(), "status --json", 0, `{"accounts":[{"name":"alice","last_sync":null,"ok":false,"error":null,"folders":[]}]}`+"\n", "")
-
-	b.pastErr = nil
-	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
-	b.past = past{
-		folders: []mail.FolderBase{{ID: 1, Name: "INBOX", Synced: at}, {ID: 2, Name: "Lists/go", Problem: "is \x1b[1mread-only"}},
-		counts:  map[mail.FolderID]counts{1: {Local: 12, Remote: 13, Pending: 1}, 2: {Local: 300, Remote: 300, Held: 4, Parted: 5}},
-		last:    lastRun{Started: at, Finished: at, OK: true},
-	}
-	stamp := at.Local().Format(time.DateTime)
-	table := "  FOLDER    HERE  SERVER  WAITING  HELD  LAST IN STEP         \n" +
-		"  INBOX     12    13      1        0     " + stamp + "  \n" +
-		"  Lists/go  300   300     0        4     never                is [1mread-only\n"
-	b.run(t.Context(), "status", 0, "alice: in step, last synced "+stamp+"\n"+table, "")
-	b.past.last.OK, b.past.last.Error = false, "login refused"
-	b.run(t.Context(), "status alice", 0, "alice: last synced "+stamp+": login refused\n"+table, "")
-	b.run(t.Context(), "status --json", 0, `{"accounts":[{"name":"alice","last_sync":"2026-03-04T05:06:07Z","ok":false,"error":"login refused","folders":[`+
-		`{"name":"INBOX","local":12,"remote":13,"pending":1,"held":0,"parted":0,"last_sync":"2026-03-04T05:06:07Z","problem":null},`+
-		`{"name":"Lists/go","local":300,"remote":300,"pending":0,"held":4,"parted":5,"last_sync":null,"problem":"is [1mread-only"}]}]}`+"\n", "")
-
-	b.past, b.pastErr = past{}, mail.ErrDamaged
-	b.run(t.Context(), "status", 1, "alice: damaged\n", "mailtwin: alice: damaged\n")
 }
 
 func TestSummary(t *testing.T) {

@@ -224,7 +224,7 @@ func (a *App) record(ctx context.Context, s *session, o outcome, started time.Ti
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	report := newAccountReport(o)
+	report := newRunRecord(o)
 	text, err := json.Marshal(report)
 	if err != nil {
 		return fmt.Errorf("record the run: %w", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,6 +26,7 @@ import (
 type rooms struct {
 	open func(ctx context.Context, acc config.Account, dryRun bool) (*session, error)
 	past func(ctx context.Context, acc config.Account) (past, error)
+	made func(ctx context.Context, acc config.Account) ([]mail.Decision, error)
 	run  func(ctx context.Context, opts engine.Options) (engine.Report, error)
 }
 
@@ -36,6 +38,9 @@ func (r rooms) or(other rooms) rooms {
 	if r.past == nil {
 		r.past = other.past
 	}
+	if r.made == nil {
+		r.made = other.made
+	}
 	if r.run == nil {
 		r.run = other.run
 	}
@@ -43,7 +48,7 @@ func (r rooms) or(other rooms) rooms {
 }
 
 // linked are the real rooms.
-func (a *App) linked() rooms { return rooms{a.open, a.past, engine.Run} }
+func (a *App) linked() rooms { return rooms{a.open, a.past, a.made, engine.Run} }
 
 // session is an account that is open for a run.
 type session struct {
@@ -64,14 +69,16 @@ type lastRun struct {
 	Started, Finished time.Time // zero where there was none
 	OK                bool
 	Error             string // as `sync --json` has it; "" where there was none
-	Report            []byte // the account's part of the document of `sync --json`
+	Report            []byte // a runRecord in JSON
 }
 
 // past is what an account's state tells without a look at either side.
 type past struct {
 	folders []mail.FolderBase
 	counts  map[mail.FolderID]counts
+	waiting []mail.Row // that are pending or held
 	last    lastRun
+	removed maildir.StoreSize
 }
 
 // counts are the messages of one folder in base.
@@ -194,30 +201,54 @@ func (a *App) trace(account string) func(conn int, sent bool, line string) {
 	}
 }
 
-// past reads the account's state; fs.ErrNotExist says that it was never synced.
-func (a *App) past(ctx context.Context, acc config.Account) (p past, err error) {
+// withState calls read with the account's state; fs.ErrNotExist says that it was never
+// synced.
+func (a *App) withState(ctx context.Context, acc config.Account, read func(db *statedb.DB) error) (err error) {
 	db, err := statedb.OpenReadOnly(ctx, filepath.Join(a.stateDir(acc.Name), stateFile))
 	if err != nil {
-		return past{}, err
+		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if p.folders, err = db.Folders(ctx); err != nil {
-		return past{}, err
+	return read(db)
+}
+
+// past reads what the account's state tells.
+func (a *App) past(ctx context.Context, acc config.Account) (past, error) {
+	p := past{counts: map[mail.FolderID]counts{}}
+	err := a.withState(ctx, acc, func(db *statedb.DB) (err error) {
+		if p.folders, err = db.Folders(ctx); err != nil {
+			return err
+		}
+		found, err := db.FolderCounts(ctx)
+		if err != nil {
+			return err
+		}
+		for id, c := range found {
+			p.counts[id] = counts(c)
+		}
+		if p.waiting, err = db.Unsettled(ctx); err != nil {
+			return err
+		}
+		run, err := db.LastRun(ctx)
+		p.last = lastRun(run)
+		return err
+	})
+	if err == nil {
+		p.removed, err = maildir.SizeOfStore(ctx, a.removedDir(acc.Name))
 	}
-	found, err := db.FolderCounts(ctx)
 	if err != nil {
 		return past{}, err
 	}
-	p.counts = make(map[mail.FolderID]counts, len(found))
-	for id, c := range found {
-		p.counts[id] = counts(c)
-	}
-	run, err := db.LastRun(ctx)
-	if err != nil {
-		return past{}, err
-	}
-	p.last = lastRun(run)
 	return p, nil
+}
+
+// made reads the decisions that overruled somebody, newest first.
+func (a *App) made(ctx context.Context, acc config.Account) (decisions []mail.Decision, err error) {
+	err = a.withState(ctx, acc, func(db *statedb.DB) error {
+		decisions, err = db.Decisions(ctx, math.MaxInt)
+		return err
+	})
+	return decisions, err
 }
 
 // unsupported refuses what the configuration may say and this version does not do,
