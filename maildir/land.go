@@ -337,7 +337,7 @@ func (t *Tree) Move(ctx context.Context, folder mail.Folder, file mail.File, to 
 		}
 		// The letters of a file's name belong to its folder, so the new name is made from
 		// the key alone; and that is a new one, since a copy of the file may be there.
-		f = mail.File{Key: key, Name: string(key), New: flags.Empty(), Inode: st.Inode}
+		f = mail.File{Key: key, Name: string(key), New: file.New && flags.Empty(), Inode: st.Inode}
 		if !f.New {
 			f.Name = nameWith(f.Name, flags, &letters)
 		}
