@@ -19,6 +19,7 @@ func story(t *testing.T, o sim.Options) *device {
 	s.Deliver("Archive", onWire(letter("removed here")), flags(`\Seen`), day)
 	s.Deliver("Archive", onWire(letter("moved here")), flags(`\Seen`), day)
 	s.Deliver("Archive", onWire(letter("revived")), flags(`\Seen`), day)
+	s.Deliver("Archive", onWire(letter("moved there")), flags(`\Seen`), day)
 	d := newDevice(t, s)
 	d.opts.Connections = 1 // so that the steps come in the same order each time
 	d.sync()
@@ -35,6 +36,7 @@ func story(t *testing.T, o sim.Options) *device {
 	must(t, s.AddFlags("Archive", find("flagged there"), flags(`\Flagged`, "seen-there")))
 	must(t, s.Expunge("Archive", find("removed there")))
 	must(t, s.Expunge("Archive", find("revived")))
+	s.Move("Archive", find("moved there"), "Lists/go")
 	s.Deliver("INBOX", onWire(letter("new there")), mail.Flags{}, day)
 	s.Deliver("INBOX", onWire(letter("new there and read")), flags(`\Seen`), day)
 	s.Deliver("Lists", onWire(letter("new on a list")), mail.Flags{}, day)
