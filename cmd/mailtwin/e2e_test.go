@@ -412,7 +412,7 @@ func (d *computer) same() {
 
 func describe(text string, flags mail.Flags, date time.Time) string {
 	if len(text) > 100 {
-		text = fmt.Sprintf("%s... %x", text[:60], mailDigest(text))
+		text = fmt.Sprintf("%s... %.8s", text[:60], mailDigest(text))
 	}
 	return fmt.Sprintf("%s %s %s", date.UTC().Format(time.DateTime), flags, text)
 }
