@@ -54,7 +54,7 @@ func agree(i *Item, w World) Action {
 		return Action{Kind: ExpungeRemote, Flags: flags, Why: whyPurged}
 	}
 	a := Action{
-		Kind: Agree, Flags: flags, Why: whyFlags,
+		Kind: Agree, Flags: flags, Base: flags, Why: whyFlags,
 		Rename: !flags.Equal(i.localFlags()),
 		Add:    flags.Without(i.remoteFlags()),
 		Remove: i.remoteFlags().Without(flags),
@@ -63,9 +63,6 @@ func agree(i *Item, w World) Action {
 	case i.Row == nil:
 		a.Why = whyTied
 	case i.Local == Same && i.Remote == Same:
-		if i.Row.State == mail.Settled && i.File.Name == "" {
-			return Action{}
-		}
 		a.Why = whySettled
 	}
 	return a

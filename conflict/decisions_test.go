@@ -131,7 +131,7 @@ that are new on both sides are decided on top of this table; see docs/design.md.
 
 func world1(p Policy, trash mail.Folder, canExpunge bool) World {
 	return World{
-		Folders: map[mail.Folder]FolderInfo{mail.Inbox: {Policy: p}},
+		Folders: map[mail.Folder]FolderInfo{mail.Inbox: {Policy: p, Access: anything}},
 		Trash:   trash, CanExpunge: canExpunge,
 	}
 }

@@ -48,7 +48,8 @@ func (k Kind) String() string {
 type Action struct {
 	Kind   Kind
 	Item   *Item
-	Flags  mail.Flags // that both sides have after it
+	Flags  mail.Flags // that the message has after it, on the side or sides that are written
+	Base   mail.Flags // that base has after it: Flags, but for what a direction keeps back
 	Rename bool       // Agree: the file's name must change to say Flags
 	Add    mail.Flags // Agree: to be set on the server
 	Remove mail.Flags // Agree: to be cleared on the server
@@ -83,7 +84,8 @@ type World struct {
 type FolderInfo struct {
 	Policy   Policy
 	Role     mail.Role
-	Messages int // in base, on both sides, before the run
+	Access   mail.Access // of the server's folder
+	Messages int         // in base, on both sides, before the run
 	// Removed counts, by the side where they were gone, the messages that the run has
 	// removed already; so a large removal that is met bit by bit is still one.
 	Removed [2]int
@@ -112,10 +114,10 @@ func Make(items []*Item, world World) Plan {
 	var plan Plan
 	for _, item := range items {
 		action, decision := decide(item, world)
-		if action.Kind == 0 {
+		action.Item = item
+		if !restrain(&action, world.Folders[item.Folder]) {
 			continue
 		}
-		action.Item = item
 		plan.Actions = append(plan.Actions, action)
 		if decision != "" {
 			plan.Decisions = append(plan.Decisions, mail.Decision{

@@ -1,5 +1,7 @@
 package conflict
 
+import "fmt"
+
 // OnLocalDelete is what becomes of the server's message when its file was removed.
 type OnLocalDelete uint8
 
@@ -47,4 +49,10 @@ type Policy struct {
 	Direction      Direction
 	// ExpungeDeleted: messages flagged \Deleted are expunged.
 	ExpungeDeleted bool
+}
+
+// String names the policy, so that a run can tell whether it is still the one that
+// the last run followed.
+func (p Policy) String() string {
+	return fmt.Sprintf("%d %d %d %d %t", p.OnLocalDelete, p.OnRemoteDelete, p.Winner, p.Direction, p.ExpungeDeleted)
 }

@@ -36,6 +36,9 @@ const (
 	bin   = mail.Folder("Trash")
 )
 
+// anything is what a good server lets one do.
+var anything = mail.Access{Settable: mail.Flags{System: 63}, NewKeywords: true}
+
 func newWorld(p Policy) *world {
 	return &world{
 		local:  map[mail.Folder]map[mail.Key]message{inbox: {}, bin: {}},
@@ -157,7 +160,7 @@ func (w *world) sync() Plan {
 				n++
 			}
 		}
-		return FolderInfo{Policy: w.policy, Role: role, Messages: n}
+		return FolderInfo{Policy: w.policy, Role: role, Access: anything, Messages: n}
 	}
 	plan := Make(items, World{
 		Folders: map[mail.Folder]FolderInfo{inbox: info(inbox, mail.RoleInbox), bin: info(bin, mail.RoleTrash)},
@@ -186,6 +189,9 @@ func (w *world) apply(a *Action) {
 	}
 	settle := func(state mail.State) {
 		row.State, row.Flags, row.Name = state, a.Flags, string(row.Key)
+		if a.Kind == Agree {
+			row.Flags = a.Base
+		}
 		w.base[row.ID] = row
 	}
 	switch a.Kind {

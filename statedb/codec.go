@@ -19,7 +19,8 @@ const (
 	intentColumns = "id, kind, row, folder, key, size, digest, fingerprint, message_id, uidvalidity, uidnext, sent, created"
 	folderColumns = "id, name, mailbox_id, role, uidvalidity, uidnext, modseq, messages, " +
 		"stamp_folder, stamp_cur, stamp_new, stamp_dev, stamp_inode, marker_account, marker_folder, marker_generation, " +
-		"letters, on_local, on_remote, verified, synced, problem"
+		"letters, on_local, on_remote, read_only, settable_system, settable_keywords, new_keywords, settings, " +
+		"verified, synced, problem"
 	decisionColumns = "at, folder, message_id, uid, key, what, why"
 )
 
@@ -90,7 +91,9 @@ func folderValues(f *mail.FolderBase) []any {
 		int64(f.Remote.UIDValidity), int64(f.Remote.UIDNext), int64(f.Remote.HighestModSeq), int64(f.Remote.Messages),
 		f.Local.Folder, f.Local.Cur, f.Local.New, int64(f.Local.Dev), int64(f.Local.Inode),
 		blob(f.Marker.Account), blob(f.Marker.Folder), f.Marker.Generation,
-		packLetters(&f.Letter), truth(f.OnLocal), truth(f.OnRemote), unix(f.Verified), unix(f.Synced), blob(f.Problem)}
+		packLetters(&f.Letters), truth(f.OnLocal), truth(f.OnRemote),
+		truth(f.Access.ReadOnly), int64(f.Access.Settable.System), blob(f.Access.Settable.Keywords), truth(f.Access.NewKeywords),
+		blob(f.Settings), unix(f.Verified), unix(f.Synced), blob(f.Problem)}
 }
 
 func readFolder(v *values) mail.FolderBase {
@@ -105,9 +108,14 @@ func readFolder(v *values) mail.FolderBase {
 	f.Remote.Messages = uint32(v.uint(math.MaxUint32))
 	f.Local = mail.Stamp{Folder: v.int(), Cur: v.int(), New: v.int(), Dev: uint64(v.int()), Inode: uint64(v.int())}
 	f.Marker = mail.Marker{Account: string(v.bytes()), Folder: string(v.bytes()), Generation: v.int()}
-	f.Letter = v.letters()
+	f.Letters = v.letters()
 	f.OnLocal = v.int() != 0
 	f.OnRemote = v.int() != 0
+	f.Access.ReadOnly = v.int() != 0
+	f.Access.Settable.System = mail.System(v.uint(math.MaxUint8))
+	f.Access.Settable.Keywords = mail.Keywords(v.bytes())
+	f.Access.NewKeywords = v.int() != 0
+	f.Settings = string(v.bytes())
 	f.Verified = v.time()
 	f.Synced = v.time()
 	f.Problem = string(v.bytes())

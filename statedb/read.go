@@ -13,7 +13,7 @@ import (
 type readStatements struct {
 	folders, rowsByKey, rowsByUID, withUIDs, uids *sql.Stmt
 	countRemote, countLocal                       *sql.Stmt
-	unsettled, alike, intents                     *sql.Stmt
+	unsettled, marked, alike, intents             *sql.Stmt
 	decisions, lastRun                            *sql.Stmt
 	countsRemote, countsLocal, countsState        *sql.Stmt
 }
@@ -31,6 +31,7 @@ const (
 	countRemote  = "SELECT count(*) FROM rows WHERE folder = ? AND uid IS NOT NULL"
 	countLocal   = "SELECT count(*) FROM rows WHERE folder = ? AND key IS NOT NULL"
 	unsettled    = selectRows + "state <> 0 AND state IN (1, 2, 3) ORDER BY id"
+	marked       = selectRows + "folder = ? AND uid IS NOT NULL AND key IS NOT NULL AND system & ? <> 0 ORDER BY uid" // once, when a policy changes
 	alike        = selectRows + "size = ? AND fingerprint = ? ORDER BY id"
 	allIntents   = "SELECT " + intentColumns + " FROM intents ORDER BY id"
 	newest       = "SELECT " + decisionColumns + " FROM decisions ORDER BY id DESC LIMIT ?"
@@ -43,7 +44,7 @@ const (
 func (r *readStatements) prepare(ctx context.Context, db *sql.DB) error {
 	return prepare(ctx, db, []statement{
 		{&r.folders, allFolders}, {&r.rowsByKey, rowsByKey}, {&r.rowsByUID, rowsByUID}, {&r.withUIDs, withUIDs}, {&r.uids, onlyUIDs},
-		{&r.countRemote, countRemote}, {&r.countLocal, countLocal}, {&r.unsettled, unsettled}, {&r.alike, alike},
+		{&r.countRemote, countRemote}, {&r.countLocal, countLocal}, {&r.unsettled, unsettled}, {&r.marked, marked}, {&r.alike, alike},
 		{&r.intents, allIntents}, {&r.decisions, newest}, {&r.lastRun, lastRun},
 		{&r.countsRemote, countsRemote}, {&r.countsLocal, countsLocal}, {&r.countsState, countsState},
 	})
@@ -202,6 +203,12 @@ func (db *DB) Count(ctx context.Context, folder mail.FolderID) (remote, local in
 // ascending order of IDs.
 func (db *DB) Unsettled(ctx context.Context) ([]mail.Row, error) {
 	return all(ctx, db.reads.unsettled, readRow, "read the unsettled rows")
+}
+
+// Marked gives the folder's rows that are on both sides and flagged \Deleted, in
+// ascending order of UIDs.
+func (db *DB) Marked(ctx context.Context, folder mail.FolderID) ([]mail.Row, error) {
+	return all(ctx, db.reads.marked, readRow, "read the rows flagged as deleted", int64(folder), int64(mail.Deleted))
 }
 
 // Alike gives all rows, of all folders, of messages of that canonical size and

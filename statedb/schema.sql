@@ -20,7 +20,8 @@ INSERT INTO base VALUES (1, 0, 0, 0, 1);
 
 -- A folder, with how far each side of it has been read. uidvalidity to messages are
 -- the cursor of the remote side, stamp_* the stamp of the local one, marker_* the
--- marker in the local folder. letters is a list of up to 26 keywords, each with its
+-- marker in the local folder. read_only to new_keywords are what the server lets one
+-- do there, settings the policy that was followed last. letters is a list of up to 26 keywords, each with its
 -- length before it. name is NULL only inside a commit, while folders change names.
 CREATE TABLE folders (
     id                INTEGER PRIMARY KEY,
@@ -42,6 +43,11 @@ CREATE TABLE folders (
     letters           BLOB    NOT NULL,
     on_local          INTEGER NOT NULL,
     on_remote         INTEGER NOT NULL,
+    read_only         INTEGER NOT NULL,
+    settable_system   INTEGER NOT NULL,
+    settable_keywords BLOB    NOT NULL,
+    new_keywords      INTEGER NOT NULL,
+    settings          BLOB    NOT NULL,
     verified          INTEGER,
     synced            INTEGER,
     problem           BLOB    NOT NULL

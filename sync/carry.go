@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -68,7 +67,7 @@ func (r *run) share(plan conflict.Plan) map[*folder]*work {
 	for i := range plan.Actions {
 		a := &plan.Actions[i]
 		f := r.folders[a.Item.Folder]
-		if !f.usable() || !r.wanted(f.name) {
+		if !f.usable() || !r.wanted(f.name) || f.dissolves && !f.onRemote && a.Kind != conflict.RemoveLocal && a.Kind != conflict.Drop {
 			f.unsafe = true
 			continue
 		}
@@ -108,7 +107,7 @@ func (r *run) mark(ctx context.Context, f *folder) error {
 	next.Account = r.Account
 	next.Generation++
 	if err := r.Local.SetMarker(ctx, f.name, next); err != nil {
-		return fmt.Errorf("write the marker: %w", err)
+		return err
 	}
 	f.base.Marker, f.marked = next, true
 	r.dirty(f, mail.Local)
@@ -230,7 +229,7 @@ func (r *run) agree(ctx context.Context, w *work) error {
 				r.leave(f)
 				continue
 			} else if err != nil {
-				return fmt.Errorf("set the flags of %q: %w", file.Name, err)
+				return err
 			}
 			synced = true
 			r.count(func(rep *Report) { rep.Local.Flags++ })
@@ -268,7 +267,7 @@ func (r *run) settled(f *folder, a *conflict.Action, file mail.File) *mail.Row {
 		}
 	}
 	row.State, row.Why, row.Tries, row.RetryAt = mail.Settled, "", 0, time.Time{}
-	row.Flags, row.Name, row.New = a.Flags, file.Name, file.New
+	row.Flags, row.Name, row.New = a.Base, file.Name, file.New
 	if a.Item.Stat != (mail.Stat{}) {
 		row.Stat = a.Item.Stat
 	}
@@ -311,11 +310,11 @@ func (r *run) storeAll(ctx context.Context, f *folder, actions []*conflict.Actio
 			for _, a := range of[c] {
 				refused[a] = true
 			}
-			r.refuse(f, fmt.Errorf("set flags on the server: %w", err), "it is tried again in the next sync")
+			r.refuse(f, err, "it is tried again in the next sync")
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("set flags on the server: %w", err)
+			return nil, err
 		}
 		r.count(func(rep *Report) { rep.Remote.Flags += len(of[c]) })
 	}
@@ -334,7 +333,7 @@ func (r *run) giveLetters(ctx context.Context, w *work) error {
 		return nil
 	}
 	if err := r.Local.SetLetters(ctx, w.folder.name, letters); err != nil {
-		return fmt.Errorf("write the keyword letters: %w", err)
+		return err
 	}
 	w.folder.letters = letters
 	r.dirty(w.folder, mail.Local)
@@ -387,15 +386,18 @@ func (r *run) settle(ctx context.Context) error {
 		batch.DropIntents = append(batch.DropIntents, r.answered(f)...)
 		before := f.base
 		if f.view != nil {
-			f.base.Remote = f.view.Cursor
+			f.base.Remote, f.base.Access = f.view.Cursor, f.view.Access
 			if f.view.Full && (f.base.Verified.IsZero() || now.Sub(f.base.Verified) > syncedEvery) {
 				f.base.Verified = now
 			}
 		}
 		if f.listing != nil {
-			f.base.Local, f.base.Letter = f.listing.Stamp, f.letters
+			f.base.Local, f.base.Letters = f.listing.Stamp, f.letters
 		}
 		f.base.Problem = ""
+		if !f.resettled || f.view != nil && f.listing != nil {
+			f.base.Settings, f.resettled = f.settings(), false
+		}
 		if f.base != before || now.Sub(f.base.Synced) > syncedEvery {
 			f.base.Synced = now
 			batch.PutFolders = append(batch.PutFolders, &f.base)

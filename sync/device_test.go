@@ -41,6 +41,7 @@ func newDevice(t *testing.T, server *sim.Server) *device {
 	}
 	d.opts.Account = "alice"
 	d.opts.CreateLocal, d.opts.CreateRemote = true, true
+	d.opts.RemoveLocal, d.opts.RemoveRemote = true, true
 	if err := maildir.Init(d.root); err != nil {
 		t.Fatal(err)
 	}

@@ -139,7 +139,7 @@ func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Actio
 		batch.PutRows = append(batch.PutRows, row)
 	}
 	if err := r.Local.Harden(ctx, f.name, keys); err != nil {
-		return errors.Join(fetchErr, fmt.Errorf("download: %w", err))
+		return errors.Join(fetchErr, err)
 	}
 	if err := r.commit(ctx, batch); err != nil {
 		return errors.Join(fetchErr, err)
@@ -225,7 +225,7 @@ func (r *run) land(ctx context.Context, f *folder, landings []*mail.Row) error {
 			continue // the row stays as landing, and the next run looks for it
 		}
 		if err != nil {
-			return fmt.Errorf("put a message into its place: %w", err)
+			return err
 		}
 		row.State, row.Name, row.New = mail.Settled, file.Name, file.New
 		batch.PutRows = append(batch.PutRows, row)
@@ -257,7 +257,7 @@ func (r *run) recoverLandings(ctx context.Context) error {
 			}
 			_, err := r.Local.Publish(ctx, f.name, row.Key, row.Flags, f.letters)
 			if err != nil && !errors.Is(err, mail.ErrGone) {
-				if err := r.fail(f, fmt.Errorf("finish an interrupted download: %w", err)); err != nil {
+				if err := r.fail(f, err); err != nil {
 					return err
 				}
 				break

@@ -62,6 +62,9 @@ type Options struct {
 	Trash mail.Folder
 	// CreateLocal and CreateRemote tell whether folders may be made on a side.
 	CreateLocal, CreateRemote bool
+	// RemoveLocal and RemoveRemote tell whether folders may be removed on a side because
+	// they are gone on the other.
+	RemoveLocal, RemoveRemote bool
 	// AllowDeletes carries out removals that would be held, in the folders of Only, or
 	// in all if that is empty.
 	AllowDeletes bool
@@ -154,6 +157,9 @@ func (r *run) run(ctx context.Context) error {
 			break
 		}
 	}
+	if err := r.dissolveEmptied(ctx); err != nil {
+		return err
+	}
 	return r.sweep(ctx)
 }
 
@@ -176,7 +182,7 @@ func (r *run) load(ctx context.Context) error {
 		return fmt.Errorf("read the state: %w", err)
 	}
 	for _, base := range folders {
-		r.folders[base.Name] = &folder{name: base.Name, base: base, letters: base.Letter}
+		r.folders[base.Name] = &folder{name: base.Name, base: base, letters: base.Letters}
 	}
 	if r.intents, err = r.State.Intents(ctx); err != nil {
 		return fmt.Errorf("read the state: %w", err)
@@ -201,7 +207,7 @@ func (r *run) world() conflict.World {
 		Allow:      func(f mail.Folder) bool { return r.AllowDeletes && r.wanted(f) },
 	}
 	for name, f := range r.folders {
-		w.Folders[name] = conflict.FolderInfo{Policy: f.policy, Role: f.role, Messages: f.messages, Removed: f.removed}
+		w.Folders[name] = f.info()
 	}
 	return w
 }

@@ -24,7 +24,12 @@ type folder struct {
 	// vanished: it is in base as being on both sides, and is no longer on one of them.
 	// That is never taken for the removal of its messages.
 	vanished bool
-	messages int // rows on both sides before the run
+	// dissolves: it vanished from one side, and a person consented that it goes.
+	dissolves bool
+	// resettled: the folder was last in step under another policy, so both sides are
+	// read whole.
+	resettled bool
+	messages  int // rows on both sides before the run
 
 	localDirty  bool // is to be scanned before base may be trusted again
 	remoteDirty bool
@@ -45,6 +50,30 @@ type folder struct {
 // synced tells whether the folder is one that is kept in step.
 func (f *folder) synced() bool { return f.selected && !f.vanished }
 
+// settings names what the folder's plans go by.
+func (f *folder) settings() string {
+	a := f.access()
+	if a.NewKeywords {
+		a.Settable.Keywords = "" // they come and go, and make no difference
+	}
+	return fmt.Sprint(f.policy, " ", a)
+}
+
+// info is what a plan needs to know of the folder.
+func (f *folder) info() conflict.FolderInfo {
+	return conflict.FolderInfo{
+		Policy: f.policy, Role: f.role, Access: f.access(), Messages: f.messages, Removed: f.removed,
+	}
+}
+
+// access is what the server lets the account do in the folder, as it said last.
+func (f *folder) access() mail.Access {
+	if f.view != nil {
+		return f.view.Access
+	}
+	return f.base.Access
+}
+
 // usable tells whether the run still works on it.
 func (f *folder) usable() bool { return f.synced() && f.failed == nil && !f.stopped }
 
@@ -55,16 +84,12 @@ func (r *run) listFolders(ctx context.Context) error {
 	var local []mail.LocalFolder
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		if remote, err = r.Remote.Folders(gctx); err != nil {
-			return fmt.Errorf("list the folders on the server: %w", err)
-		}
-		return nil
+		remote, err = r.Remote.Folders(gctx)
+		return err
 	})
 	g.Go(func() (err error) {
-		if local, err = r.Local.Folders(gctx, r.knownLocally()); err != nil {
-			return fmt.Errorf("list the folders of the Maildir: %w", err)
-		}
-		return nil
+		local, err = r.Local.Folders(gctx, r.knownLocally())
+		return err
 	})
 	if err := g.Wait(); err != nil {
 		return err
@@ -79,6 +104,14 @@ func (r *run) listFolders(ctx context.Context) error {
 		if r.Policy != nil {
 			f.policy = r.Policy(f.name)
 		}
+	}
+	for _, f := range r.folders {
+		if f.base.ID != 0 && f.base.Settings != f.settings() {
+			f.resettled, f.localDirty, f.remoteDirty = true, true, true
+		}
+	}
+	if err := r.vanish(ctx); err != nil {
+		return err
 	}
 	if err := r.matchFolders(ctx); err != nil {
 		return err
@@ -121,7 +154,7 @@ func (r *run) meetRemote(listing mail.RemoteListing) {
 		}
 		// Without mod-sequences equal counts say nothing of flags.
 		unchanged := rf.Status == f.base.Remote && rf.Status.HighestModSeq != 0 && rf.Status.UIDNext != 0
-		f.remoteDirty = !unchanged || r.verifies(f)
+		f.remoteDirty = !unchanged || r.overdue(f)
 	}
 	if r.trash == "" && r.Trash != "" {
 		r.trash = r.Trash
@@ -152,7 +185,6 @@ func (r *run) matchFolders(ctx context.Context) error {
 	batch := &mail.Batch{}
 	for _, name := range names {
 		f := r.folders[name]
-		was := f.base.OnLocal && f.base.OnRemote
 		switch {
 		case !f.onLocal && !f.onRemote:
 			if f.base.ID != 0 {
@@ -162,13 +194,7 @@ func (r *run) matchFolders(ctx context.Context) error {
 			continue
 		case !f.selected:
 			continue
-		case was && !f.onLocal:
-			f.vanished = true
-			r.vanish(f, mail.Local, "its directory is gone; nothing is removed on the server for it")
-			continue
-		case was && !f.onRemote:
-			f.vanished = true
-			r.vanish(f, mail.Remote, "it is gone on the server; its files stay")
+		case f.vanished, f.dissolves:
 			continue
 		}
 		if err := r.fail(f, r.makeFolder(ctx, f)); err != nil {
@@ -180,11 +206,6 @@ func (r *run) matchFolders(ctx context.Context) error {
 		}
 	}
 	return r.commit(ctx, batch)
-}
-
-// vanish reports a folder that one side has lost.
-func (r *run) vanish(f *folder, side mail.Side, why string) {
-	r.held[heldKey{f.name, side}] = Held{Folder: f.name, Side: side, Count: 0, Why: why}
 }
 
 func (r *run) makeFolder(ctx context.Context, f *folder) error {
@@ -202,7 +223,7 @@ func (r *run) makeFolder(ctx context.Context, f *folder) error {
 			return nil
 		}
 		if err := r.Local.CreateFolder(ctx, f.name); err != nil && !errors.Is(err, mail.ErrExists) {
-			return fmt.Errorf("make the folder in the Maildir: %w", err)
+			return err
 		}
 		f.onLocal = true
 	case !f.onRemote:
@@ -212,7 +233,7 @@ func (r *run) makeFolder(ctx context.Context, f *folder) error {
 			return nil
 		}
 		if err := r.Remote.CreateFolder(ctx, f.name); err != nil && !errors.Is(err, mail.ErrExists) {
-			return fmt.Errorf("make the folder on the server: %w", err)
+			return err
 		}
 		f.onRemote = true
 	}
@@ -248,7 +269,7 @@ func (r *run) forget(ctx context.Context, f *folder, why string) error {
 	r.Log.Info("pairing again", "account", r.Account, "folder", string(f.name), "why", why)
 	r.once(f.name, why+": its messages are paired again, and nothing is removed for it")
 	old := f.base
-	f.base = mail.FolderBase{Name: old.Name, Role: old.Role, OnLocal: old.OnLocal, OnRemote: old.OnRemote, Letter: old.Letter, Marker: old.Marker}
+	f.base = mail.FolderBase{Name: old.Name, Role: old.Role, OnLocal: old.OnLocal, OnRemote: old.OnRemote, Letters: old.Letters, Marker: old.Marker}
 	delete(r.unsettled, old.ID)
 	f.localDirty, f.remoteDirty, f.messages = true, true, 0
 	batch := &mail.Batch{PutFolders: []*mail.FolderBase{&f.base}}

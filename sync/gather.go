@@ -35,6 +35,14 @@ func (g *gathered) row(f *folder, row mail.Row) *conflict.Item {
 	return item
 }
 
+// reput is row for a row that has just changed: the item may have been made of what it
+// was before.
+func (g *gathered) reput(f *folder, row mail.Row) *conflict.Item {
+	item := g.row(f, row)
+	item.Row = &row
+	return item
+}
+
 // gather scans every folder that may have changed, on the side where it may have,
 // and gives what must be decided.
 func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
@@ -46,7 +54,20 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	if err := r.checkMarkers(ctx); err != nil {
 		return nil, err
 	}
+	for _, f := range r.folders {
+		if _, remote := f.info().KeepsBack(); remote && f.localDirty && f.onRemote {
+			f.remoteDirty = true
+		}
+	}
 	if err := r.scanRemote(ctx, g); err != nil {
+		return nil, err
+	}
+	for _, f := range r.folders {
+		if local, _ := f.info().KeepsBack(); local && f.view != nil && f.onLocal {
+			f.localDirty = true
+		}
+	}
+	if err := r.goneWithFolder(ctx, g); err != nil {
 		return nil, err
 	}
 	if err := r.scanLocal(ctx, g); err != nil {
@@ -54,12 +75,16 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	}
 	if round == 0 {
 		r.addUnsettled(g)
+		if err := r.addMarked(ctx, g); err != nil {
+			return nil, err
+		}
 	} else {
 		g.leaveHeld()
 	}
 	if err := r.confirmGone(ctx, g); err != nil {
 		return nil, err
 	}
+	g.leaveLanding(r)
 	return r.pair(ctx, g)
 }
 
@@ -105,7 +130,7 @@ func (r *run) checkMarkers(ctx context.Context) error {
 	return r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
 		marker, err := r.Local.Marker(ctx, f.name)
 		if err != nil {
-			return fmt.Errorf("read the marker: %w", err)
+			return err
 		}
 		next := f.base.Marker
 		next.Generation++
@@ -166,9 +191,16 @@ func (r *run) scanRemote(ctx context.Context, g *gathered) error {
 // mod-sequences say: servers have been seen to leave changes out of them.
 const verifyEvery = 7 * 24 * time.Hour
 
-// verifies tells whether the time has come to read a whole folder.
-func (r *run) verifies(f *folder) bool {
+// overdue tells whether the time has come to read a whole folder.
+func (r *run) overdue(f *folder) bool {
 	return !f.base.Verified.IsZero() && r.Now().Sub(f.base.Verified) > verifyEvery
+}
+
+// whole tells whether a folder that is scanned is to be read whole, and not only what
+// changed.
+func (r *run) whole(f *folder) bool {
+	_, keptBack := f.info().KeepsBack()
+	return f.resettled || keptBack || r.overdue(f)
 }
 
 // diffRemote scans one folder of the server.
@@ -182,17 +214,17 @@ func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChang
 	}
 	var changes []conflict.RemoteChange
 	var view mail.View
-	if since := f.base.Remote; since.HighestModSeq == 0 || r.verifies(f) {
+	if since := f.base.Remote; since.HighestModSeq == 0 || r.whole(f) {
 		since.HighestModSeq = 0
 		changes, view, err = r.joinRemote(ctx, f, since, known)
 	} else {
 		changes, view, err = r.deltaRemote(ctx, f, known)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read what changed on the server: %w", err)
+		return nil, err
 	}
 	f.view = &view
-	if view.ReadOnly {
+	if view.ReadOnly && !f.base.Access.ReadOnly {
 		r.once(f.name, "can only be read on the server; what changes here stays here")
 	}
 	return changes, nil
@@ -324,6 +356,33 @@ func (r *run) addUnsettled(g *gathered) {
 			if heldAs(row, mail.Remote) && (f.view == nil || f.view.Absence != mail.ByPresent) {
 				item.Remote = conflict.Gone
 			}
+		}
+	}
+}
+
+// addMarked adds the messages that were flagged \Deleted on both sides before the
+// policy began to expunge such.
+func (r *run) addMarked(ctx context.Context, g *gathered) error {
+	for _, f := range r.usable(func(f *folder) bool { return f.resettled && f.policy.ExpungeDeleted }) {
+		rows, err := r.State.Marked(ctx, f.base.ID)
+		if err != nil {
+			return fmt.Errorf("read the state: %w", err)
+		}
+		for _, row := range rows {
+			g.row(f, row)
+		}
+	}
+	return nil
+}
+
+// leaveLanding drops the messages whose landing was interrupted and whose files no
+// scan has met, nor missed for good: what they are called is not known.
+func (g *gathered) leaveLanding(r *run) {
+	for id, item := range g.rows {
+		if item.Row.State == mail.Landing && item.Local == conflict.Same && item.File.Name == "" {
+			f := r.folders[item.Folder]
+			f.localDirty, f.remoteDirty, f.unsafe = true, true, true
+			delete(g.rows, id)
 		}
 	}
 }

@@ -61,8 +61,8 @@ func (r *run) diffLocal(ctx context.Context, f *folder) ([]conflict.LocalChange,
 	listing := mail.Listing{Files: func(func(mail.File) bool) {}}
 	if f.onLocal {
 		var err error
-		if listing, err = r.Local.Scan(ctx, f.name, f.base.Letter); err != nil {
-			return nil, fmt.Errorf("scan the Maildir folder: %w", err)
+		if listing, err = r.Local.Scan(ctx, f.name, f.base.Letters); err != nil {
+			return nil, err
 		}
 	}
 	f.listing, f.letters = &listing, listing.Letters
@@ -98,7 +98,7 @@ func anyGone(found map[*folder][]conflict.LocalChange) bool {
 func (r *run) stampsMoved(ctx context.Context) (bool, error) {
 	local, err := r.Local.Folders(ctx, r.knownLocally())
 	if err != nil {
-		return false, fmt.Errorf("list the folders of the Maildir: %w", err)
+		return false, err
 	}
 	moved := false
 	for _, lf := range local {
@@ -134,11 +134,6 @@ func (r *run) addLocal(ctx context.Context, g *gathered, f *folder, changes []co
 		switch {
 		case c.Change == conflict.New:
 			g.newLocal[f] = append(g.newLocal[f], &conflict.Item{Folder: f.name, Local: conflict.New, File: c.File})
-		case c.Change == conflict.Gone && c.Row.State == mail.Landing:
-			// A crash came before it was published, or somebody was quick to remove it.
-			row := c.Row
-			row.Key, row.State, row.Why = "", mail.Pending, "its download was interrupted"
-			g.row(f, row).Due = true
 		case c.Doubt:
 			if err := r.resolveDoubt(ctx, g, f, c); err != nil {
 				return err
@@ -166,7 +161,7 @@ func (r *run) resolveDoubt(ctx context.Context, g *gathered, f *folder, c confli
 	if identity.Digest == c.Row.Digest {
 		row := c.Row
 		row.Stat = stat
-		item := g.row(f, row)
+		item := g.reput(f, row)
 		item.Local, item.File, item.Stat = c.Change, c.File, stat
 		item.File.Flags = c.Flags
 		return nil
@@ -176,7 +171,7 @@ func (r *run) resolveDoubt(ctx context.Context, g *gathered, f *folder, c confli
 	if err := r.commit(ctx, &mail.Batch{PutRows: []*mail.Row{&row}}); err != nil {
 		return err
 	}
-	g.row(f, row).Local = conflict.Gone
+	g.reput(f, row).Local = conflict.Gone
 	g.newLocal[f] = append(g.newLocal[f], &conflict.Item{
 		Folder: f.name, Local: conflict.New, File: c.File, Identity: identity, Stat: stat,
 	})
@@ -187,7 +182,7 @@ func (r *run) resolveDoubt(ctx context.Context, g *gathered, f *folder, c confli
 func (r *run) measure(ctx context.Context, f *folder, file mail.File) (mail.Identity, mail.Stat, error) {
 	source, err := r.Local.Read(ctx, f.name, file)
 	if err != nil {
-		return mail.Identity{}, mail.Stat{}, fmt.Errorf("read %q: %w", file.Name, err)
+		return mail.Identity{}, mail.Stat{}, err
 	}
 	defer source.Close()
 	return source.Identity(), source.Stat(), nil
@@ -212,7 +207,7 @@ func (r *run) confirmGone(ctx context.Context, g *gathered) error {
 		missing := doubtful[f]
 		listing, err := r.Local.Scan(ctx, f.name, f.letters)
 		if err != nil {
-			return fmt.Errorf("scan the Maildir folder: %w", err)
+			return err
 		}
 		for file := range listing.Files {
 			if item := missing[file.Key]; item != nil {
@@ -225,11 +220,14 @@ func (r *run) confirmGone(ctx context.Context, g *gathered) error {
 				r.presume(f, item)
 				continue
 			}
+			if item.Row.State == mail.Landing {
+				continue // its name is not known yet, and two scans lack its key
+			}
 			_, err := r.Local.Stat(ctx, f.name, mail.File{Key: item.Row.Key, Name: item.Row.Name, New: item.Row.New})
 			switch {
 			case errors.Is(err, mail.ErrGone):
 			case err != nil:
-				return fmt.Errorf("look for %q: %w", item.Row.Name, err)
+				return err
 			default:
 				r.presume(f, item)
 			}
@@ -243,4 +241,18 @@ func (r *run) presume(f *folder, item *conflict.Item) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	item.Local, f.localDirty, f.unsafe = conflict.Same, true, true
+}
+
+// fetchAgain makes downloads of the messages whose landing was interrupted and whose
+// files are nowhere: a crash came before they were published, or somebody was quick
+// to remove them, which cannot be told apart.
+func fetchAgain(gone []*conflict.Item) {
+	for _, item := range gone {
+		if item.Row.State != mail.Landing || item.Moved != nil {
+			continue
+		}
+		row := *item.Row
+		row.Key, row.State, row.Why = "", mail.Pending, "its download was interrupted"
+		item.Row, item.Local, item.Due = &row, conflict.Same, true
+	}
 }

@@ -84,7 +84,7 @@ func (r *run) expunge(ctx context.Context, f *folder, actions []*conflict.Action
 		return nil
 	}
 	if err := r.Remote.Expunge(ctx, f.name, r.validity(f), uidsOf(actions)); err != nil {
-		return fmt.Errorf("expunge: %w", err)
+		return err
 	}
 	batch := &mail.Batch{}
 	var purged []*conflict.Action
@@ -109,7 +109,7 @@ func (r *run) markDeleted(ctx context.Context, f *folder, actions []*conflict.Ac
 	}
 	deleted := mail.Flags{System: mail.Deleted}
 	if err := r.Remote.Store(ctx, f.name, r.validity(f), uidsOf(actions), deleted, mail.Flags{}); err != nil {
-		return fmt.Errorf("mark as deleted: %w", err)
+		return err
 	}
 	batch := &mail.Batch{}
 	for _, a := range actions {
@@ -303,7 +303,7 @@ func (r *run) removeFiles(ctx context.Context, f *folder, actions []*conflict.Ac
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("remove %q: %w", file.Name, err)
+			return err
 		}
 		if a.Item.Row != nil {
 			batch.DropRows = append(batch.DropRows, a.Item.Row.ID)

@@ -129,8 +129,16 @@ func (r *run) log(plan conflict.Plan) {
 	}
 }
 
-// describe puts a plan into the report as if it had been carried out.
+// describe puts a plan into the report as if it had been carried out: a line for what
+// happens to one message alone, or to all the messages of a folder to which the same
+// happens.
 func (r *run) describe(plan conflict.Plan) {
+	type line struct {
+		folder mail.Folder
+		text   string
+	}
+	var order []line
+	items := map[line][]*conflict.Item{}
 	for i := range plan.Actions {
 		a := &plan.Actions[i]
 		if !r.wanted(a.Item.Folder) {
@@ -170,10 +178,21 @@ func (r *run) describe(plan conflict.Plan) {
 			r.report.Remote.Flags++
 			text = `mark \Deleted on the server`
 		}
-		if text != "" {
-			r.report.Actions = append(r.report.Actions,
-				fmt.Sprintf("%s: %s: %s (%s)", a.Item.Folder, name(a.Item), text, a.Why))
+		if text == "" {
+			continue
 		}
+		l := line{a.Item.Folder, fmt.Sprintf("%s (%s)", text, a.Why)}
+		if items[l] == nil {
+			order = append(order, l)
+		}
+		items[l] = append(items[l], a.Item)
+	}
+	for _, l := range order {
+		what := fmt.Sprintf("%d messages", len(items[l]))
+		if len(items[l]) == 1 {
+			what = name(items[l][0])
+		}
+		r.report.Actions = append(r.report.Actions, fmt.Sprintf("%s: %s: %s", l.folder, what, l.text))
 	}
 	r.note(plan)
 }

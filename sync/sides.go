@@ -143,6 +143,8 @@ type State interface {
 	Count(ctx context.Context, folder mail.FolderID) (remote, local int, err error)
 	// Unsettled gives all rows, of all folders, that are landing, pending or held.
 	Unsettled(ctx context.Context) ([]mail.Row, error)
+	// Marked gives the folder's rows that are on both sides and flagged \Deleted.
+	Marked(ctx context.Context, folder mail.FolderID) ([]mail.Row, error)
 	// Alike gives all rows, of all folders, of messages of that canonical size and
 	// fingerprint.
 	Alike(ctx context.Context, size int64, fingerprint mail.Fingerprint) ([]mail.Row, error)

@@ -40,6 +40,7 @@ the server, in step both ways.
 
   mailtwin sync [ACCOUNT[:FOLDER]...]    bring both sides together, once
   mailtwin status [ACCOUNT...]           what is where, and what waits
+  mailtwin demo [--keep]                 see it at work, with sample mail
   mailtwin version                       which mailtwin this is
   mailtwin completion SHELL              for bash, zsh, fish or powershell
 

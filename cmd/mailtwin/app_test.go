@@ -143,7 +143,7 @@ func TestWhatIsHeldOrFailedIsSaidWithWhatToDo(t *testing.T) {
 	}
 	want := `mailtwin: alice: Drafts: append 17.x: refused by the server: make room on the server
 mailtwin: alice: write base:; disk full
-mailtwin: alice: Lists/go: held: 30 messages gone from the Maildir, not removed from the server (more than half of the folder): to go on: mailtwin sync --allow-deletes alice:Lists/go
+mailtwin: alice: Lists/go: held: 30 messages gone from the Maildir, not removed from the server: more than half of the folder: to go on: mailtwin sync --allow-deletes alice:Lists/go
 mailtwin: alice: My ]0;mail: held: 1 message gone from the server, not removed here: to go on: mailtwin sync --allow-deletes 'alice:My ]0;mail'
 `
 	b.run(t.Context(), "sync", 1, "", want)
@@ -357,10 +357,20 @@ func TestStatus(t *testing.T) {
 func TestSummary(t *testing.T) {
 	o := outcome{account: "alice", duration: 812 * time.Millisecond, report: engine.Report{Folders: 1, Conflicts: 2,
 		Local: engine.Counts{New: 10, Flags: 3, Removed: 1}, Remote: engine.Counts{Moved: 1}}}
-	want := "alice: here 10 new, 3 flagged anew, 1 removed; on the server 1 moved; 2 conflicts (1 folder, 810ms)"
+	want := "alice: here 10 new, 3 reflagged, 1 removed; on server 1 moved; 2 conflicts (1 folder, 810ms)"
 	if got := o.summary(false); got != want {
 		t.Errorf("got %q\nwant %q", got, want)
 	}
+	// Next to a line that says what is held, "nothing new" would be odd.
+	o.report = engine.Report{Folders: 20, Held: []engine.Held{{Count: 30}, {Count: 1}, {}}, Problems: []*engine.Problem{{}}}
+	if got, want := o.summary(false), "alice: 31 held; 1 folder held; 1 problem (20 folders, 810ms)"; got != want {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+	o.duration = 4321 * time.Microsecond
+	if got, want := o.summary(true), "alice: would be: 31 held; 1 folder held; 1 problem (20 folders, 4ms)"; got != want {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+	o.duration = 812 * time.Millisecond
 	o.report = engine.Report{Folders: 20}
 	if got, want := o.summary(false), "alice: nothing new (20 folders, 810ms)"; got != want {
 		t.Errorf("got %q\nwant %q", got, want)

@@ -185,10 +185,11 @@ func (a *App) options(opts *engine.Options, t target, f syncFlags, bar *progress
 	opts.Only = t.folders
 	opts.Trash = acc.Trash
 	opts.CreateLocal, opts.CreateRemote = acc.CreateFolders.Local, acc.CreateFolders.Remote
+	opts.RemoveLocal, opts.RemoveRemote = acc.RemoveFolders.Local, acc.RemoveFolders.Remote
 	opts.AllowDeletes = f.allowDeletes
 	opts.DryRun = f.dryRun
 	opts.Connections = acc.Connections
-	opts.Log = a.log.With("account", acc.Name)
+	opts.Log = a.log // the engine says which account
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}

@@ -31,12 +31,13 @@ const maxDifferences = 10
 
 // demoFlags are the flags of `demo`.
 type demoFlags struct {
-	dir  string
-	keep bool
+	dir    string
+	keep   bool
+	within time.Duration // not for the user to say
 }
 
 func (a *App) demoCommand(code *int) *cobra.Command {
-	var f demoFlags
+	f := demoFlags{within: demoTime}
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "show both directions at work, with sample mail",
@@ -72,7 +73,7 @@ type demo struct {
 	steps, checks, failed int
 }
 
-// device is a computer of the demo: a Maildir and a state of its own, and the program
+// device is one of the demo's two: a Maildir and a state of its own, and the program
 // as it runs there.
 type device struct {
 	name    string
@@ -95,14 +96,14 @@ func (a *App) demo(ctx context.Context, f demoFlags) int {
 	if a.quiet {
 		d.out = io.Discard
 	}
-	limited, cancel := context.WithTimeout(ctx, demoTime)
+	limited, cancel := context.WithTimeout(ctx, f.within)
 	defer cancel()
 	err = d.run(limited, a)
 	switch {
 	case ctx.Err() != nil:
 		err = ctx.Err() // what it cut off may look like anything
 	case limited.Err() != nil:
-		err = fmt.Errorf("not done within %v: is this machine very busy, or its disk very slow?", demoTime)
+		err = fmt.Errorf("not done within %v: is this machine very busy, or its disk very slow?", f.within)
 	}
 	if f.keep {
 		defer d.sayHowToOpen(a.Stdout) // with -q, too: the place may be one that nobody else knows
@@ -153,7 +154,7 @@ func (d *demo) run(ctx context.Context, a *App) (err error) {
 	return d.story(ctx)
 }
 
-// device sets up a computer. What it runs is what `mailtwin sync` runs, with a
+// device sets one up. What it runs is what `mailtwin sync` runs, with a
 // configuration that was not read from a file.
 func (d *demo) device(a *App, name string) *device {
 	acc := config.Defaults()
@@ -169,10 +170,10 @@ func (d *demo) device(a *App, name string) *device {
 	return &device{name: name, app: app, account: acc}
 }
 
-// mailDir is the root of the device's Maildir.
+// mailDir is the root of its Maildir.
 func (v *device) mailDir() string { return v.account.Maildir }
 
-// sync is `mailtwin sync` on a device. What it has to complain of is an error here.
+// sync is `mailtwin sync` on a computer. What it has to complain of is an error here.
 func (d *demo) sync(ctx context.Context, v *device) (outcome, error) {
 	o := v.app.syncAccount(ctx, target{account: v.account}, syncFlags{}, nil)
 	d.say("   %s$ mailtwin sync", v.name)
@@ -215,14 +216,14 @@ func (d *demo) check(statement string, contradictions []string) {
 func (d *demo) sayHowToOpen(w io.Writer) {
 	root := filepath.Join(d.dir, "laptop", "Mail")
 	fmt.Fprintf(w, `
-The Maildirs of both computers are kept in %s;
-the server is gone. To read the laptop's mail in mutt (c, then ?, lists folders):
+The Maildirs are kept in %s; the server is gone.
+To read the laptop's mail in mutt (c and then ? list its folders):
 
   mutt -F /dev/null -e 'set mbox_type=Maildir spoolfile=+INBOX' \
     -e %s -f +INBOX
 
-To take all of it away:  rm -r %s
-`, clean(d.dir), shellWord("set folder="+root), shellWord(d.dir))
+To remove all of it:  rm -r %s
+`, clean(d.dir), shellWord(`set folder="`+root+`"`), shellWord(d.dir))
 }
 
 // demoDir makes the directory of a demo, a temporary one if name is "". created tells

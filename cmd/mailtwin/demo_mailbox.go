@@ -120,7 +120,7 @@ func readMaildir(root, dir string) ([]letter, error) {
 				return nil, err
 			}
 			_, marks, _ := strings.Cut(e.Name(), ":2,")
-			l := newLetter(text, flagsOf(marks, words), info.ModTime())
+			l := newLetter(text, marksOf(marks, words), info.ModTime())
 			if l.file, err = filepath.Rel(root, path); err != nil {
 				return nil, err
 			}
@@ -147,7 +147,7 @@ func readKeywords(dir string) (map[rune]string, error) {
 	return words, nil
 }
 
-func flagsOf(marks string, words map[rune]string) mail.Flags {
+func marksOf(marks string, words map[rune]string) mail.Flags {
 	names := map[rune]string{'D': `\Draft`, 'F': `\Flagged`, 'P': "$Forwarded", 'R': `\Answered`, 'S': `\Seen`, 'T': `\Deleted`}
 	maps.Copy(names, words)
 	var flags []string

@@ -89,9 +89,6 @@ func (o outcome) complaints() []complaint {
 	}
 	for _, h := range o.report.Held {
 		next := "to go on: mailtwin sync --allow-deletes " + shellWord(o.account+":"+clean(string(h.Folder)))
-		if h.Count == 0 {
-			next = "put it back, or remove it on the other side, too"
-		}
 		all = append(all, complaint{h.Folder, heldError(h), next})
 	}
 	return all
@@ -104,7 +101,7 @@ func heldError(h engine.Held) error {
 		return errors.New("held: " + why)
 	}
 	if why != "" {
-		why = " (" + why + ")"
+		why = ": " + why
 	}
 	where := map[mail.Side]string{mail.Local: "gone from the Maildir, not removed from the server",
 		mail.Remote: "gone from the server, not removed here"}[h.Side]
@@ -146,14 +143,15 @@ func (a *App) printComplaints(o outcome) {
 func (o outcome) summary(dryRun bool) string {
 	side := func(c engine.Counts) string {
 		var parts []string
-		for _, n := range []struct {
-			n    int
-			what string
-		}{{c.New, "new"}, {c.Flags, "flagged anew"}, {c.Removed, "removed"}, {c.Moved, "moved"}} {
-			if n.n > 0 {
-				parts = append(parts, fmt.Sprintf("%d %s", n.n, n.what))
+		add := func(n int, text string) {
+			if n > 0 {
+				parts = append(parts, text)
 			}
 		}
+		add(c.New, fmt.Sprintf("%d new", c.New))
+		add(c.Flags, fmt.Sprintf("%d reflagged", c.Flags))
+		add(c.Removed, fmt.Sprintf("%d removed", c.Removed))
+		add(c.Moved, fmt.Sprintf("%d moved", c.Moved))
 		return strings.Join(parts, ", ")
 	}
 	var parts []string
@@ -161,10 +159,26 @@ func (o outcome) summary(dryRun bool) string {
 		parts = append(parts, "here "+s)
 	}
 	if s := side(o.report.Remote); s != "" {
-		parts = append(parts, "on the server "+s)
+		parts = append(parts, "on server "+s)
 	}
 	if n := o.report.Conflicts; n > 0 {
 		parts = append(parts, count(n, "conflict"))
+	}
+	messages, folders := 0, 0
+	for _, h := range o.report.Held {
+		messages += h.Count
+		if h.Count == 0 {
+			folders++ // the folder itself waits
+		}
+	}
+	if messages > 0 {
+		parts = append(parts, fmt.Sprintf("%d held", messages))
+	}
+	if folders > 0 {
+		parts = append(parts, count(folders, "folder")+" held")
+	}
+	if n := len(o.report.Problems); n > 0 {
+		parts = append(parts, count(n, "problem"))
 	}
 	if n := len(o.report.Actions); len(parts) == 0 && n > 0 {
 		parts = append(parts, count(n, "step")) // folders, or what the counts do not know
@@ -176,8 +190,12 @@ func (o outcome) summary(dryRun bool) string {
 	if dryRun {
 		would = "would be: "
 	}
+	unit := 10 * time.Millisecond
+	if o.duration < 10*unit {
+		unit = time.Millisecond
+	}
 	return fmt.Sprintf("%s: %s%s (%s, %v)", o.account, would, strings.Join(parts, "; "),
-		count(o.report.Folders, "folder"), o.duration.Round(10*time.Millisecond))
+		count(o.report.Folders, "folder"), o.duration.Round(unit))
 }
 
 // count writes a number of things.

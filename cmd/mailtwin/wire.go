@@ -217,7 +217,6 @@ func unsupported(acc config.Account) error {
 		{acc.Tunnel != nil, "tunnel"},
 		{acc.Map != nil, "map"},
 		{!slices.Equal(acc.Namespaces, config.Defaults().Namespaces), "namespaces"},
-		{acc.RemoveFolders != config.Defaults().RemoveFolders, "remove_folders"},
 		{!slices.Contains([]string{"auto", "plain", "login"}, acc.Auth), "auth = \"" + acc.Auth + "\""},
 	} {
 		if gap.here {

@@ -84,14 +84,20 @@ type FolderBase struct {
 	// applied. The zero values mean "read everything".
 	Remote Cursor
 	Local  Stamp
-	Marker Marker  // as it stands in the local folder; the zero value where none was written yet
-	Letter Letters // what the letters in the folder's file names mean
+	Marker Marker // as it stands in the local folder; the zero value where none was written yet
+	// Letters are what the letters in the folder's file names mean.
+	Letters Letters
 	// OnLocal and OnRemote tell where the folder was when the account was last in
 	// step. A folder that is in base and on neither side is dropped.
 	OnLocal, OnRemote bool
-	Verified          time.Time // when all UIDs and flags were last read, to the second
-	Synced            time.Time // when the folder was last in step, to the second
-	Problem           string    // what went wrong with it in the last run; "" where nothing did
+	Access            Access // as the server said last
+	// Settings names the policy that the folder was last in step under: see
+	// conflict.Policy.String. Another one means that both sides are read whole, for
+	// what was kept back, or let stay, under the old one.
+	Settings string
+	Verified time.Time // when all UIDs and flags were last read, to the second
+	Synced   time.Time // when the folder was last in step, to the second
+	Problem  string    // what went wrong with it in the last run; "" where nothing did
 }
 
 // IntentKind is what an Intent is about to do.

@@ -162,11 +162,17 @@ type View struct {
 	Full bool
 	// Absence tells what the scan says of messages that were not visited, and Present
 	// are all UIDs of the folder where Absence is ByPresent.
-	Absence  Absence
-	Present  UIDSet
+	Absence Absence
+	Present UIDSet
+	Access
+}
+
+// Access is what the server lets the account do in a folder (RFC 9051, 7.1:
+// READ-ONLY, PERMANENTFLAGS).
+type Access struct {
 	ReadOnly bool
-	// Settable are the system flags that can be set for good here, and NewKeywords
-	// tells whether keywords of one's own can be (RFC 9051, 7.1: PERMANENTFLAGS).
+	// Settable are the flags that can be set for good, and NewKeywords tells whether
+	// keywords can be that are not among them.
 	Settable    Flags
 	NewKeywords bool
 }

@@ -28,7 +28,8 @@ func (a *Account) Scan(ctx context.Context, folder mail.Folder, since mail.Curso
 			return err
 		}
 		now := s.box.cursor
-		view = mail.View{Cursor: now, ReadOnly: s.box.readOnly}
+		view = mail.View{Cursor: now}
+		view.ReadOnly = s.box.readOnly
 		view.Settable, view.NewKeywords = permanence(s.box.permanent)
 		if a.opts.ReadOnly {
 			// EXAMINE says of every folder that it is read-only; whether it can be written is

@@ -145,10 +145,8 @@ func (c *Client) Scan(ctx context.Context, folder mail.Folder, since mail.Cursor
 func (s *Server) selected(f *mailbox, since mail.Cursor) mail.View {
 	now := s.cursor(f)
 	v := mail.View{
-		Cursor:      now,
-		ReadOnly:    f.readOnly,
-		Settable:    s.settable(),
-		NewKeywords: !s.Options.NoKeywords,
+		Cursor: now,
+		Access: mail.Access{ReadOnly: f.readOnly, Settable: s.settable(), NewKeywords: !s.Options.NoKeywords},
 	}
 	read := since.UIDValidity != 0 // the folder was read before
 	// Values that go backwards under the same UIDVALIDITY are those of a backup.

@@ -279,6 +279,10 @@ func (c *crashState) Unsettled(ctx context.Context) ([]mail.Row, error) {
 	return look(c.crash, func() ([]mail.Row, error) { return c.state.Unsettled(ctx) })
 }
 
+func (c *crashState) Marked(ctx context.Context, folder mail.FolderID) ([]mail.Row, error) {
+	return look(c.crash, func() ([]mail.Row, error) { return c.state.Marked(ctx, folder) })
+}
+
 func (c *crashState) Alike(ctx context.Context, size int64, fingerprint mail.Fingerprint) ([]mail.Row, error) {
 	return look(c.crash, func() ([]mail.Row, error) { return c.state.Alike(ctx, size, fingerprint) })
 }

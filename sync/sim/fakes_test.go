@@ -199,6 +199,11 @@ func (f fakeState) Unsettled(context.Context) ([]mail.Row, error) {
 	f.add("Unsettled")
 	return nil, nil
 }
+func (f fakeState) Marked(context.Context, mail.FolderID) ([]mail.Row, error) {
+	f.add("Marked")
+	return nil, nil
+}
+
 func (f fakeState) Alike(context.Context, int64, mail.Fingerprint) ([]mail.Row, error) {
 	f.add("Alike")
 	return nil, nil

@@ -137,6 +137,14 @@ func (s *State) Unsettled(ctx context.Context) ([]mail.Row, error) {
 	}), ctx.Err()
 }
 
+// Marked gives the folder's rows that are on both sides and flagged \Deleted, in
+// order of UIDs.
+func (s *State) Marked(ctx context.Context, folder mail.FolderID) ([]mail.Row, error) {
+	return s.inFolder(folder, func(r mail.Row) bool {
+		return r.UID != 0 && r.Key != "" && r.Flags.Has(mail.Deleted)
+	}, byUID), ctx.Err()
+}
+
 // Alike gives the rows of that size and fingerprint, in order of IDs.
 func (s *State) Alike(ctx context.Context, size int64, fingerprint mail.Fingerprint) ([]mail.Row, error) {
 	return s.inAll(func(r mail.Row) bool { return r.Size == size && r.Fingerprint == fingerprint }), ctx.Err()

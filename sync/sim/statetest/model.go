@@ -195,6 +195,10 @@ func compare(t *rapid.T, w *world, base naive) {
 		some := mail.UIDSet{{First: 2, Last: 4}, {First: 7, Last: 7}}
 		got, err := w.WithUIDs(w.ctx, f.ID, some)
 		check("with UIDs", got, err, where(byUID, func(r mail.Row) bool { return r.Folder == f.ID && some.Has(r.UID) }))
+		got, err = w.Marked(w.ctx, f.ID)
+		check("marked", got, err, where(byUID, func(r mail.Row) bool {
+			return r.Folder == f.ID && r.UID != 0 && r.Key != "" && r.Flags.Has(mail.Deleted)
+		}))
 	}
 	got, err := w.Unsettled(w.ctx)
 	check("unsettled", got, err, where(byID, func(r mail.Row) bool {

@@ -35,7 +35,7 @@ func folders(t *testing.T, w *world) {
 		Remote:   mail.Cursor{UIDValidity: math.MaxUint32, UIDNext: math.MaxUint32, HighestModSeq: math.MaxUint64, Messages: math.MaxUint32},
 		Local:    mail.Stamp{Folder: math.MinInt64, Cur: math.MaxInt64, New: -1, Dev: math.MaxUint64, Inode: 1 << 63},
 		Marker:   mail.Marker{Account: hostile, Folder: "0123", Generation: math.MaxInt64},
-		Letter:   mail.Letters{0: "work", 1: hostile, 7: "$Junk", 25: strings.Repeat("z", 300)},
+		Letters:  mail.Letters{0: "work", 1: hostile, 7: "$Junk", 25: strings.Repeat("z", 300)},
 		OnLocal:  true,
 		Verified: time.Unix(1700000000, 0).UTC(), Synced: time.Unix(0, 0).UTC(), Problem: hostile,
 	}
@@ -48,7 +48,7 @@ func folders(t *testing.T, w *world) {
 	equal(t, "folders", must[[]mail.FolderBase](t)(w.Folders(w.ctx)), []mail.FolderBase{*bare, *full})
 
 	// Stored whole: what is zero now is zero there.
-	*full = mail.FolderBase{ID: full.ID, Name: "Archive/2024", Letter: mail.Letters{3: "only"}}
+	*full = mail.FolderBase{ID: full.ID, Name: "Archive/2024", Letters: mail.Letters{3: "only"}}
 	w.commit(t, &mail.Batch{PutFolders: []*mail.FolderBase{full}})
 	equal(t, "folders", must[[]mail.FolderBase](t)(w.Folders(w.ctx)), []mail.FolderBase{*full, *bare})
 }

@@ -1,0 +1,80 @@
+package conflict
+
+import "mailtwin/conflict/mail"
+
+// restrain takes from an action what its folder does not allow: writing to a side
+// that the direction, or the server, says is not to be written, and flags that the
+// server does not keep. It tells whether anything is left to do.
+//
+// What is kept back changes nothing in base either. So it goes on being a difference,
+// and is carried out when the folder allows it. See KeepsBack.
+func restrain(a *Action, info FolderInfo) bool {
+	local := info.Policy.Direction != Push
+	remote := info.Policy.Direction != Pull && !info.Access.ReadOnly
+	switch a.Kind {
+	case 0:
+		return false
+	case Agree:
+		restrainFlags(a, info.Access, local, remote)
+		return a.changes()
+	case Download, RemoveLocal:
+		return local
+	case ExpungeRemote:
+		return remote && (local || !a.Item.here())
+	case MoveToTrash, MarkDeleted:
+		return remote
+	case Upload:
+		a.Flags = a.Flags.Without(unsettable(a.Flags, info.Access))
+		return remote
+	}
+	return true
+}
+
+// restrainFlags leaves in base what both sides really have in common after the
+// action: what one side keeps for itself stays a difference.
+func restrainFlags(a *Action, access mail.Access, local, remote bool) {
+	if !remote {
+		a.Base = a.Item.remoteFlags()
+		a.Add, a.Remove = mail.Flags{}, mail.Flags{}
+	}
+	if !local {
+		a.Base = a.Item.localFlags()
+		a.Rename = false
+	}
+	if refused := unsettable(a.Add, access); !refused.Empty() {
+		a.Add = a.Add.Without(refused)
+		a.Base = a.Base.Without(refused)
+	}
+}
+
+// unsettable gives the flags that the server would not keep (RFC 9051, 7.1:
+// PERMANENTFLAGS).
+func unsettable(flags mail.Flags, access mail.Access) mail.Flags {
+	refused := flags.Without(access.Settable)
+	if access.NewKeywords {
+		refused.Keywords = ""
+	}
+	return refused
+}
+
+// changes tells whether an Agree changes a side, or anything in base.
+func (a *Action) changes() bool {
+	if a.Rename || !a.Add.Empty() || !a.Remove.Empty() {
+		return true
+	}
+	i := a.Item
+	if i.Row == nil || i.Remote == New || i.Row.State != mail.Settled || !a.Base.Equal(i.Row.Flags) {
+		return true
+	}
+	return i.File.Name != "" && (i.File.Name != i.Row.Name || i.File.New != i.Row.New) || i.Stat != (mail.Stat{})
+}
+
+// KeepsBack tells of which sides a message may differ from base without having
+// changed since it was looked at last, because what it differs in was kept back. When
+// anything about such a message changes, that side must be looked at as well.
+func (info FolderInfo) KeepsBack() (local, remote bool) {
+	const system = mail.Seen | mail.Answered | mail.Flagged | mail.Draft | mail.Deleted | mail.Forwarded
+	local = info.Policy.Direction == Pull || info.Access.ReadOnly ||
+		!info.Access.NewKeywords || !info.Access.Settable.Has(system)
+	return local, info.Policy.Direction == Push
+}

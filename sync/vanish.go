@@ -1,0 +1,152 @@
+package sync
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"mailtwin/conflict"
+	"mailtwin/conflict/mail"
+)
+
+// vanish deals with the folders that one side has lost since they were last in step:
+// as conflict decides, they stay, wait for consent, or go on the other side, too.
+func (r *run) vanish(ctx context.Context) error {
+	var lost []*folder
+	for _, f := range r.folders {
+		if f.selected && f.base.OnLocal && f.base.OnRemote && f.onLocal != f.onRemote {
+			lost = append(lost, f)
+		}
+	}
+	// What lies in a folder goes before it.
+	slices.SortFunc(lost, func(a, b *folder) int { return compare(b.name, a.name) })
+	for _, f := range lost {
+		f.vanished = true
+		if err := r.fail(f, r.vanishOne(ctx, f)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) vanishOne(ctx context.Context, f *folder) error {
+	v := conflict.Vanished{Allowed: r.AllowDeletes && slices.Contains(r.Only, f.name)}
+	var err error
+	if f.onRemote {
+		status := r.onServer[f.name].Status
+		v.Gone, v.Remove = mail.Local, r.RemoveRemote
+		v.Messages, v.Changed = int(status.Messages), status != f.base.Remote
+	} else {
+		v.Gone, v.Remove, v.Changed = mail.Remote, r.RemoveLocal, f.localDirty
+		if v.Messages, err = r.countFiles(ctx, f); err != nil {
+			return err
+		}
+	}
+	switch v.Decide() {
+	case conflict.Stay:
+		r.once(f.name, "is gone "+where(v.Gone)+", and remove_folders lets it stay "+where(v.Gone.Other()))
+		return nil
+	case conflict.Await:
+		r.held[heldKey{f.name, v.Gone}] = Held{
+			Folder: f.name, Side: v.Gone, Count: v.Messages, Why: "the folder is gone " + where(v.Gone),
+		}
+		return nil
+	}
+	if r.DryRun {
+		r.report.Actions = append(r.report.Actions, fmt.Sprintf("%s: remove the folder %s", f.name, where(v.Gone.Other())))
+		return nil
+	}
+	switch {
+	case v.Messages == 0 && !v.Changed:
+		return r.dissolve(ctx, f)
+	case v.Gone == mail.Local:
+		// An empty folder in its place makes the messages ordinary removals.
+		if err := r.Local.CreateFolder(ctx, f.name); err != nil {
+			return err
+		}
+		f.base.Marker, f.onLocal = mail.Marker{}, true
+	}
+	f.vanished, f.dissolves, f.localDirty = false, true, true
+	return nil
+}
+
+func where(s mail.Side) string {
+	if s == mail.Local {
+		return "here"
+	}
+	return "on the server"
+}
+
+// countFiles counts the messages of a local folder.
+func (r *run) countFiles(ctx context.Context, f *folder) (int, error) {
+	if !f.localDirty {
+		_, local, err := r.State.Count(ctx, f.base.ID)
+		return local, err
+	}
+	listing, err := r.Local.Scan(ctx, f.name, f.base.Letters)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for range listing.Files {
+		n++
+	}
+	return n, nil
+}
+
+// dissolve removes an empty folder where it still is, and drops it from base.
+func (r *run) dissolve(ctx context.Context, f *folder) error {
+	if f.onRemote {
+		// IMAP has no "delete if empty"; this look is as near to it as can be.
+		view, err := r.Remote.Scan(ctx, f.name, mail.Cursor{}, 0, func(mail.Message) error { return nil })
+		if err != nil {
+			return err
+		}
+		if view.Cursor.Messages > 0 {
+			r.once(f.name, "was to be removed, and has new mail: it stays")
+			return nil
+		}
+		if err := r.Remote.DeleteFolder(ctx, f.name); err != nil {
+			return err
+		}
+	}
+	if f.onLocal {
+		if err := r.Local.RemoveFolder(ctx, f.name); err != nil {
+			return err
+		}
+	}
+	f.vanished = true // for the rest of the run there is nothing to do in it
+	return r.commit(ctx, &mail.Batch{DropFolders: []mail.FolderID{f.base.ID}})
+}
+
+// goneWithFolder gives, of a folder that is gone on the server and may go here, all
+// messages as removed there.
+func (r *run) goneWithFolder(ctx context.Context, g *gathered) error {
+	for _, f := range r.usable(func(f *folder) bool { return f.dissolves && !f.onRemote }) {
+		for row, err := range r.rowsByUID(ctx, f) {
+			if err != nil {
+				return fmt.Errorf("read the state: %w", err)
+			}
+			g.row(f, row).Remote = conflict.Gone
+		}
+	}
+	return nil
+}
+
+// dissolveEmptied removes the folders that a person let go, once they are empty.
+func (r *run) dissolveEmptied(ctx context.Context) error {
+	for _, f := range r.usable(func(f *folder) bool { return f.dissolves }) {
+		remote, local, err := r.State.Count(ctx, f.base.ID)
+		if err != nil {
+			return fmt.Errorf("read the state: %w", err)
+		}
+		if remote+local > 0 {
+			r.once(f.name, "was to be removed, and some of its messages stay: so does the folder")
+			continue
+		}
+		if err := r.fail(f, r.dissolve(ctx, f)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+package sync_test
+
+import (
+	"io/fs"
+	"os"
+	"slices"
+	"testing"
+
+	"mailtwin/conflict/mail"
+)
+
+func (d *device) hasFolder(folder mail.Folder) bool {
+	_, err := os.Stat(d.dir(folder) + "/cur")
+	return err == nil
+}
+
+func TestAnEmptyFolderThatIsGoneFollows(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, os.RemoveAll(d.dir("Archive")))
+	must(t, s.DeleteFolder("Lists"))
+	d.sync()
+	if slices.Contains(s.Folders(), "Archive") {
+		t.Error("Archive is still on the server")
+	}
+	if d.hasFolder("Lists") {
+		t.Error("Lists is still here")
+	}
+	if !d.hasFolder("Lists/go") || !slices.Contains(s.Folders(), "Lists/go") {
+		t.Error("what lay in Lists is gone, too")
+	}
+	d.sync()
+	d.inStep()
+	d.quiet()
+}
+
+func TestRemoveFoldersNoneLetsThemStay(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.opts.RemoveLocal, d.opts.RemoveRemote = false, false
+	d.sync()
+	must(t, os.RemoveAll(d.dir("Archive")))
+	rep := d.sync()
+	if !slices.Contains(s.Folders(), "Archive") || len(rep.Held) > 0 || len(rep.Skipped) != 1 {
+		t.Errorf("folders %v, report %+v", s.Folders(), rep)
+	}
+}
+
+// A folder that still holds mail waits for a person, and everything else flows.
+func TestAVanishedFolderWithMailIsHeld(t *testing.T) {
+	for name, c := range map[string]struct {
+		lose func(d *device)
+		side mail.Side
+	}{
+		"here":          {func(d *device) { must(d.t, os.RemoveAll(d.dir("Lists/go"))) }, mail.Local},
+		"on the server": {func(d *device) { must(d.t, d.server.DeleteFolder("Lists/go")) }, mail.Remote},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			s.Deliver("Lists/go", onWire(letter("another post")), mail.Flags{}, day)
+			d := newDevice(t, s)
+			d.sync()
+			c.lose(d)
+			s.Deliver("INBOX", onWire(letter("flows")), mail.Flags{}, day)
+			for range 2 {
+				rep := d.sync()
+				if len(rep.Held) != 1 || rep.Held[0].Side != c.side || rep.Held[0].Count != 2 {
+					t.Fatalf("held: %+v", rep.Held)
+				}
+			}
+			d.inStep2(t, "INBOX")
+			if c.side == mail.Local && len(s.Messages("Lists/go")) != 2 || c.side == mail.Remote && len(d.files("Lists/go")) != 2 {
+				t.Fatal("its messages are gone")
+			}
+			d.opts.AllowDeletes, d.opts.Only = true, []mail.Folder{"Lists/go"}
+			d.sync()
+			d.opts.AllowDeletes, d.opts.Only = false, nil
+			d.sync()
+			if d.hasFolder("Lists/go") || slices.Contains(s.Folders(), "Lists/go") {
+				t.Errorf("it is still there: here %v, server %v", d.hasFolder("Lists/go"), s.Folders())
+			}
+			if c.side == mail.Local {
+				if n := len(s.Messages("Trash")); n != 2 {
+					t.Errorf("Trash has %d of its messages", n)
+				}
+			} else if n := d.stored(); n != 2 {
+				t.Errorf("the store of removed messages has %d of its messages", n)
+			}
+			d.inStep()
+			d.quiet()
+		})
+	}
+}
+
+// stored counts the messages in the store of removed ones.
+func (d *device) stored() int {
+	n := 0
+	must(d.t, fs.WalkDir(os.DirFS(d.store), ".", func(_ string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			n++
+		}
+		return err
+	}))
+	return n
+}
+
+// A folder that a person let go, and that has got new mail meanwhile, keeps that.
+func TestAVanishedFolderThatGainedMailStays(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, os.RemoveAll(d.dir("Lists/go")))
+	s.Deliver("Lists/go", onWire(letter("just came")), mail.Flags{}, day)
+	d.opts.AllowDeletes, d.opts.Only = true, []mail.Folder{"Lists/go"}
+	d.sync()
+	d.opts.AllowDeletes, d.opts.Only = false, nil
+	d.sync()
+	if n := len(s.Messages("Lists/go")); n != 1 {
+		t.Errorf("%d messages are left in it", n)
+	}
+	d.inStep()
+	d.quiet()
+}
