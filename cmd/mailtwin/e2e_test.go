@@ -33,6 +33,10 @@ type story struct {
 	dir    string
 }
 
+// reuse lets a process of Dovecot's serve one login after another: to start them anew
+// is most of what the stories would cost.
+const reuse = "service imap-login {\n service_count = 0\n}\nservice imap {\n service_count = 100\n}"
+
 // stories runs each of them on an account of its own of one Dovecot.
 func stories(t *testing.T, all map[string]func(s *story), opts ...dovecot.Option) {
 	t.Helper()
@@ -41,7 +45,7 @@ func stories(t *testing.T, all map[string]func(s *story), opts ...dovecot.Option
 	for i := range names {
 		users[i] = "user" + strconv.Itoa(i)
 	}
-	server := dovecot.Start(t, append(opts, dovecot.Users(users...))...)
+	server := dovecot.Start(t, append(opts, dovecot.Users(users...), dovecot.Extra(reuse))...)
 	t.Run("", func(t *testing.T) { // ends when all parallel ones have
 		for i, name := range names {
 			t.Run(name, func(t *testing.T) {
