@@ -178,6 +178,10 @@ func (r *run) describe(plan conflict.Plan) {
 		case conflict.MoveToTrash:
 			r.report.Remote.Removed++
 			text = fmt.Sprintf("move to %q on the server", a.Target)
+			if t := r.folders[a.Target]; t != nil && t.usable() {
+				r.report.Local.New++ // its copy in Trash comes down
+				t.changed = true
+			}
 		case conflict.ExpungeRemote:
 			r.report.Remote.Removed++
 			text = "expunge on the server"
