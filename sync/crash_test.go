@@ -45,7 +45,7 @@ func story(t *testing.T, o sim.Options) *device {
 	d.rename(d.find("INBOX", "About unread."), "cur", "S")
 	must(t, os.Remove(d.find("Archive", "About removed here.")))
 	must(t, os.Remove(d.find("Archive", "About moved here.")))
-	d.put("Lists", "1.moved:2,S", letter("moved here"))
+	d.put("Lists", "1.moved:2,FS", letter("moved here"))
 	d.rename(d.find("Archive", "About revived."), "cur", "FS")
 	d.put("INBOX", "1.new", letter("new here"))
 	d.put("INBOX", "2.twin:2,S", letter("twins"))

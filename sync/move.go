@@ -37,6 +37,10 @@ func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, batch 
 	from := r.folders[a.Item.From.Folder]
 	r.dirty(f, mail.Remote)
 	r.dirty(from, mail.Remote)
+	// The file may have other flags than base. That is known only to the scan that met
+	// it, so the folder's stamp must not be stored before the next round.
+	r.dirty(f, mail.Local)
+	r.leave(f)
 	transfer := r.Remote.Move
 	if !r.Remote.Abilities().Move {
 		transfer = r.Remote.Copy

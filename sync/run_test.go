@@ -681,3 +681,25 @@ func TestABodyThatBreaksOffIsNotKept(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// A file that is moved and flagged while a sync runs, in folders that the sync has
+// written into already, is flagged on the server, too.
+func TestAMoveInTheMiddleOfARunKeepsItsFlags(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	for _, f := range []mail.Folder{"INBOX", "Archive"} {
+		s.Deliver(f, onWire(letter("new in "+string(f))), mail.Flags{}, day)
+	}
+	moved := false
+	s.Before = func(c sim.Call) error {
+		if c.Method == "Fetch" && !moved {
+			moved = true
+			must(t, os.Rename(d.find("INBOX", "About read."), filepath.Join(d.dir("Archive"), "cur", "moved:2,FS")))
+		}
+		return nil
+	}
+	d.sync()
+	d.inStep()
+	d.quiet()
+}
