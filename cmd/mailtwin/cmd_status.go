@@ -72,6 +72,8 @@ type reason struct {
 	Why        string     `json:"why"`
 	NextTry    *time.Time `json:"next_try"`    // of the first one; null: the next sync, or when somebody consents
 	MessageIDs []string   `json:"message_ids"` // of the first few that have one
+
+	consent bool // that is what they wait for
 }
 
 // maxIDs bounds the Message-IDs of a reason.
@@ -123,17 +125,27 @@ func newAccountStatus(name string, p past, err error) accountStatus {
 			Local: c.Local, Remote: c.Remote, Pending: c.Pending, Held: c.Held, Parted: c.Parted,
 			LastSync: when(f.Synced), Problem: text(f.Problem), Reasons: reasons(rows[f.ID]),
 		}
-		// A folder that vanished has no messages that wait: it waits itself, which only
-		// the run knew.
-		for _, h := range run.Held {
-			if h.Folder == status.Name && !slices.ContainsFunc(status.Reasons, func(r reason) bool { return r.Why == h.Why }) {
-				status.Held += h.Messages
-				status.Reasons = append(status.Reasons, reason{State: mail.Held.String(), Messages: h.Messages, Why: h.Why, MessageIDs: []string{}})
-			}
-		}
+		status.wait(run.Held)
 		s.Folders = append(s.Folders, status)
 	}
 	return s
+}
+
+// wait notes what the last run held until somebody consents. A folder that vanished has
+// no messages that wait: it waits itself, which only the run knew.
+func (f *folderStatus) wait(held []heldReport) {
+	for _, h := range held {
+		if h.Folder != f.Name {
+			continue
+		}
+		i := slices.IndexFunc(f.Reasons, func(r reason) bool { return r.State == mail.Held.String() && r.Why == h.Why })
+		if i < 0 {
+			i = len(f.Reasons)
+			f.Held += h.Messages
+			f.Reasons = append(f.Reasons, reason{State: mail.Held.String(), Messages: h.Messages, Why: h.Why, MessageIDs: []string{}})
+		}
+		f.Reasons[i].consent = true
+	}
 }
 
 // reasons puts rows together that wait, or are held, for the same reason.
@@ -229,7 +241,7 @@ func (s accountStatus) describe(f folderStatus, r reason) string {
 		text = fmt.Sprintf("%s: %s: %s", f.Name, count(r.Messages, "message"), r.Why)
 	}
 	switch {
-	case r.State == mail.Held.String():
+	case r.consent:
 		return text + ": to go on: mailtwin sync --allow-deletes " + shellWord(s.Name+":"+f.Name)
 	case r.NextTry != nil:
 		return text + ": tried again from " + localTime(r.NextTry) + " on"

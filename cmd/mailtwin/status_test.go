@@ -24,13 +24,14 @@ func TestStatus(t *testing.T) {
 	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	b.past = past{
 		folders: []mail.FolderBase{{ID: 1, Name: "INBOX", Synced: at}, {ID: 2, Name: "Lists/go", Problem: "is \x1b[1mread-only"}, {ID: 3, Name: "My Work", Synced: at}},
-		counts:  map[mail.FolderID]counts{1: {Local: 12, Remote: 13, Pending: 3}, 2: {Local: 300, Remote: 300, Held: 2, Parted: 5}, 3: {Local: 7, Remote: 7}},
+		counts:  map[mail.FolderID]counts{1: {Local: 12, Remote: 13, Pending: 3}, 2: {Local: 300, Remote: 300, Held: 2, Parted: 5}, 3: {Local: 7, Remote: 7, Held: 1}},
 		waiting: []mail.Row{
 			{Folder: 1, State: mail.Pending, Why: "over \x1b[1mquota", RetryAt: at.Add(time.Hour), Identity: mail.Identity{MessageID: "<a@x>"}},
 			{Folder: 1, State: mail.Pending, Why: "over \x1b[1mquota", RetryAt: at},
 			{Folder: 1, State: mail.Pending, Why: "interrupted"},
 			{Folder: 1, State: mail.Landing},
 			{Folder: 2, State: mail.Held, Why: "more than half"},
+			{Folder: 3, State: mail.Held, Why: "what takes its place is not there yet", RetryAt: at},
 			{Folder: 2, State: mail.Held, Why: "more than half", Identity: mail.Identity{MessageID: "<b@x>"}},
 		},
 		last: lastRun{Started: at, Finished: at, OK: true,
@@ -41,10 +42,11 @@ func TestStatus(t *testing.T) {
 	table := "  FOLDER    HERE  SERVER  WAITING  HELD  LAST IN STEP         \n" +
 		"  INBOX     12    13      3        0     " + stamp + "  \n" +
 		"  Lists/go  300   300     0        2     never                is [1mread-only\n" +
-		"  My Work   7     7       0        7     " + stamp + "  \n" +
+		"  My Work   7     7       0        8     " + stamp + "  \n" +
 		"  INBOX: 2 messages: over [1mquota: tried again from " + stamp + " on\n" +
 		"  INBOX: 1 message: interrupted: the next sync tries again\n" +
 		"  Lists/go: 2 messages: more than half: to go on: mailtwin sync --allow-deletes alice:Lists/go\n" +
+		"  My Work: 1 message: what takes its place is not there yet: tried again from " + stamp + " on\n" +
 		"  My Work: 7 messages: the folder is gone here: to go on: mailtwin sync --allow-deletes 'alice:My Work'\n" +
 		"  removed here in the last days: 12 messages, 1.2 MB; mailtwin restore alice --list\n"
 	b.run(t.Context(), "status", 0, "alice: in step, last synced "+stamp+"\n"+table, "")
@@ -56,7 +58,8 @@ func TestStatus(t *testing.T) {
 		`{"state":"pending","messages":1,"why":"interrupted","next_try":null,"message_ids":[]}]},`+
 		`{"name":"Lists/go","local":300,"remote":300,"pending":0,"held":2,"parted":5,"last_sync":null,"problem":"is [1mread-only","reasons":[`+
 		`{"state":"held","messages":2,"why":"more than half","next_try":null,"message_ids":["<b@x>"]}]},`+
-		`{"name":"My Work","local":7,"remote":7,"pending":0,"held":7,"parted":0,"last_sync":"2026-03-04T05:06:07Z","problem":null,"reasons":[`+
+		`{"name":"My Work","local":7,"remote":7,"pending":0,"held":8,"parted":0,"last_sync":"2026-03-04T05:06:07Z","problem":null,"reasons":[`+
+		`{"state":"held","messages":1,"why":"what takes its place is not there yet","next_try":"2026-03-04T05:06:07Z","message_ids":[]},`+
 		`{"state":"held","messages":7,"why":"the folder is gone here","next_try":null,"message_ids":[]}]}]}]}`+"\n", "")
 
 	b.past, b.pastErr = past{}, mail.ErrDamaged
