@@ -40,6 +40,7 @@ the server, in step both ways.
 
   mailtwin sync [ACCOUNT[:FOLDER]...]    bring both sides together, once
   mailtwin status [ACCOUNT...]           what is where, and what waits
+  mailtwin folders [ACCOUNT...]          the server's folders, and what they map to
   mailtwin conflicts                     where both sides changed, and what was done
   mailtwin restore [ACCOUNT] ID...       bring back what a sync removed; --list: what
   mailtwin demo [--keep]                 see it at work, with sample mail
@@ -137,7 +138,7 @@ func (a *App) root(code *int) *cobra.Command {
 		}
 		usual(cmd, args)
 	})
-	root.AddCommand(a.syncCommand(code), a.statusCommand(code), a.conflictsCommand(code), a.restoreCommand(code), a.demoCommand(code), a.versionCommand())
+	root.AddCommand(a.syncCommand(code), a.statusCommand(code), a.foldersCommand(code), a.conflictsCommand(code), a.restoreCommand(code), a.demoCommand(code), a.versionCommand())
 	return root
 }
 

@@ -95,11 +95,16 @@ func (b *bench) write(text string) {
 // add puts a line into the last account's table.
 func (b *bench) add(text string) {
 	b.t.Helper()
-	old, err := os.ReadFile(filepath.Join(b.dir, "config.toml"))
+	b.write(b.config() + text + "\n")
+}
+
+func (b *bench) config() string {
+	b.t.Helper()
+	text, err := os.ReadFile(filepath.Join(b.dir, "config.toml"))
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.write(string(old) + text + "\n")
+	return string(text)
 }
 
 // run runs a command line and compares the exit code, and the whole of what was

@@ -17,7 +17,6 @@ import (
 
 	"mailtwin/cmd/internal/config"
 	"mailtwin/cmd/internal/progress"
-	"mailtwin/cmd/internal/secret"
 	engine "mailtwin/sync"
 )
 
@@ -175,7 +174,7 @@ func (a *App) purge(ctx context.Context, s *session, o outcome) {
 // locked runs do while this process has the account for itself. A dry run writes
 // nothing, so where there is no state yet it needs no lock either.
 func (a *App) locked(ctx context.Context, acc config.Account, f syncFlags, do func() error) error {
-	if err := errors.Join(unsupported(acc), secret.Check(acc)); err != nil {
+	if err := usable(acc); err != nil {
 		return err
 	}
 	dir := a.stateDir(acc.Name)
