@@ -30,7 +30,7 @@ func folderOf(dir string) (mail.Folder, bool) {
 	names := strings.Split(dir, "/")
 	for i, name := range names {
 		part, ok := decodePart(name)
-		if !ok || strings.Contains(part, "/") {
+		if !ok {
 			return "", false
 		}
 		names[i] = part

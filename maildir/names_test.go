@@ -141,6 +141,9 @@ func TestFoldersAreDirectories(t *testing.T) {
 		{"../../etc", "%2E%2E/%2E%2E/etc"},
 		{"/etc/passwd", "%/etc/passwd"},
 		{"a//b", "a/%/b"},
+		{"AC%2FDC/live", "AC%2FDC/live"}, // a "/" in a part
+		{"AC%252FDC", "AC%252FDC"},
+		{".a%0Ab", "%2Ea%0Ab"},
 	} {
 		if dir, err := dirOf(test.folder); err != nil || dir != test.dir {
 			t.Errorf("dirOf(%q) = %q, %v; want %q", test.folder, dir, err, test.dir)
@@ -149,8 +152,8 @@ func TestFoldersAreDirectories(t *testing.T) {
 			t.Errorf("folderOf(%q) = %q, %v; want %q", test.dir, folder, ok, test.folder)
 		}
 	}
-	// There is one INBOX, and a folder's name cannot have a "/" in a part.
-	for _, dir := range []string{"inbox", "Inbox/child", "a%2Fb", ".hidden", "a/.git"} {
+	// There is one INBOX.
+	for _, dir := range []string{"inbox", "Inbox/child", ".hidden", "a/.git"} {
 		if folder, ok := folderOf(dir); ok {
 			t.Errorf("folderOf(%q) = %q; want none", dir, folder)
 		}

@@ -124,7 +124,7 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 		Host: acc.Host, Port: acc.Port, TLS: tlsModes[acc.TLS], CAFile: acc.CAFile, PinSHA256: acc.PinSHA256,
 		User: acc.User, Auth: acc.Auth,
 		Password: func(ctx context.Context) (string, error) { return secret.Password(ctx, acc) },
-		Timeout:  acc.Timeout, Connections: acc.Connections, ReadOnly: dryRun,
+		Timeout:  acc.Timeout, Connections: acc.Connections, ReadOnly: dryRun, Map: acc.Map,
 		Trace: a.trace(acc.Name), Log: log,
 	})
 	closers = append(closers, server.Close)
@@ -215,7 +215,6 @@ func unsupported(acc config.Account) error {
 	}{
 		{acc.Layout != config.Nested, "layout = \"" + string(acc.Layout) + "\""},
 		{acc.Tunnel != nil, "tunnel"},
-		{acc.Map != nil, "map"},
 		{!slices.Equal(acc.Namespaces, config.Defaults().Namespaces), "namespaces"},
 		{!slices.Contains([]string{"auto", "plain", "login"}, acc.Auth), "auth = \"" + acc.Auth + "\""},
 	} {
