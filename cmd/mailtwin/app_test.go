@@ -305,9 +305,9 @@ func TestSignalEndsWith130(t *testing.T) {
 
 func TestWhatIsNotSupportedIsRefused(t *testing.T) {
 	b := newBench(t, "alice")
-	b.add(`layout = "maildir++"`)
+	b.add(`tunnel = "ssh host imap"`)
 	b.run(t.Context(), "sync", 2, "",
-		"mailtwin: alice: layout = \"maildir++\" is not supported by this version yet: take it out of the configuration, or wait for a later one\n")
+		"mailtwin: alice: tunnel is not supported by this version yet: take it out of the configuration, or wait for a later one\n")
 }
 
 func TestPostSync(t *testing.T) {

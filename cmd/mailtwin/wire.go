@@ -109,7 +109,7 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 		}
 	}
 	local, err := maildir.Open(root, maildir.Options{
-		Account: acc.Name, Removed: filepath.Join(dir, "removed"), FSync: acc.FSync, Log: log,
+		Account: acc.Name, Layout: layouts[acc.Layout], Removed: filepath.Join(dir, "removed"), FSync: acc.FSync, Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -141,6 +141,10 @@ const stateFile = "state.db"
 
 var tlsModes = map[config.TLS]remote.TLSMode{
 	config.Implicit: remote.Implicit, config.StartTLS: remote.StartTLS, config.NoTLS: remote.None,
+}
+
+var layouts = map[config.Layout]maildir.Layout{
+	config.Nested: maildir.Nested, config.MaildirPlus: maildir.MaildirPlus,
 }
 
 // openState opens base. One that is damaged is set aside: without it the run pairs
@@ -213,7 +217,6 @@ func unsupported(acc config.Account) error {
 		here bool
 		key  string
 	}{
-		{acc.Layout != config.Nested, "layout = \"" + string(acc.Layout) + "\""},
 		{acc.Tunnel != nil, "tunnel"},
 		{!slices.Equal(acc.Namespaces, config.Defaults().Namespaces), "namespaces"},
 		{!slices.Contains([]string{"auto", "plain", "login"}, acc.Auth), "auth = \"" + acc.Auth + "\""},
