@@ -221,3 +221,41 @@ func TestRenamedFolders(t *testing.T) {
 		},
 	})
 }
+
+// What a server shows and no client can make.
+func TestNamesOfAnotherWorld(t *testing.T) {
+	stories(t, map[string]func(s *story){
+		"control characters": func(s *story) {
+			s.deliver("INBOX", note("ordinary"), seen)
+			account := s.server.Account(s.user)
+			uid, gid := s.server.Owner()
+			for name, dir := range map[string]string{"line": ".line&AAo-break", "escape": ".esc&ABs-[2J"} {
+				path := filepath.Join(account.MailDir, dir)
+				for _, sub := range []string{"", "cur", "new", "tmp"} {
+					s.check(os.Mkdir(filepath.Join(path, sub), 0o700))
+				}
+				s.check(os.WriteFile(filepath.Join(path, "cur", "1.a.host:2,S"), []byte(note(name)), 0o600))
+				s.check(filepath.WalkDir(path, func(path string, _ fs.DirEntry, err error) error {
+					if err == nil && os.Getuid() == 0 {
+						err = os.Lchown(path, uid, gid)
+					}
+					return err
+				}))
+			}
+			laptop := s.device("laptop")
+			laptop.sync()
+			want := map[string]string{"INBOX": "ordinary\n", "esc%1B[2J": "escape\n", "line%0Abreak": "line\n"}
+			if got := laptop.dirs(); !maps.Equal(got, want) {
+				s.Errorf("the messages are %q, want %q", got, want)
+			}
+			laptop.quiet()
+			laptop.drop("line%0Abreak", "another")
+			settle(laptop)
+			s.want("line%0Abreak", s.there("line%0Abreak"), "another", "line")
+			// They can be typed, and are printed like that.
+			if r := laptop.exits(0, "--verbose", "sync", "alice:esc%1B[2J"); strings.Contains(r.stdout+r.stderr, "\x1b") {
+				s.Errorf("a control character is printed: %q", r.stdout+r.stderr)
+			}
+		},
+	}, dovecot.NoRoles())
+}

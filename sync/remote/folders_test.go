@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/emersion/go-imap/v2"
 	"pgregory.net/rapid"
@@ -71,6 +72,32 @@ func TestFoldersAreSortedOut(t *testing.T) {
 	}
 	if !strings.Contains(asked[0], "SPECIAL-USE") || !strings.Contains(asked[0], "HIGHESTMODSEQ") {
 		t.Errorf("the client said %q", asked[0])
+	}
+}
+
+// A name that nobody can read costs its own folder, and nothing else.
+func TestANameThatCannotBeDecodedIsLeftOut(t *testing.T) {
+	a := open(t, scripted(t, func(s *script) {
+		s.login("CONDSTORE LIST-EXTENDED LIST-STATUS")
+		for {
+			tag, command := s.hear()
+			if strings.HasPrefix(command, "LIST") {
+				s.say(`* LIST () "." INBOX`, `* STATUS INBOX (MESSAGES 0 UIDNEXT 9 UIDVALIDITY 7 HIGHESTMODSEQ 12)`,
+					`* LIST () "." "bro&ken"`, `* STATUS "bro&ken" (MESSAGES 3 UIDNEXT 9 UIDVALIDITY 7 HIGHESTMODSEQ 12)`,
+					`* LIST () "." "caf`+"\xe9"+`"`, `* LIST () "." "nul&AAA-"`, `* LIST () "." "&AAo-"`,
+					`* STATUS "&AAo-" (MESSAGES 0 UIDNEXT 9 UIDVALIDITY 7 HIGHESTMODSEQ 12)`)
+			}
+			s.say(tag + " OK")
+		}
+	}))
+	got, notices := listOf(t, a)
+	if _, ok := got["%0A"]; len(got) != 2 || !ok || len(notices) < 3 {
+		t.Errorf("the folders are %+v, and left out %v", got, notices)
+	}
+	for _, n := range notices {
+		if strings.ContainsFunc(n.Text+string(n.Folder), unicode.IsControl) {
+			t.Errorf("a notice holds a control character: %q", n)
+		}
 	}
 }
 
