@@ -18,10 +18,12 @@ type work struct {
 	agrees    []*conflict.Action
 	downloads []*conflict.Action
 	uploads   []*conflict.Action
-	remote    []*conflict.Action // removals on the server
-	local     []*conflict.Action // removals here
-	behind    bool               // an upload into the folder was not done
-	retryAt   time.Time          // when it will be tried again, if not in the next round
+	// Moves into the folder, of messages on the server and of files here.
+	movesThere, movesHere []*conflict.Action
+	remote                []*conflict.Action // removals on the server
+	local                 []*conflict.Action // removals here
+	behind                bool               // an upload into the folder was not done
+	retryAt               time.Time          // when it will be tried again, if not in the next round
 }
 
 // carryOut does what the plan says, in the order that survives a crash after any
@@ -71,12 +73,20 @@ func (r *run) share(plan conflict.Plan) map[*folder]*work {
 			f.unsafe = true
 			continue
 		}
-		w := works[f]
-		if w == nil {
-			w = &work{folder: f}
-			works[f] = w
+		w := workOf(works, f)
+		if from := a.Item.From; a.Kind == conflict.MoveRemote || a.Kind == conflict.MoveLocal {
+			source := r.folders[from.Folder]
+			if !source.usable() || !r.wanted(source.name) {
+				source.unsafe, f.unsafe = true, true
+				continue
+			}
+			workOf(works, source) // it changes, too
 		}
 		switch a.Kind {
+		case conflict.MoveRemote:
+			w.movesThere = append(w.movesThere, a)
+		case conflict.MoveLocal:
+			w.movesHere = append(w.movesHere, a)
 		case conflict.Agree:
 			w.agrees = append(w.agrees, a)
 		case conflict.Download:
@@ -92,6 +102,13 @@ func (r *run) share(plan conflict.Plan) map[*folder]*work {
 		}
 	}
 	return works
+}
+
+func workOf(works map[*folder]*work, f *folder) *work {
+	if works[f] == nil {
+		works[f] = &work{folder: f}
+	}
+	return works[f]
 }
 
 // mark puts the folder's next marker into place, once a run, before base says that
@@ -267,7 +284,7 @@ func (r *run) settled(f *folder, a *conflict.Action, file mail.File) *mail.Row {
 		}
 	}
 	row.State, row.Why, row.Tries, row.RetryAt = mail.Settled, "", 0, time.Time{}
-	row.Flags, row.Name, row.New = a.Base, file.Name, file.New
+	row.Flags, row.Key, row.Name, row.New = a.Base, file.Key, file.Name, file.New
 	if a.Item.Stat != (mail.Stat{}) {
 		row.Stat = a.Item.Stat
 	}
@@ -325,8 +342,9 @@ func (r *run) storeAll(ctx context.Context, f *folder, actions []*conflict.Actio
 // letters, as long as there are any.
 func (r *run) giveLetters(ctx context.Context, w *work) error {
 	words := mail.Keywords("")
-	for _, a := range slices.Concat(w.downloads, w.agrees) {
-		words = words.With(a.Flags.Keywords)
+	for _, a := range slices.Concat(w.downloads, w.agrees, w.movesHere) {
+		// Base's, too: that a keyword is not in a name says something only if it has a letter.
+		words = words.With(a.Flags.Keywords).With(a.Base.Keywords)
 	}
 	letters, given := conflict.AssignLetters(w.folder.letters, words)
 	if !given {

@@ -51,6 +51,12 @@ func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
 				if err := r.agree(gctx, w); err != nil {
 					return err
 				}
+				if err := r.moveRemote(gctx, w); err != nil {
+					return err
+				}
+				if err := r.moveLocal(gctx, w); err != nil {
+					return err
+				}
 				return r.upload(gctx, w)
 			}())
 		})

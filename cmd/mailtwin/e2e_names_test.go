@@ -28,7 +28,7 @@ var hardNames = [][]string{
 }
 
 // dirs gives the messages of the Maildir by directory: their subjects.
-func (d *device) dirs() map[string]string {
+func (d *computer) dirs() map[string]string {
 	d.Helper()
 	found := make(map[string]string)
 	d.check(filepath.WalkDir(d.maildir, func(path string, e fs.DirEntry, err error) error {
@@ -142,13 +142,13 @@ func hardNamesGoBothWays(layout config.Layout, delim string, least int) map[stri
 }
 
 // drop puts a read message into a directory of the Maildir.
-func (d *device) drop(dir, name string) {
+func (d *computer) drop(dir, name string) {
 	d.Helper()
 	d.check(os.WriteFile(filepath.Join(d.maildir, dir, "cur", name+".a.host:2,S"), []byte(note(name)), 0o600))
 }
 
 // empty gives the directories of folders that hold no message.
-func (d *device) empty() []string {
+func (d *computer) empty() []string {
 	d.Helper()
 	var empty []string
 	d.check(filepath.WalkDir(d.maildir, func(path string, e fs.DirEntry, err error) error {

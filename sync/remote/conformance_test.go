@@ -18,6 +18,10 @@ import (
 // manyUsers gives each subtest of the suite an account of its own.
 const manyUsers = 80
 
+// reuse lets a process of Dovecot's serve one login after another: to start them anew
+// is most of what the suite would cost.
+const reuse = "service imap-login {\n service_count = 0\n}\nservice imap {\n service_count = 100\n}"
+
 // TestAccountKeepsItsPromises runs the suite that says what a remote side is on
 // servers of several kinds, also on such that lack an extension: each has a slower
 // way in its place.
@@ -39,7 +43,7 @@ func TestAccountKeepsItsPromises(t *testing.T) {
 			for i := range users {
 				users[i] = fmt.Sprintf("u%d", i)
 			}
-			server := dovecot.Start(t, append(opts, dovecot.Users(users...))...)
+			server := dovecot.Start(t, append(opts, dovecot.Users(users...), dovecot.Extra(reuse))...)
 			var next atomic.Int32
 			remotetest.Run(t, func(t *testing.T) (sync.Remote, remotetest.Phone) {
 				user := users[next.Add(1)-1]
@@ -68,6 +72,28 @@ func TestAccountKeepsItsPromises(t *testing.T) {
 			return open(t, remote.Options{Host: server.Host, Port: server.Port, TLS: remote.None, User: server.User}, server.Password), phone{t, p}
 		})
 	})
+}
+
+// Dovecot, when it finds STORE and UID EXPUNGE in its buffer together and another
+// session has removed something, expunges before it sees the marks that STORE has
+// set, and says OK to both.
+func TestExpungedIsGone(t *testing.T) {
+	server := dovecot.Start(t)
+	a := open(t, remote.Options{Host: server.Host, Port: server.Port, TLS: remote.None, User: server.User}, server.Password)
+	p := phone{t, server.Phone(t)}
+	const n = 60
+	for i := range n {
+		p.Deliver("INBOX", fmt.Appendf(nil, "Subject: %d\r\n\r\nx\r\n", i), mail.Flags{}, time.Time{})
+	}
+	view, err := a.Scan(t.Context(), "INBOX", mail.Cursor{}, 0, func(mail.Message) error { return nil })
+	p.check(err)
+	for uid := mail.UID(1); uid <= n; uid += 2 {
+		p.Delete("INBOX", uid+1)
+		p.check(a.Expunge(t.Context(), "INBOX", view.Cursor.UIDValidity, mail.UIDs(uid)))
+	}
+	if left := p.Messages("INBOX"); len(left) > 0 {
+		t.Errorf("%d of %d are left, the first with %v", len(left), n/2, left[0].Flags)
+	}
 }
 
 // open opens an account, and closes it with the test.
