@@ -25,30 +25,27 @@ func (t *Tree) Folders(ctx context.Context, known []mail.LocalFolder) ([]mail.Lo
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	w := walk{t: t, known: make(map[string]mail.Stamp, len(known)), inside: make(map[string][]string)}
-	for _, k := range known {
-		dir, err := dirOf(k.Name)
-		if err != nil {
-			continue // then it is not on disk
-		}
-		w.known[dir] = k.Stamp
-		for ; dir != "."; dir = path.Dir(dir) {
-			parent := path.Dir(dir)
-			if !slices.Contains(w.inside[parent], dir) {
-				w.inside[parent] = append(w.inside[parent], dir)
-			}
-		}
-	}
-	dirs, _, err := w.read(".")
+	w := newWalk(t, known)
+	root := spot{dir: "."}
+	inside, whole, err := w.read(root)
 	if err != nil {
 		return nil, fmt.Errorf("list the Maildir's folders: %w", err)
 	}
-	for _, dir := range dirs {
-		if err := w.visit(ctx, dir); err != nil {
+	if _, ok := t.opts.Layout.decode(nil); ok {
+		if w.look(&root); root.err == nil {
+			w.add(root, whole)
+		}
+	}
+	for i := range inside {
+		w.look(&inside[i])
+		if err := w.visit(ctx, inside[i]); err != nil {
 			return nil, err
 		}
 	}
 	slices.SortFunc(w.found, func(a, b mail.LocalFolder) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	t.placeLock.Lock()
+	t.places = w.places
+	t.placeLock.Unlock()
 	// What an unmount in the middle took away must not look like folders removed.
 	return w.found, t.check()
 }
@@ -56,32 +53,62 @@ func (t *Tree) Folders(ctx context.Context, known []mail.LocalFolder) ([]mail.Lo
 // walk is one walk over the directories of the tree.
 type walk struct {
 	t      *Tree
-	known  map[string]mail.Stamp // by directory
-	inside map[string][]string   // which directories known folders lie in or are, by the one around
+	known  map[string]mail.LocalFolder // by directory
+	inside map[string][]spot           // which directories known folders lie in or are, by the one around
 	found  []mail.LocalFolder
+	places map[mail.Folder]string
 }
 
-func (w *walk) visit(ctx context.Context, dir string) error {
+// spot is a directory that may be a folder or hold some.
+type spot struct {
+	dir   string
+	names []string // that lead to it, see Layout
+	info  Info
+	err   error // why there is no info
+}
+
+func newWalk(t *Tree, known []mail.LocalFolder) *walk {
+	w := &walk{t: t, known: make(map[string]mail.LocalFolder, len(known)), inside: make(map[string][]spot), places: make(map[mail.Folder]string)}
+	seen := make(map[string]bool, len(known))
+	for _, k := range known {
+		names, err := t.opts.Layout.encode(k.Name)
+		if err != nil {
+			continue // then it is not on disk
+		}
+		dir := "."
+		for i, name := range names {
+			if len(name) > maxEntry {
+				name = short(name)
+			}
+			around := dir
+			dir = path.Join(dir, name)
+			if !seen[dir] {
+				seen[dir] = true
+				w.inside[around] = append(w.inside[around], spot{dir: dir, names: names[:i+1]})
+			}
+		}
+		w.known[dir] = k
+	}
+	return w
+}
+
+func (w *walk) look(s *spot) { s.info, s.err = w.t.fs.Lstat(s.dir) }
+
+func (w *walk) visit(ctx context.Context, s spot) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	info, err := w.t.fs.Lstat(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		w.blind(dir) // no permission to look: that is not absence
+	if s.err != nil && !errors.Is(s.err, fs.ErrNotExist) {
+		w.blind(s.dir) // no permission to look: that is not absence
 	}
-	if err != nil || info.Type != fs.ModeDir {
+	if s.err != nil || s.info.Type != fs.ModeDir {
 		return nil
 	}
-	inside, whole, err := w.children(dir, info)
+	inside, whole, err := w.children(s)
 	if err != nil {
-		w.t.opts.Log.Warn("directory cannot be read", "directory", dir, "error", err)
+		w.t.opts.Log.Warn("directory cannot be read", "directory", s.dir, "error", err)
 	}
-	stamp, err := w.t.stampWith(dir, info)
-	if !errors.Is(err, errNoFolder) && (err == nil || whole) {
-		if name, ok := folderOf(dir); ok {
-			w.found = append(w.found, mail.LocalFolder{Name: name, Stamp: stamp})
-		}
-	}
+	w.add(s, whole)
 	for _, child := range inside {
 		if err := w.visit(ctx, child); err != nil {
 			return err
@@ -90,51 +117,122 @@ func (w *walk) visit(ctx context.Context, dir string) error {
 	return nil
 }
 
+// add adds the folder at s to those found, if there is one.
+func (w *walk) add(s spot, whole bool) {
+	stamp, err := w.t.stampWith(s.dir, s.info)
+	if errors.Is(err, errNoFolder) || err != nil && !whole {
+		return
+	}
+	if name, ok := w.t.opts.Layout.decode(s.names); ok {
+		w.found = append(w.found, mail.LocalFolder{Name: name, Stamp: stamp})
+		w.places[name] = s.dir
+	}
+}
+
 // blind lists what is known at dir and inside it, since nobody can tell.
 func (w *walk) blind(dir string) {
-	for known := range w.known {
-		if name, ok := folderOf(known); ok && (known == dir || strings.HasPrefix(known, dir+"/")) {
-			w.found = append(w.found, mail.LocalFolder{Name: name})
+	for at, k := range w.known {
+		if at == dir || strings.HasPrefix(at, dir+"/") {
+			w.found = append(w.found, mail.LocalFolder{Name: k.Name})
+			w.places[k.Name] = at
 		}
 	}
 }
 
-// children gives the directories inside dir, and tells whether dir is not marked as
-// unfinished. They are those known if dir has not changed since. Most file systems count the
-// directories inside one in its links; that also finds those that known lacks.
-func (w *walk) children(dir string, info Info) ([]string, bool, error) {
-	stamp, ok := w.known[dir]
-	ok = ok && stamp.Folder == info.ModTime && stamp.Dev == info.Dev && stamp.Inode == info.Inode
-	const own = 2 + 3 // its name and "."; cur, new and tmp
-	if ok && (info.Links < 2 || info.Links == own+uint64(len(w.inside[dir]))) {
-		return w.inside[dir], true, nil
+// children gives the directories inside s, and tells whether s is not marked as
+// unfinished.
+func (w *walk) children(s spot) ([]spot, bool, error) {
+	if inside, ok := w.unchanged(s); ok {
+		return inside, true, nil
 	}
-	dirs, whole, err := w.read(dir)
+	inside, whole, err := w.read(s)
 	if err != nil {
-		return w.inside[dir], true, err
+		inside, whole = slices.Clone(w.inside[s.dir]), true
 	}
-	return dirs, whole, nil
+	for i := range inside {
+		w.look(&inside[i])
+	}
+	return inside, whole, err
 }
+
+// unchanged gives the directories known inside s, if s has not changed since. Most
+// file systems count the directories inside one in its links; that also finds those
+// that known lacks. To a name that is known another directory may answer, see
+// place.go; that is seen by the inode.
+func (w *walk) unchanged(s spot) ([]spot, bool) {
+	k, ok := w.known[s.dir]
+	inside := slices.Clone(w.inside[s.dir])
+	const own = 2 + 3 // its name and "."; cur, new and tmp
+	if !ok || k.Stamp.Folder != s.info.ModTime || !same(k.Stamp, s.info) ||
+		s.info.Links >= 2 && s.info.Links != own+uint64(len(inside)) {
+		return nil, false
+	}
+	for i := range inside {
+		if _, ok := w.known[inside[i].dir]; !ok {
+			return nil, false
+		}
+	}
+	for i := range inside {
+		w.look(&inside[i])
+		if inside[i].err == nil && !same(w.known[inside[i].dir].Stamp, inside[i].info) {
+			return nil, false
+		}
+	}
+	return inside, true
+}
+
+func same(s mail.Stamp, info Info) bool { return s.Dev == info.Dev && s.Inode == info.Inode }
 
 // read reads a directory for those inside it that are folders or may hold some.
-func (w *walk) read(dir string) (dirs []string, whole bool, err error) {
+func (w *walk) read(s spot) (inside []spot, whole bool, err error) {
 	whole = true
-	err = w.t.fs.ReadDir(dir, func(e Entry) {
-		child := path.Join(dir, e.Name)
+	var entries []string
+	err = w.t.fs.ReadDir(s.dir, func(e Entry) {
 		switch {
-		case e.Type != fs.ModeDir || slices.Contains(reserved, e.Name):
+		case e.Type != fs.ModeDir:
 		case e.Name == unfinished:
 			whole = false
-		case strings.HasPrefix(e.Name, "."):
-		default:
-			if _, ok := folderOf(child); ok {
-				dirs = append(dirs, child)
-			} else {
-				w.t.opts.Log.Warn("directory has a name that no folder has", "directory", child)
-			}
+		case w.t.opts.Layout.visible(s.dir, e.Name):
+			entries = append(entries, e.Name)
 		}
 	})
-	return dirs, whole, err
+	if err != nil {
+		return nil, whole, err
+	}
+	short := make(map[string]bool) // names that a directory has the short form of
+	for _, entry := range entries {
+		child := path.Join(s.dir, entry)
+		if !isShort(entry) {
+			continue
+		}
+		full, err := w.t.fullName(w.t.fs, child)
+		if err != nil || full == "" {
+			w.t.opts.Log.Warn("directory does not tell its name", "directory", child, "error", err)
+			continue
+		}
+		short[full] = true
+		inside = w.append(inside, s, child, full)
+	}
+	for _, entry := range entries {
+		child := path.Join(s.dir, entry)
+		switch {
+		case isShort(entry):
+		case short[entry]:
+			w.t.opts.Log.Warn("another directory is the folder of that name", "directory", child)
+		default:
+			inside = w.append(inside, s, child, entry)
+		}
+	}
+	return inside, whole, nil
+}
+
+func (w *walk) append(inside []spot, s spot, child, name string) []spot {
+	names := append(s.names[:len(s.names):len(s.names)], name)
+	if _, ok := w.t.opts.Layout.decode(names); !ok {
+		w.t.opts.Log.Warn("directory has a name that no folder has", "directory", child)
+		return inside
+	}
+	return append(inside, spot{dir: child, names: names})
 }
 
 // errNoFolder: a directory has neither cur nor new, it only holds folders.
@@ -177,13 +275,20 @@ func (t *Tree) stampWith(dir string, info Info) (mail.Stamp, error) {
 // CreateFolder is Local.CreateFolder. It completes what an interrupted call left.
 func (t *Tree) CreateFolder(ctx context.Context, folder mail.Folder) (err error) {
 	defer explain(&err, "create", folder)
-	dir, err := t.dir(folder)
+	names, err := t.opts.Layout.encode(folder)
 	if err != nil {
 		return err
 	}
 	if err := t.check(); err != nil {
 		return err
 	}
+	dir := "."
+	for _, name := range names {
+		if dir, err = t.makeDir(dir, name); err != nil {
+			return err
+		}
+	}
+	t.place(folder, dir)
 	mark := path.Join(dir, unfinished)
 	if _, err := t.stamp(dir); !errors.Is(err, mail.ErrGone) {
 		if _, left := t.fs.Lstat(mark); left != nil {
@@ -193,18 +298,15 @@ func (t *Tree) CreateFolder(ctx context.Context, folder mail.Folder) (err error)
 			return mail.ErrExists
 		}
 	}
-	var made []string
-	for i := range len(dir) + 1 {
-		if i == len(dir) || dir[i] == '/' {
-			made = append(made, dir[:i])
-		}
-	}
 	// The mark is there before anything that it speaks of, and goes last.
-	for _, name := range append(made, mark) {
-		if err := t.mkdir(name); err != nil {
-			return err
-		}
-		if err := t.sync(path.Dir(name)); err != nil {
+	if err := t.mkdir(mark); err != nil {
+		return err
+	}
+	if err := t.sync(dir); err != nil {
+		return err
+	}
+	if t.opts.Layout == MaildirPlus && dir != "." {
+		if err := t.touch(path.Join(dir, folderFile)); err != nil {
 			return err
 		}
 	}
@@ -220,6 +322,18 @@ func (t *Tree) CreateFolder(ctx context.Context, folder mail.Folder) (err error)
 		return err
 	}
 	return t.sync(dir)
+}
+
+// touch makes an empty file if there is none.
+func (t *Tree) touch(name string) error {
+	f, err := t.fs.Create(name)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // mkdir makes a directory if there is none.
@@ -238,6 +352,9 @@ func (t *Tree) mkdir(name string) error {
 // directory itself stays if something else is in it.
 func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error) {
 	defer explain(&err, "remove", folder)
+	if folder == mail.Inbox {
+		return errors.New("every Maildir has an INBOX")
+	}
 	dir, err := t.dir(folder)
 	if err != nil {
 		return err
@@ -250,7 +367,7 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 		return err
 	}
 	for _, sub := range []string{"cur", "new"} {
-		if err := t.empty(path.Join(dir, sub)); err != nil {
+		if err := t.empty(path.Join(dir, sub), ""); err != nil {
 			return err
 		}
 	}
@@ -273,13 +390,24 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 		}
 		return errors.Join(fmt.Errorf("it is not empty: %w", err), t.fs.Rmdir(mark), t.sync(dir))
 	}
-	for _, name := range []string{markerFile, lettersFile} {
+	t.place(folder, "")
+	for _, name := range []string{markerFile, lettersFile, folderFile} {
 		if err := t.fs.Unlink(path.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	if err := t.fs.Rmdir(mark); err != nil {
 		return err
+	}
+	if isShort(path.Base(dir)) {
+		// It is needed as long as there are folders inside.
+		err := t.empty(dir, nameFile)
+		if err != nil {
+			return t.sync(dir)
+		}
+		if err := t.fs.Unlink(path.Join(dir, nameFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	err = t.fs.Rmdir(dir)
 	if errors.Is(err, fs.ErrExist) {
@@ -291,10 +419,15 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 	return t.sync(path.Dir(dir))
 }
 
-// empty gives an error if anything is in a directory.
-func (t *Tree) empty(dir string) error {
+// empty gives an error if anything but the one named is in a directory.
+func (t *Tree) empty(dir, but string) error {
 	var some string
-	if err := t.fs.ReadDir(dir, func(e Entry) { some = e.Name }); err != nil {
+	err := t.fs.ReadDir(dir, func(e Entry) {
+		if e.Name != but {
+			some = e.Name
+		}
+	})
+	if err != nil {
 		return err
 	}
 	if some != "" {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"mailtwin/conflict/mail"
@@ -142,9 +143,11 @@ func (t *Tree) keep(ctx context.Context, store FS, name string, st mail.Stat) (k
 	return "", false, errors.New("the store of removed messages has too many files of that name")
 }
 
-// mkdirs makes a directory of the store and those around it, durably.
+// mkdirs makes a directory of the store and those around it, durably. One whose name
+// is short for another one is so in the Maildir.
 func (t *Tree) mkdirs(store FS, dir string) error {
-	if _, err := store.Lstat(dir); err == nil || dir == "." {
+	isShort := isShort(path.Base(dir))
+	if _, err := store.Lstat(dir); err == nil && !isShort || dir == "." {
 		return nil
 	}
 	if err := t.mkdirs(store, path.Dir(dir)); err != nil {
@@ -152,6 +155,19 @@ func (t *Tree) mkdirs(store FS, dir string) error {
 	}
 	if err := store.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
+	}
+	if isShort {
+		if full, err := t.fullName(store, dir); err != nil || full != "" {
+			return err
+		}
+		_, inMaildir, _ := strings.Cut(dir, "/") // without the day
+		full, err := t.fullName(t.fs, inMaildir)
+		if err == nil {
+			err = t.writeName(store, dir, full)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return t.syncIn(store, path.Dir(dir))
 }

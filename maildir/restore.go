@@ -73,7 +73,7 @@ func (t *Tree) eachRemoved(ctx context.Context, store FS, day, dir string, visit
 }
 
 func (t *Tree) removedIn(ctx context.Context, store FS, day, dir string, isNew bool, visit func(Removed) error) error {
-	folder, ok := folderOf(dir)
+	folder, ok := t.folderIn(store, day, dir)
 	if !ok {
 		return nil // not our work
 	}

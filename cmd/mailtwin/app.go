@@ -198,7 +198,7 @@ func (a *App) targets(args []string) ([]target, error) {
 			whole[name] = true
 			continue
 		}
-		f := mail.NewFolder(strings.Split(folder, "/")...)
+		f := mail.ParseFolder(folder)
 		if folder == "" || !acc.Selected(f) {
 			return nil, fmt.Errorf("account %s does not sync a folder %q: see its folders = %q", name, folder, acc.Folders.Strings())
 		}

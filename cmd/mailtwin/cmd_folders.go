@@ -110,7 +110,6 @@ func (a *App) look(ctx context.Context, s *sight) error {
 		return err
 	}
 	defer session.close()
-	s.path = session.path
 	if s.remote, err = session.opts.Remote.Folders(ctx); err != nil {
 		return fmt.Errorf("list the folders on the server: %w", err)
 	}
@@ -128,7 +127,32 @@ func (a *App) look(ctx context.Context, s *sight) error {
 	for _, row := range rows {
 		s.waiting[row.Folder]++
 	}
+	s.path = pathsWhileOpen(s, session.path)
 	return nil
+}
+
+// pathsWhileOpen looks up where all folders in sight are, for when the Maildir will be
+// closed again.
+func pathsWhileOpen(s *sight, path func(mail.Folder) (string, error)) func(mail.Folder) (string, error) {
+	type place struct {
+		dir string
+		err error
+	}
+	places := map[mail.Folder]place{}
+	look := func(name mail.Folder) {
+		dir, err := path(name)
+		places[name] = place{dir, err}
+	}
+	for _, f := range s.remote.Folders {
+		look(f.Name)
+	}
+	for _, f := range s.local {
+		look(f.Name)
+	}
+	for _, f := range s.base {
+		look(f.Name)
+	}
+	return func(name mail.Folder) (string, error) { return places[name].dir, places[name].err }
 }
 
 // usable tells whether the configuration is one that this version can obey, and knows

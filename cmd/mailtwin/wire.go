@@ -134,7 +134,7 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 		Host: acc.Host, Port: acc.Port, TLS: tlsModes[acc.TLS], CAFile: acc.CAFile, PinSHA256: acc.PinSHA256,
 		User: acc.User, Auth: acc.Auth,
 		Password: func(ctx context.Context) (string, error) { return secret.Password(ctx, acc) },
-		Timeout:  acc.Timeout, Connections: acc.Connections, ReadOnly: dryRun,
+		Timeout:  acc.Timeout, Connections: acc.Connections, ReadOnly: dryRun, Map: acc.Map,
 		Trace: a.trace(acc.Name), Log: log,
 	})
 	closers = append(closers, server.Close)
@@ -150,7 +150,7 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 // openMaildir opens the Maildir of an account, which is at root.
 func (a *App) openMaildir(acc config.Account, root string) (*maildir.Tree, error) {
 	return maildir.Open(root, maildir.Options{
-		Account: acc.Name, Removed: a.removedDir(acc.Name), FSync: acc.FSync, Log: a.log.With("account", acc.Name),
+		Account: acc.Name, Layout: layouts[acc.Layout], Removed: a.removedDir(acc.Name), FSync: acc.FSync, Log: a.log.With("account", acc.Name),
 	})
 }
 
@@ -162,6 +162,10 @@ const stateFile = "state.db"
 
 var tlsModes = map[config.TLS]remote.TLSMode{
 	config.Implicit: remote.Implicit, config.StartTLS: remote.StartTLS, config.NoTLS: remote.None,
+}
+
+var layouts = map[config.Layout]maildir.Layout{
+	config.Nested: maildir.Nested, config.MaildirPlus: maildir.MaildirPlus,
 }
 
 // openState opens base. One that is damaged is set aside: without it the run pairs
@@ -260,9 +264,7 @@ func unsupported(acc config.Account) error {
 		here bool
 		keys []string
 	}{
-		{acc.Layout != usual.Layout, []string{"layout = \"" + string(acc.Layout) + "\""}},
 		{acc.Tunnel != nil, []string{"tunnel"}},
-		{acc.Map != nil, []string{"map"}},
 		{!slices.Equal(acc.Namespaces, usual.Namespaces), []string{"namespaces"}},
 		{slices.Contains([]string{"xoauth2", "oauthbearer"}, acc.Auth), []string{"auth = \"" + acc.Auth + "\""}},
 		{len(acc.Limits()) > 0, acc.Limits()},

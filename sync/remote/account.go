@@ -50,6 +50,10 @@ type Options struct {
 	// output; then Host, Port and TLS are not used.
 	Tunnel []string
 
+	// Map has local names for folders on the server and for all that lies in them. Both
+	// are without the delimiter of the server; INBOX is in neither.
+	Map map[mail.Folder]mail.Folder
+
 	// Timeout bounds connecting, the greeting and the login, each, and every wait
 	// without progress; 0 means 45 s.
 	Timeout time.Duration

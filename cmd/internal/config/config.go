@@ -59,8 +59,8 @@ type Account struct {
 	Overrides   []Override
 
 	CreateFolders, RemoveFolders Sides
-	Namespaces                   []string          // of "personal", "other", "shared"
-	Map                          map[string]string // name or prefix on the server to local name
+	Namespaces                   []string                    // of "personal", "other", "shared"
+	Map                          map[mail.Folder]mail.Folder // name or prefix on the server to local name
 
 	Timeout      time.Duration // no progress for so long ends a connection
 	Connections  int           // 1 to 32
