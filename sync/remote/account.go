@@ -92,6 +92,7 @@ type Account struct {
 	caps       imap.CapSet
 	past       mail.Traffic // of the sessions that have ended
 	names      directory
+	scans      scans
 	unsorted   bool // the server does not list messages in the order of their UIDs
 	late       bool // the server tells flags and dates after the body only
 }

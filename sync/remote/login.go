@@ -31,7 +31,7 @@ func (a *Account) dial(ctx context.Context) (*session, error) {
 	}
 	conn := wire.New(raw, opts)
 	sasl := &saslConn{Conn: conn}
-	s := &session{conn: conn, client: imapclient.New(sasl, nil), log: a.log.With("conn", id)}
+	s := &session{conn: conn, client: imapclient.New(sasl, nil), log: a.log.With("conn", id), scans: &a.scans}
 	defer context.AfterFunc(ctx, func() { s.conn.Close() })()
 	if err := a.login(ctx, s, sasl); err != nil {
 		s.end()
