@@ -123,7 +123,11 @@ func (w *walk) add(s spot, whole bool) {
 	if errors.Is(err, errNoFolder) || err != nil && !whole {
 		return
 	}
-	if name, ok := w.t.opts.Layout.decode(s.names); ok {
+	name, ok := w.known[s.dir].Name, true
+	if name == "" {
+		name, ok = w.t.opts.Layout.decode(s.names)
+	}
+	if ok {
 		w.found = append(w.found, mail.LocalFolder{Name: name, Stamp: stamp})
 		w.places[name] = s.dir
 	}
