@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"slices"
 	"time"
 
 	"mailtwin/conflict"
@@ -231,6 +230,10 @@ func seen(row *mail.Row, item *conflict.Item) {
 // agree makes both sides have the same flags, and settles the rows.
 func (r *run) agree(ctx context.Context, w *work) error {
 	f := w.folder
+	letters, err := r.lettersFor(ctx, f, wordsOf(w.agrees))
+	if err != nil {
+		return err
+	}
 	refused, err := r.storeAll(ctx, f, w.agrees)
 	if err != nil {
 		return err
@@ -240,7 +243,7 @@ func (r *run) agree(ctx context.Context, w *work) error {
 	for _, a := range w.agrees {
 		file := fileOf(a.Item)
 		if a.Rename {
-			if file, err = r.Local.Reflag(ctx, f.name, file, a.Flags, f.letters); errors.Is(err, mail.ErrGone) {
+			if file, err = r.Local.Reflag(ctx, f.name, file, a.Flags, letters); errors.Is(err, mail.ErrGone) {
 				// A reader was quicker; what it did is merged in the next round.
 				r.dirty(f, mail.Local)
 				r.leave(f)
@@ -338,24 +341,31 @@ func (r *run) storeAll(ctx context.Context, f *folder, actions []*conflict.Actio
 	return refused, nil
 }
 
-// giveLetters makes sure that the keywords which are to appear in file names have
-// letters, as long as there are any.
-func (r *run) giveLetters(ctx context.Context, w *work) error {
+// lettersFor gives the folder's letters, with one for each of the words as long as
+// there are any. It must be asked before a file name, or base, first has a word:
+// that a name lacks a keyword says something only if the keyword has a letter.
+func (r *run) lettersFor(ctx context.Context, f *folder, words mail.Keywords) (mail.Letters, error) {
+	f.lettering.Lock()
+	defer f.lettering.Unlock()
+	letters, given := conflict.AssignLetters(f.letters, words)
+	if !given {
+		return f.letters, nil
+	}
+	if err := r.Local.SetLetters(ctx, f.name, letters); err != nil {
+		return f.letters, err
+	}
+	f.letters = letters
+	r.dirty(f, mail.Local)
+	return letters, nil
+}
+
+// wordsOf gives the keywords that file names, or base, will have after the actions.
+func wordsOf(actions []*conflict.Action) mail.Keywords {
 	words := mail.Keywords("")
-	for _, a := range slices.Concat(w.downloads, w.agrees, w.movesHere) {
-		// Base's, too: that a keyword is not in a name says something only if it has a letter.
+	for _, a := range actions {
 		words = words.With(a.Flags.Keywords).With(a.Base.Keywords)
 	}
-	letters, given := conflict.AssignLetters(w.folder.letters, words)
-	if !given {
-		return nil
-	}
-	if err := r.Local.SetLetters(ctx, w.folder.name, letters); err != nil {
-		return err
-	}
-	w.folder.letters = letters
-	r.dirty(w.folder, mail.Local)
-	return nil
+	return words
 }
 
 // validity is the UIDVALIDITY that the run read the folder's UIDs under.

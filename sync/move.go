@@ -98,11 +98,15 @@ func (r *run) expungeCopied(ctx context.Context, from *folder, a *conflict.Actio
 // moveLocal moves files to where their messages are already.
 func (r *run) moveLocal(ctx context.Context, w *work) error {
 	f := w.folder
+	letters, err := r.lettersFor(ctx, f, wordsOf(w.movesHere))
+	if err != nil {
+		return err
+	}
 	batch := &mail.Batch{}
 	left := map[*folder]bool{}
 	for _, a := range w.movesHere {
 		from := r.folders[a.Item.From.Folder]
-		file, err := r.Local.Move(ctx, from.name, fileOf(a.Item.From), f.name, a.Flags, f.letters)
+		file, err := r.Local.Move(ctx, from.name, fileOf(a.Item.From), f.name, a.Flags, letters)
 		r.dirty(f, mail.Local)
 		r.dirty(from, mail.Local)
 		if errors.Is(err, mail.ErrGone) {
