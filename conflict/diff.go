@@ -112,7 +112,8 @@ type RemoteChange struct {
 }
 
 // DiffRemote joins the rows of a folder that have a UID with the messages that a
-// scan visited, both in ascending order of UIDs, and yields what differs. Rows that
+// scan visited, both in ascending order of UIDs, and yields what differs, also a
+// mere change of size (as Same). Rows that
 // were not visited are Gone if the scan was a full one, and as yet unknown if not. An
 // error of either side ends it.
 func DiffRemote(rows iter.Seq2[mail.Row, error], messages iter.Seq2[mail.Message, error], full bool) iter.Seq2[RemoteChange, error] {
@@ -146,6 +147,12 @@ func DiffRemote(rows iter.Seq2[mail.Row, error], messages iter.Seq2[mail.Message
 			if more && row.UID == m.UID {
 				c.Row, c.Change = row, Flags
 				same := m.Flags.Equal(row.Flags)
+				if same {
+					c.Change = Same
+				}
+				// What was uploaded comes back for the first time: base is to know a message
+				// that the server has rewritten by the size that it has now.
+				same = same && (m.Size == 0 || m.Size == row.ServerSize())
 				row, err, more = next()
 				if same {
 					continue

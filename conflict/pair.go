@@ -1,7 +1,9 @@
 package conflict
 
 import (
+	"cmp"
 	"slices"
+	"time"
 
 	"mailtwin/conflict/mail"
 )
@@ -28,70 +30,178 @@ type Tie struct{ Local, Remote *Item }
 //
 // Files must come with their whole identity. Messages come with what is known: the
 // size first, then the fingerprint, and the digest where that does not decide.
-// intents are those of uploads that were under way: their files are told by
-// the fingerprint alone, since servers exist that give back other sizes than they
-// were sent.
-func TieNew(locals, remotes []*Item, intents map[mail.Key]mail.Intent) Pairs {
-	var p Pairs
-	free := slices.Clone(remotes)
-	slices.SortFunc(free, func(a, b *Item) int { return int(int64(a.Message.UID) - int64(b.Message.UID)) })
-	sorted := slices.Clone(locals)
-	slices.SortFunc(sorted, order)
-	alike := map[mail.Fingerprint][]mail.Digest{}
-	sizes := map[int64]bool{}
-	for _, l := range sorted {
-		alike[l.Identity.Fingerprint] = append(alike[l.Identity.Fingerprint], l.Identity.Digest)
-		sizes[l.Identity.Size] = true
+//
+// Servers exist that give back other bytes, or announce other sizes, than they were
+// sent. What base knows of a message that it lost is its size as the server has it,
+// too. The files of uploads that were under way, which intents name, are told by the
+// fingerprint and the UID. And where base knows nothing of the folder's messages
+// (adopt), such a message is still known by its header and its date: see sameDate. A
+// wrong match would hide a message from one side, which is worse than one that is
+// brought to both sides twice. So what has another date, or no header, must have the
+// same bytes.
+func TieNew(locals, remotes []*Item, intents map[mail.Key]mail.Intent, adopt bool) Pairs {
+	locals, remotes = slices.Clone(locals), slices.Clone(remotes)
+	slices.SortFunc(locals, order)
+	slices.SortFunc(remotes, func(a, b *Item) int { return cmp.Compare(a.Message.UID, b.Message.UID) })
+	t := newTying(locals, remotes, intents, adopt)
+	if ask := t.undecided(remotes); len(ask) > 0 {
+		return Pairs{Ask: ask}
 	}
-	var from mail.UID
-	for _, in := range intents {
-		if from == 0 || in.UIDNext < from {
-			from = in.UIDNext
+	t.pass(locals, t.same)
+	t.pass(locals, t.underWay)
+	if adopt {
+		t.pass(locals, t.sameDate)
+		if ask := t.doubtful(remotes); len(ask) > 0 {
+			return Pairs{Ask: ask}
 		}
 	}
-	for _, r := range free {
-		id := r.Identity
-		if !sizes[r.Message.Size] && (len(intents) == 0 || r.Message.UID < from) {
-			continue // no file can be this one
-		}
-		digests, candidate := alike[id.Fingerprint]
-		switch {
-		case id.Fingerprint == mail.Fingerprint{}:
-			p.Ask = append(p.Ask, r)
-		case candidate && id.Digest == mail.Digest{} && (id.MessageID == "" || !allEqual(digests)):
-			p.Ask = append(p.Ask, r)
-		}
-	}
-	if len(p.Ask) > 0 {
-		return p
-	}
-	byPrint := map[mail.Fingerprint][]*Item{}
-	for _, r := range free {
-		if r.Identity.Fingerprint != (mail.Fingerprint{}) {
-			byPrint[r.Identity.Fingerprint] = append(byPrint[r.Identity.Fingerprint], r)
-		}
-	}
-	for _, l := range sorted {
-		intent, open := intents[l.Key()]
-		candidates := byPrint[l.Identity.Fingerprint]
-		i := slices.IndexFunc(candidates, func(r *Item) bool {
-			if open && r.Message.UID >= intent.UIDNext && l.Identity.MessageID != "" {
-				return true
-			}
-			return r.Message.Size == l.Identity.Size &&
-				(r.Identity.Digest == mail.Digest{} || r.Identity.Digest == l.Identity.Digest)
-		})
-		if i >= 0 {
-			p.Ties = append(p.Ties, Tie{l, candidates[i]})
-			byPrint[l.Identity.Fingerprint] = slices.Delete(candidates, i, i+1)
-		}
-	}
-	return p
+	return Pairs{Ties: t.ties}
 }
 
-func allEqual(digests []mail.Digest) bool {
-	for _, d := range digests {
-		if d != digests[0] {
+// tying is what one TieNew knows.
+type tying struct {
+	intents map[mail.Key]mail.Intent
+	from    mail.UID // the lowest UID that an upload under way can have got
+	adopt   bool
+	sizes   map[int64]bool // that the message of a file may have
+	// files and messages are those that are not tied.
+	files, messages map[mail.Fingerprint][]*Item
+	// digests and lengths are the files' digests and the messages' sizes by what sameDate
+	// goes by, where all of them are the same; else the zero value.
+	digests map[moment]mail.Digest
+	lengths map[moment]int64
+	ties    []Tie
+}
+
+// moment is a fingerprint and a date, to the second.
+type moment struct {
+	fingerprint mail.Fingerprint
+	date        int64
+}
+
+func fileMoment(l *Item) moment {
+	return moment{l.Identity.Fingerprint, time.Unix(0, l.Stat.ModTime).Unix()}
+}
+
+func messageMoment(r *Item) moment { return moment{r.Identity.Fingerprint, r.Message.Date.Unix()} }
+
+func newTying(locals, remotes []*Item, intents map[mail.Key]mail.Intent, adopt bool) *tying {
+	t := &tying{
+		intents: intents, adopt: adopt, sizes: map[int64]bool{},
+		files: map[mail.Fingerprint][]*Item{}, messages: map[mail.Fingerprint][]*Item{},
+		digests: map[moment]mail.Digest{}, lengths: map[moment]int64{},
+	}
+	for _, in := range intents {
+		if t.from == 0 || in.UIDNext < t.from {
+			t.from = in.UIDNext
+		}
+	}
+	for _, l := range locals {
+		t.files[l.Identity.Fingerprint] = append(t.files[l.Identity.Fingerprint], l)
+		t.sizes[l.Identity.Size] = true
+		if l.Row != nil && l.Row.RemoteSize != 0 {
+			t.sizes[l.Row.RemoteSize] = true
+		}
+		alike(t.digests, fileMoment(l), l.Identity.Digest)
+	}
+	for _, r := range remotes {
+		t.messages[r.Identity.Fingerprint] = append(t.messages[r.Identity.Fingerprint], r)
+		alike(t.lengths, messageMoment(r), r.Message.Size)
+	}
+	return t
+}
+
+// alike keeps the value of a key that is always the same, and zero where it is not.
+func alike[K, V comparable](m map[K]V, key K, value V) {
+	if old, ok := m[key]; ok && old != value {
+		value = *new(V)
+	}
+	m[key] = value
+}
+
+// undecided are the messages of which too little is known to compare them.
+func (t *tying) undecided(remotes []*Item) []*Item {
+	var ask []*Item
+	for _, r := range remotes {
+		if !t.adopt && !t.sizes[r.Message.Size] && (len(t.intents) == 0 || r.Message.UID < t.from) {
+			continue // no file can be this one
+		}
+		id, files := r.Identity, t.files[r.Identity.Fingerprint]
+		switch {
+		case id.Fingerprint == mail.Fingerprint{}:
+			ask = append(ask, r)
+		case len(files) > 0 && id.Digest == mail.Digest{} && (id.MessageID == "" || !allEqual(files)):
+			ask = append(ask, r)
+		}
+	}
+	return ask
+}
+
+// doubtful are the messages that are left, and of which a file that is left may be a
+// copy though the server announces another size: their bytes tell.
+func (t *tying) doubtful(remotes []*Item) []*Item {
+	var ask []*Item
+	for _, r := range remotes {
+		fp := r.Identity.Fingerprint
+		if r.Identity.Digest == (mail.Digest{}) && len(t.files[fp]) > 0 && slices.Contains(t.messages[fp], r) {
+			ask = append(ask, r)
+		}
+	}
+	return ask
+}
+
+// pass ties the files and messages that are one by that rule.
+func (t *tying) pass(locals []*Item, one func(l, r *Item) bool) {
+	for _, l := range locals {
+		fp := l.Identity.Fingerprint
+		file := slices.Index(t.files[fp], l)
+		if file < 0 {
+			continue // tied before
+		}
+		i := slices.IndexFunc(t.messages[fp], func(r *Item) bool { return one(l, r) })
+		if i < 0 {
+			continue
+		}
+		t.ties = append(t.ties, Tie{l, t.messages[fp][i]})
+		t.messages[fp] = slices.Delete(t.messages[fp], i, i+1)
+		t.files[fp] = slices.Delete(t.files[fp], file, file+1)
+	}
+}
+
+// same tells whether the message has the bytes of the file, or those that base knows
+// the server to give back for it.
+func (t *tying) same(l, r *Item) bool {
+	if r.Identity.Digest != (mail.Digest{}) {
+		return r.Identity.Digest == l.Identity.Digest || l.Row != nil && r.Identity.Digest == l.Row.RemoteDigest
+	}
+	return r.Message.Size == l.Identity.Size || l.Row != nil && l.Row.RemoteSize != 0 && r.Message.Size == l.Row.RemoteSize
+}
+
+// underWay tells whether the message can be what became of the file in an upload that
+// was interrupted, or whose UID the server does not tell.
+func (t *tying) underWay(l, r *Item) bool {
+	intent, open := t.intents[l.Key()]
+	return open && r.Message.UID >= intent.UIDNext &&
+		(l.Identity.MessageID != "" || fileMoment(l) == messageMoment(r))
+}
+
+// sameDate tells whether the message is the file as a server gives it back that has
+// rewritten it: they have the fields of the fingerprint in common, and INTERNALDATE is
+// the file's time, since mailtwin and its like make them the same in both directions,
+// and whoever writes another version of a message does so at another time. Where
+// several that differ have all that in common, it is not told.
+func (t *tying) sameDate(l, r *Item) bool {
+	at := fileMoment(l)
+	return l.Row == nil && l.Stat.ModTime != 0 && l.Identity.Fingerprint != noFields &&
+		at == messageMoment(r) && t.digests[at] != mail.Digest{} && t.lengths[at] != 0
+}
+
+// noFields is the fingerprint of all messages that have none of its fields.
+var noFields, _ = mail.FingerprintOf(nil)
+
+func allEqual(items []*Item) bool {
+	for _, i := range items {
+		if i.Identity.Digest != items[0].Identity.Digest {
 			return false
 		}
 	}
@@ -169,4 +279,4 @@ func rename(i, file *Item, letters mail.Letters) {
 // MoveNew finds the messages that are gone on the server in one folder, and new in
 // another, one to one, as TieNew finds those that are new on both sides. The gone ones
 // come with the identity of their rows, the new ones with what is known.
-func MoveNew(gone, arrived []*Item) Pairs { return TieNew(gone, arrived, nil) }
+func MoveNew(gone, arrived []*Item) Pairs { return TieNew(gone, arrived, nil, false) }

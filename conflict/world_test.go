@@ -110,7 +110,7 @@ func (w *world) sync() Plan {
 			i := row(f, c.Row)
 			i.Remote, i.Message = c.Change, c.Message
 		}
-		pairs := w.ask(func() Pairs { return TieNew(newLocal, newRemote, nil) })
+		pairs := w.ask(func() Pairs { return TieNew(newLocal, newRemote, nil, false) })
 		tied := map[*Item]bool{}
 		for _, t := range pairs.Ties {
 			tied[t.Local], tied[t.Remote] = true, true

@@ -23,6 +23,7 @@ type work struct {
 	local                 []*conflict.Action // removals here
 	behind                bool               // an upload into the folder was not done
 	retryAt               time.Time          // when it will be tried again, if not in the next round
+	untried               []string           // files that would be refused like others before
 }
 
 // carryOut does what the plan says, in the order that survives a crash after any
@@ -278,13 +279,13 @@ func (r *run) settled(f *folder, a *conflict.Action, file mail.File) *mail.Row {
 	} else {
 		row.Key, row.Identity = file.Key, a.Item.Identity
 	}
+	m := a.Item.Message
 	if a.Item.Remote == conflict.New {
-		m := a.Item.Message
 		row.UID, row.Date = m.UID, m.Date
-		row.RemoteSize, row.RemoteDigest = 0, mail.Digest{}
-		if m.Size != row.Size {
-			row.RemoteSize = m.Size
-		}
+		row.RemoteDigest = mail.Digest{}
+	}
+	if m.Size != 0 {
+		row.TellSize(m.Size)
 	}
 	row.State, row.Why, row.Tries, row.RetryAt = mail.Settled, "", 0, time.Time{}
 	row.Flags, row.Key, row.Name, row.New = a.Base, file.Key, file.Name, file.New
@@ -441,9 +442,10 @@ func (r *run) settle(ctx context.Context) error {
 }
 
 // answered gives the intents of a folder that its scan has resolved: what they were
-// about has been tied, or is not there.
+// about has been tied, or is not there. A scan says nothing of what the run did after
+// it; then there will be another one.
 func (r *run) answered(f *folder) []mail.IntentID {
-	if f.view == nil {
+	if f.view == nil || f.remoteDirty {
 		return nil
 	}
 	var ids []mail.IntentID

@@ -209,9 +209,11 @@ func (r *run) receive(ctx context.Context, f *folder, a *conflict.Action, b mail
 	row.State, row.Why, row.Tries, row.RetryAt = mail.Landing, "", 0, time.Time{}
 	row.Identity, row.Stat, row.Date = identity, stat, b.Date.Truncate(time.Second)
 	row.Name, row.New = "", false
-	if n != identity.Size {
-		row.RemoteSize = n
+	size := a.Item.Message.Size // as listings tell it, which some servers compute oddly
+	if size == 0 {
+		size = n
 	}
+	row.TellSize(size)
 	r.Progress(Progress{Folder: f.name, Messages: 1, Bytes: n})
 	return in, row, nil
 }

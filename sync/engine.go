@@ -160,6 +160,9 @@ func (r *run) run(ctx context.Context) error {
 	if err := r.dissolveEmptied(ctx); err != nil {
 		return err
 	}
+	if err := r.reportWaiting(ctx); err != nil {
+		return err
+	}
 	return r.sweep(ctx)
 }
 

@@ -39,6 +39,11 @@ type folder struct {
 	refused     bool  // the server refused something: this round is the last one for it
 	stopped     bool
 	marked      bool // this run's marker is in place
+	// full is the size of the smallest message that was refused by this run because of a
+	// quota: none that is larger would be taken. 0: no such one.
+	full int64
+	// stored are the files that this run has uploaded without being told where they are.
+	stored map[mail.Key]bool
 
 	lettering stdsync.Mutex // guards letters while messages are brought across
 	letters   mail.Letters

@@ -252,13 +252,14 @@ func (r *run) tie(ctx context.Context, f *folder, locals, remotes []*conflict.It
 			intents[in.Key] = in
 		}
 	}
-	pairs := conflict.TieNew(locals, remotes, intents)
+	adopt := f.base.Remote == mail.Cursor{} // nothing of the folder was ever in step
+	pairs := conflict.TieNew(locals, remotes, intents, adopt)
 	for len(pairs.Ask) > 0 {
 		var err error
 		if remotes, err = r.learn(ctx, f, remotes, pairs.Ask); err != nil {
 			return nil, nil, err
 		}
-		pairs = conflict.TieNew(locals, remotes, intents)
+		pairs = conflict.TieNew(locals, remotes, intents, adopt)
 	}
 	joined := map[*conflict.Item]*conflict.Item{}
 	taken := map[*conflict.Item]bool{}
@@ -303,8 +304,13 @@ func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Ite
 	}
 	if len(bodies) > 0 {
 		err := r.Remote.Fetch(ctx, f.name, validity, bodies, func(b mail.Body) error {
+			// As the file would have it: that is what identities are made of.
 			var m mail.Measure
-			if _, err := io.Copy(&m, b.Reader); err != nil {
+			lines := &mail.ToFile{W: &m}
+			if _, err := io.Copy(lines, b.Reader); err != nil {
+				return err
+			}
+			if err := lines.Flush(); err != nil {
 				return err
 			}
 			if item := byUID[b.UID]; item != nil {

@@ -453,9 +453,12 @@ func TestARefusedUploadWaitsAndTheRestFlows(t *testing.T) {
 		t.Fatalf("a refused upload: %v, %+v", err, rep)
 	}
 	n := appends
-	d.sync()
+	rep, err = d.run()
 	if appends != n {
 		t.Error("it is tried again at once")
+	}
+	if err != nil || len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0].Error(), `"1.big" waits: `) {
+		t.Errorf("while it waits, a run says: %v, %v", err, rep.Problems)
 	}
 	now = now.Add(time.Hour)
 	refuse = false
@@ -630,9 +633,9 @@ func TestAMessageThatTheServerWithholdsIsSetAside(t *testing.T) {
 	if err != nil || len(rep.Problems) != 1 || rep.Local.New != 3 {
 		t.Fatalf("%v, %+v", err, rep)
 	}
-	rep = d.sync()
-	if rep.Local.New != 0 {
-		t.Errorf("it is tried again at once: %+v", rep)
+	rep, err = d.run()
+	if err != nil || len(rep.Problems) != 1 || rep.Local.New != 0 {
+		t.Errorf("it is tried again at once, or not reported: %v, %+v", err, rep)
 	}
 	withhold = false
 	d.opts.Now = func() time.Time { return time.Now().Add(time.Hour) }

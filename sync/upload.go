@@ -30,8 +30,15 @@ func (r *run) upload(ctx context.Context, w *work) error {
 		}
 		actions = actions[n:]
 	}
+	if len(w.untried) > 0 {
+		r.problem(w.folder, fmt.Errorf("upload %s: not tried: %w", names(w.untried), mail.ErrOverQuota),
+			"they stay here, too, until after "+localTime(w.retryAt))
+	}
 	return nil
 }
+
+// errNotShown: a message was stored, and no new one of the folder is like it.
+var errNotShown = fmt.Errorf("%w: it was taken, and changed beyond recognition", mail.ErrRefused)
 
 // outgoing is one file that is being uploaded.
 type outgoing struct {
@@ -45,9 +52,16 @@ type outgoing struct {
 func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Action) error {
 	f := w.folder
 	var out []*outgoing
-	intents := &mail.Batch{}
+	intents, batch := &mail.Batch{}, &mail.Batch{}
 	for _, a := range actions {
 		o := &outgoing{action: a, file: fileOf(a.Item), id: a.Item.Identity, stat: a.Item.Stat}
+		if f.stored[o.file.Key] {
+			// To upload it over and over would fill the folder with what nobody knows again.
+			w.behind = true
+			w.retryAt = r.setAside(f, o, errNotShown, batch)
+			r.reportRefused(f, o, errNotShown, w.retryAt)
+			continue
+		}
 		if o.id.Digest == (mail.Digest{}) {
 			var err error
 			o.id, o.stat, err = r.measure(ctx, f, o.file)
@@ -68,7 +82,6 @@ func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Acti
 	if err := r.commit(ctx, intents); err != nil {
 		return err
 	}
-	batch := &mail.Batch{}
 	var failed error
 	for _, o := range out {
 		if failed = r.appendOne(ctx, w, o, batch); failed != nil {
@@ -108,6 +121,12 @@ func (r *run) uidNext(f *folder) mail.UID {
 // appendOne uploads one file, and adds to batch what to record of it.
 func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.Batch) error {
 	f := w.folder
+	if f.full > 0 && o.id.Size >= f.full {
+		w.behind = true
+		w.retryAt = r.setAside(f, o, mail.ErrOverQuota, batch)
+		w.untried = append(w.untried, o.file.Name)
+		return nil
+	}
 	source, err := r.Local.Read(ctx, f.name, o.file)
 	if skip, err := r.skipUpload(w, err); skip || err != nil {
 		if skip {
@@ -133,13 +152,20 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 		batch.DropIntents = append(batch.DropIntents, o.intent.ID)
 		return err
 	case errors.Is(err, mail.ErrRefused):
+		if errors.Is(err, mail.ErrOverQuota) {
+			f.full = o.id.Size
+		}
 		w.behind = true
 		w.retryAt = r.setAside(f, o, err, batch)
+		r.reportRefused(f, o, err, w.retryAt)
 		return nil
 	default:
 		if sent {
 			o.intent.Sent = true
 			batch.PutIntents = append(batch.PutIntents, o.intent)
+		}
+		if errors.Is(err, mail.ErrBrokeOff) {
+			r.suspect(f, o, err, batch)
 		}
 		return fmt.Errorf("upload %q: %w", o.file.Name, err)
 	}
@@ -151,6 +177,10 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.intents = append(r.intents, *o.intent)
+		if f.stored == nil {
+			f.stored = map[mail.Key]bool{}
+		}
+		f.stored[o.file.Key] = true
 		return nil
 	}
 	row := r.rowOf(f, o)
@@ -180,10 +210,28 @@ func (r *run) setAside(f *folder, o *outgoing, err error, batch *mail.Batch) tim
 	row.UID, row.State, row.Why = 0, mail.Pending, err.Error()
 	r.postpone(row)
 	batch.PutRows = append(batch.PutRows, row)
-	batch.DropIntents = append(batch.DropIntents, o.intent.ID)
-	r.problem(f, fmt.Errorf("upload %q: %w", o.file.Name, err),
-		retryHint("it stays here and ", row.RetryAt))
+	if o.intent != nil {
+		batch.DropIntents = append(batch.DropIntents, o.intent.ID)
+	}
 	return row.RetryAt
+}
+
+func (r *run) reportRefused(f *folder, o *outgoing, err error, retryAt time.Time) {
+	r.problem(f, fmt.Errorf("upload %q: %w", o.file.Name, err), retryHint("it stays here and ", retryAt))
+}
+
+// suspect notes that the connection broke off while a message was uploaded. That may
+// be how the server refuses it; when it happens again with the same message, that
+// waits like a refused one, so that it does not stop the others in every run.
+func (r *run) suspect(f *folder, o *outgoing, err error, batch *mail.Batch) {
+	row := r.rowOf(f, o)
+	row.UID, row.State, row.Why = 0, mail.Pending, err.Error()
+	if row.Tries > 0 {
+		r.postpone(row)
+	} else {
+		row.Tries, row.RetryAt = 1, r.Now().Truncate(time.Second)
+	}
+	batch.PutRows = append(batch.PutRows, row)
 }
 
 // postpone sets the time of a pending row's next try.
@@ -192,6 +240,8 @@ func (r *run) postpone(row *mail.Row) {
 	row.Tries++
 }
 
+func localTime(at time.Time) string { return at.Local().Format(time.DateTime) }
+
 func retryHint(before string, at time.Time) string {
-	return before + "is tried again after " + at.Local().Format(time.DateTime)
+	return before + "is tried again after " + localTime(at)
 }

@@ -62,6 +62,27 @@ func newStory(t *testing.T, server *dovecot.Server, user string) *story {
 	return &story{T: t, server: server, user: user, phone: server.PhoneOf(t, user), dir: t.TempDir()}
 }
 
+// embeddedWith is a story on the embedded server, with its oddities.
+func embeddedWith(t *testing.T, opts imaptest.Options) (*story, *imaptest.Server) {
+	t.Helper()
+	server, err := imaptest.Start(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Errorf("close the server: %v", err)
+		}
+	})
+	phone, err := server.Phone(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { phone.Close() }) // the server's end ends it, too
+	at := &dovecot.Server{Host: server.Host, Port: server.Port, User: server.User, Password: server.Password}
+	return &story{T: t, server: at, user: server.User, phone: phone, dir: t.TempDir()}, server
+}
+
 // check ends the story on an error.
 func (s *story) check(err error) {
 	s.Helper()
@@ -331,6 +352,12 @@ func (d *computer) reflag(f file, chars string) {
 	d.Helper()
 	base, _, _ := strings.Cut(filepath.Base(f.path), ":2,")
 	d.check(os.Rename(f.path, filepath.Join(filepath.Dir(filepath.Dir(f.path)), "cur", base+":2,"+chars)))
+}
+
+// loseState removes all that the device knows besides its Maildir.
+func (d *computer) loseState() {
+	d.Helper()
+	d.check(os.RemoveAll(filepath.Join(filepath.Dir(d.config), "state")))
 }
 
 // remove removes a file.

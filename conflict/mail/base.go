@@ -64,14 +64,30 @@ type Row struct {
 	RetryAt time.Time // of a Pending or Held row: not before; to the second
 
 	Identity
-	// RemoteSize and RemoteDigest are the message as the server gives it back, where
-	// that differs from what it was sent; zero where it does not.
+	// RemoteSize and RemoteDigest are the message as the server announces it and gives
+	// it back, where that differs from what the file has; zero where it does not.
 	RemoteSize   int64
 	RemoteDigest Digest
 	Date         time.Time // INTERNALDATE, to the second
 	Name         string    // the file's name when it was last seen
 	New          bool      // whether that was in new/
 	Stat         Stat      // of the file
+}
+
+// TellSize takes in which size the server announces for the message.
+func (r *Row) TellSize(size int64) {
+	r.RemoteSize = size
+	if size == r.Size {
+		r.RemoteSize = 0
+	}
+}
+
+// ServerSize is the size that the server announces for the message.
+func (r *Row) ServerSize() int64 {
+	if r.RemoteSize != 0 {
+		return r.RemoteSize
+	}
+	return r.Size
 }
 
 // FolderBase is a folder in base.

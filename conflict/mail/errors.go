@@ -19,6 +19,11 @@ var (
 	// ErrTryLater: ErrRefused for a reason that passes ([INUSE], [UNAVAILABLE],
 	// [LIMIT], throttling). An error that is ErrTryLater is ErrRefused, too.
 	ErrTryLater = errors.New("the server asks to try later")
+	// ErrOverQuota: ErrRefused because the account, or the folder, is full ([OVERQUOTA]).
+	ErrOverQuota = errors.New("over quota")
+	// ErrBrokeOff: ErrUnreachable while a message was on its way to the server, which may
+	// be its way to refuse it.
+	ErrBrokeOff = errors.New("the connection broke off")
 	// ErrRestarted: the folder's UIDVALIDITY is not the one that UIDs were named
 	// under. Nothing was done.
 	ErrRestarted = errors.New("UIDVALIDITY changed")

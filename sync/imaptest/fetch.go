@@ -53,14 +53,14 @@ func (s *session) fetch(w *imapserver.FetchWriter, picked []int, opts *imap.Fetc
 			v.known[i].told = e.version
 		}
 		s.account.mu.Unlock()
-		if err := e.write(w.CreateMessage(uint32(i)+1), flags, opts); err != nil {
+		if err := e.write(w.CreateMessage(uint32(i)+1), flags, opts, s.server.opts.SizeError); err != nil {
 			return fmt.Errorf("fetch: %w", err)
 		}
 	}
 	return nil
 }
 
-func (m *message) write(w *imapserver.FetchResponseWriter, flags []imap.Flag, opts *imap.FetchOptions) error {
+func (m *message) write(w *imapserver.FetchResponseWriter, flags []imap.Flag, opts *imap.FetchOptions, sizeError int64) error {
 	if opts.UID {
 		w.WriteUID(m.uid)
 	}
@@ -71,7 +71,7 @@ func (m *message) write(w *imapserver.FetchResponseWriter, flags []imap.Flag, op
 		w.WriteInternalDate(m.date)
 	}
 	if opts.RFC822Size {
-		w.WriteRFC822Size(int64(len(m.raw)))
+		w.WriteRFC822Size(int64(len(m.raw)) + sizeError)
 	}
 	if opts.Envelope {
 		w.WriteEnvelope(m.envelope())

@@ -35,9 +35,24 @@ type Options struct {
 	// Without names capabilities that the server does not announce and, for UIDPLUS,
 	// does not have.
 	Without []string
+	// AppendLimit is the size of the largest message that the server takes, which it
+	// announces (RFC 7889); 0: no such word.
+	AppendLimit uint32
+	// Keep, if not nil, gives what the server keeps of a message that it is sent: not
+	// each one gives back the bytes that it got. Its error refuses the message: see No
+	// and ErrHangUp. It must not change raw.
+	Keep func(folder mail.Folder, raw []byte) ([]byte, error)
+	// SizeError is added to each RFC822.SIZE: Exchange computes sizes that no body has.
+	SizeError int64
 	// Logf is told of broken commands and of bugs; nil for silence.
 	Logf func(format string, args ...any)
 }
+
+// ErrHangUp, from Options.Keep, ends the connection without a word.
+var ErrHangUp = errors.New("the server hangs up")
+
+// No, from Options.Keep, refuses a message with that code, if it is not "".
+func No(code, text string) error { return no(imap.ResponseCode(code), text) }
 
 // Folder is a folder of the account with its special use.
 type Folder struct {
@@ -54,6 +69,7 @@ type Server struct {
 	CAFile         string // "" without TLS
 
 	account  *account
+	opts     Options
 	uidplus  bool
 	identity *Identity
 	listener *imapserver.Server
@@ -76,7 +92,7 @@ var capabilities = []imap.Cap{
 func Start(opts Options) (*Server, error) {
 	s := &Server{
 		Host: "127.0.0.1", User: opts.User, Password: opts.Password, TLS: opts.TLS,
-		account: newAccount(), served: make(chan error, 1),
+		opts: opts, account: newAccount(), served: make(chan error, 1),
 	}
 	if s.User == "" {
 		s.User = "alice"
@@ -181,14 +197,18 @@ func (s *Server) Renumber(name mail.Folder) error {
 	return nil
 }
 
-func (s *Server) newSession(*imapserver.Conn) (imapserver.Session, *imapserver.GreetingData, error) {
+func (s *Server) newSession(conn *imapserver.Conn) (imapserver.Session, *imapserver.GreetingData, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, nil, &imap.Error{Type: imap.StatusResponseTypeBye, Text: "closing"}
 	}
 	s.sessions.Add(1)
-	return &session{server: s, account: s.account}, &imapserver.GreetingData{}, nil
+	session := &session{server: s, account: s.account, conn: conn}
+	if s.opts.AppendLimit > 0 {
+		return limited{session}, &imapserver.GreetingData{}, nil
+	}
+	return session, &imapserver.GreetingData{}, nil
 }
 
 type logger func(format string, args ...any)

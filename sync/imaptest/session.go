@@ -2,6 +2,7 @@ package imaptest
 
 import (
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -18,6 +19,7 @@ import (
 type session struct {
 	server  *Server
 	account *account
+	conn    *imapserver.Conn
 	view    *view // guarded by the account's lock; nil while nothing is selected
 }
 
@@ -25,6 +27,11 @@ var (
 	_ imapserver.SessionNamespace = (*session)(nil)
 	_ imapserver.SessionMove      = (*session)(nil)
 )
+
+// limited is a session that announces how large a message may be.
+type limited struct{ *session }
+
+func (s limited) AppendLimit() uint32 { return s.server.opts.AppendLimit }
 
 func (s *session) Close() error {
 	s.server.sessions.Done()
@@ -186,6 +193,13 @@ func (s *session) Append(name string, r imap.LiteralReader, opts *imap.AppendOpt
 	// literal; what came is then no message.
 	if int64(len(raw)) != r.Size() {
 		return nil, io.ErrUnexpectedEOF
+	}
+	if keep := s.server.opts.Keep; keep != nil {
+		if raw, err = keep(mail.Folder(canonical(name)), raw); errors.Is(err, ErrHangUp) {
+			return nil, errors.Join(err, s.conn.NetConn().Close())
+		} else if err != nil {
+			return nil, err
+		}
 	}
 	date := opts.Time
 	if date.IsZero() {

@@ -25,6 +25,9 @@ func (a *Account) Append(ctx context.Context, folder mail.Folder, flags mail.Fla
 		opts.Time = time.Time{} // no date-time has room for it; the server takes today
 	}
 	err = a.change(ctx, "append to", folder, func(s *session, name string) error {
+		if limit, ok := s.caps.AppendLimit(); ok && limit != nil && size > int64(*limit) {
+			return fmt.Errorf("%w: its %d octets are more than the %d that it takes (APPENDLIMIT)", mail.ErrRefused, size, *limit)
+		}
 		s.done = true // the source can be read once
 		cmd := s.client.Append(name, size, opts)
 		w := &exactly{w: cmd, left: size}
@@ -47,7 +50,7 @@ func (a *Account) Append(ctx context.Context, folder mail.Folder, flags mail.Fla
 		}
 		data, err := cmd.Wait()
 		if err != nil {
-			err = s.trouble(err)
+			err = s.troubleOfAppend(err)
 			if errors.Is(err, mail.ErrRefused) {
 				sent = false
 			}
@@ -58,6 +61,23 @@ func (a *Account) Append(ctx context.Context, folder mail.Folder, flags mail.Fla
 		return nil
 	})
 	return uid, validity, sent, err
+}
+
+// troubleOfAppend is trouble for an APPEND. To it, [LIMIT] is no limit that passes:
+// that is what Dovecot says of a message that is too large for it.
+func (s *session) troubleOfAppend(err error) error {
+	no := new(imap.Error)
+	refused := errors.As(err, &no) && no.Type == imap.StatusResponseTypeNo
+	switch {
+	case refused && no.Code == imap.ResponseCodeLimit:
+		return fmt.Errorf("%w: %s", mail.ErrRefused, text(no))
+	case refused && no.Code == imap.ResponseCodeOverQuota:
+		return fmt.Errorf("%w: %w: %s", mail.ErrOverQuota, mail.ErrRefused, text(no))
+	}
+	if err = s.trouble(err); errors.Is(err, mail.ErrUnreachable) {
+		err = fmt.Errorf("%w: %w", mail.ErrBrokeOff, err)
+	}
+	return err
 }
 
 // exactly passes on no more than was announced, and keeps the writer's error apart

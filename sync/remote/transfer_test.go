@@ -310,7 +310,7 @@ func TestAnUploadWithoutAnswerMayBeStored(t *testing.T) {
 	})
 	a := open(t, opts)
 	_, _, sent, err := a.Append(t.Context(), "INBOX", mail.Flags{}, time.Now(), newMessage(letter("one")))
-	if !sent || !errors.Is(err, mail.ErrUnreachable) {
+	if !sent || !errors.Is(err, mail.ErrUnreachable) || !errors.Is(err, mail.ErrBrokeOff) {
 		t.Errorf("append gives %v, %v", sent, err)
 	}
 	<-got
@@ -321,9 +321,9 @@ func TestAnUploadThatIsRefused(t *testing.T) {
 		code string
 		want []error
 	}{
-		{"[OVERQUOTA] Quota \x1b[1mexceeded", []error{mail.ErrRefused}},
+		{"[OVERQUOTA] Quota \x1b[1mexceeded", []error{mail.ErrRefused, mail.ErrOverQuota}},
 		{"[TRYCREATE] no such folder", []error{mail.ErrRefused, mail.ErrGone}},
-		{"[LIMIT] slow down", []error{mail.ErrRefused, mail.ErrTryLater}},
+		{"[LIMIT] Mail size is larger than the maximum size allowed", []error{mail.ErrRefused}},
 		{"[TOOBIG] too big", []error{mail.ErrRefused}},
 		{"Request is throttled. Suggested Backoff Time: 299961 milliseconds", []error{mail.ErrRefused, mail.ErrTryLater}},
 	} {

@@ -29,7 +29,7 @@ func (c *Client) Append(ctx context.Context, folder mail.Folder, flags mail.Flag
 			return fmt.Errorf("append to %s: source gave %d octets of %d: %w", folder, up.Len(), up.size, mail.ErrChanged)
 		case up.pass >= 0:
 			sent = true
-			return fmt.Errorf("append to %s: no answer: %w", folder, mail.ErrUnreachable)
+			return fmt.Errorf("append to %s: %w: no answer: %w", folder, mail.ErrBrokeOff, mail.ErrUnreachable)
 		}
 		f := s.folders[folder]
 		if f == nil {
@@ -73,7 +73,7 @@ type upload struct {
 func (u *upload) Write(p []byte) (int, error) {
 	if room := u.pass - int64(u.Len()); u.pass >= 0 && u.pass < u.size && int64(len(p)) > room {
 		n, _ := u.Buffer.Write(p[:room])
-		return n, mail.ErrUnreachable
+		return n, fmt.Errorf("%w: %w", mail.ErrBrokeOff, mail.ErrUnreachable)
 	}
 	return u.Buffer.Write(p)
 }

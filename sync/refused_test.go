@@ -1,0 +1,146 @@
+package sync_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"mailtwin/conflict/mail"
+	"mailtwin/sync/sim"
+)
+
+// An account that is full takes no message as large as one that it has refused, so
+// those are not tried. Smaller ones may fit, and must not wait for it.
+func TestAFullAccountIsNotAskedForEachMessage(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	tries, limit := 0, int64(1000)
+	s.Before = func(c sim.Call) error {
+		if c.Method == "Append" {
+			if tries++; tries == 1 {
+				return fmt.Errorf("%w: %w", mail.ErrOverQuota, mail.ErrRefused)
+			}
+		}
+		return nil
+	}
+	s.Cut = func(c sim.Call, size int64) int64 {
+		if c.Method == "Append" && size > limit {
+			t.Errorf("a message of %d octets was tried, too", size)
+		}
+		return -1
+	}
+	for i := range 8 {
+		d.put("INBOX", fmt.Sprintf("1.large.%d", i), letter("large")+strings.Repeat("x", 2000))
+	}
+	d.put("INBOX", "2.small", letter("small"))
+	now := time.Now()
+	d.opts.Now = func() time.Time { return now }
+	rep, err := d.run()
+	if err != nil || tries != 2 || rep.Remote.New != 1 || len(rep.Problems) != 2 {
+		t.Fatalf("%d tries; %v, %+v", tries, err, rep)
+	}
+	if text := rep.Problems[1].Error(); !strings.Contains(text, `"1.large.1", `) || !strings.Contains(text, "and 2 more: not tried: over quota") {
+		t.Errorf("of the rest it says: %s", text)
+	}
+	now, limit = now.Add(time.Hour), 1<<20
+	d.sync()
+	if tries != 10 {
+		t.Errorf("%d tries when there was room again, want 10", tries)
+	}
+	d.inStep()
+	d.quiet()
+}
+
+// Some servers end the connection rather than to say what they do not take. Such a
+// message may cost two runs, and then waits like a refused one.
+func TestAMessageThatBreaksTheConnectionDoesNotStopTheRestForEver(t *testing.T) {
+	for name, pass := range map[string]int64{"within the message": 100, "after it": 1 << 20} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			d := newDevice(t, s)
+			d.sync()
+			s.Cut = func(c sim.Call, size int64) int64 {
+				if c.Method == "Append" && size > 1000 {
+					return pass
+				}
+				return -1
+			}
+			d.put("INBOX", "1.large", letter("large")+strings.Repeat("x", 2000))
+			d.put("INBOX", "2.small", letter("small"))
+			now := time.Now()
+			d.opts.Now = func() time.Time { return now }
+			for range 2 {
+				if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+					t.Fatalf("the connection broke, and the run says %v", err)
+				}
+			}
+			rep, err := d.run()
+			if err != nil || len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0].Error(), `"1.large" waits: `) {
+				t.Fatalf("the third run: %v, %+v", err, rep)
+			}
+			if n := len(s.Messages("INBOX")); n != 4 {
+				t.Errorf("INBOX has %d messages, want 4", n)
+			}
+			s.Cut, now = nil, now.Add(time.Hour)
+			d.sync()
+			d.inStep()
+			d.quiet()
+		})
+	}
+}
+
+// One that was stored after all is not uploaded again.
+func TestAMessageThatBrokeTheConnectionAndWasStoredIsOne(t *testing.T) {
+	s := account(t)
+	s.Options.Rewrite = func(raw []byte) []byte { return append([]byte("X-Server: was here\r\n"), raw...) }
+	d := newDevice(t, s)
+	d.sync()
+	before := len(s.Messages("INBOX"))
+	d.put("INBOX", "1.mine", letter("mine"))
+	lost := false
+	s.After = func(c sim.Call) error {
+		if c.Method == "Append" && !lost {
+			lost = true
+			return fmt.Errorf("%w: %w", mail.ErrBrokeOff, mail.ErrUnreachable)
+		}
+		return nil
+	}
+	if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+		t.Fatalf("the answer was lost, and the run says %v", err)
+	}
+	d.sync()
+	if n := len(s.Messages("INBOX")) - before; n != 1 {
+		t.Errorf("it is there %d times", n)
+	}
+	d.quiet()
+}
+
+// A server that neither tells where it puts a message nor gives back anything that it
+// could be known by: one copy more for each try, and tries that get rare.
+func TestAMessageChangedBeyondRecognitionIsNotUploadedOverAndOver(t *testing.T) {
+	s := account(t)
+	s.Options = sim.Options{NoUIDPlus: true, Rewrite: func([]byte) []byte { return onWire(letter("something else")) }}
+	d := newDevice(t, s)
+	d.sync()
+	before := len(s.Messages("INBOX"))
+	d.put("INBOX", "1.changed:2,S", letter("changed"))
+	now := time.Now()
+	d.opts.Now = func() time.Time { return now }
+	for range 3 {
+		rep, err := d.run()
+		if err != nil || len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0].Error(), "beyond recognition") {
+			t.Errorf("report: %v, %+v", err, rep)
+		}
+	}
+	if n := len(s.Messages("INBOX")) - before; n != 1 {
+		t.Errorf("it was uploaded %d times", n)
+	}
+	now = now.Add(time.Hour)
+	d.run()
+	if n := len(s.Messages("INBOX")) - before; n != 2 {
+		t.Errorf("an hour later it was uploaded %d times", n)
+	}
+}
