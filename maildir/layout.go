@@ -110,7 +110,3 @@ func (l Layout) visible(dir, name string) bool {
 	}
 	return !strings.HasPrefix(name, ".") && !slices.Contains(reserved, name)
 }
-
-// Path gives the directory of a folder, relative to the root of the Maildir, whether it
-// is there or not. There is an error for a name that no directory can have.
-func (t *Tree) Path(folder mail.Folder) (string, error) { return t.dir(folder) }

@@ -120,6 +120,10 @@ func (t *Tree) lists(dir, name string) (bool, error) {
 	return found, err
 }
 
+// Path gives the directory of a folder, relative to the root of the Maildir, whether it
+// is there or not. There is an error for a name that no directory can have.
+func (t *Tree) Path(folder mail.Folder) (string, error) { return t.dir(folder) }
+
 // dir gives the directory where the folder is, or where it would be made.
 func (t *Tree) dir(folder mail.Folder) (string, error) {
 	t.placeLock.Lock()

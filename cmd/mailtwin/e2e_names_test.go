@@ -205,6 +205,24 @@ func TestRenamedFolders(t *testing.T) {
 			s.want("Lists/rust", s.there("Lists/rust"), "made here")
 			desktop.want("Lists/rust", desktop.subjects("Lists/rust"), "made here")
 		},
+		"renamed when they were synced already": func(s *story) {
+			laptop := s.device("laptop")
+			for _, name := range []mail.Folder{"Lists", "Lists/go"} {
+				s.check(s.phone.CreateFolder(s.Context(), name, mail.RoleNone))
+				s.deliver(name, note("from "+string(name)), seen)
+			}
+			laptop.sync()
+			text, err := os.ReadFile(laptop.config)
+			s.check(err)
+			s.check(os.WriteFile(laptop.config, []byte(string(text)+setting+"\n"), 0o600))
+			s.check(os.Rename(filepath.Join(laptop.maildir, "Lists"), filepath.Join(laptop.maildir, "Listen")))
+			if r := laptop.sync(); r.Local.New+r.Remote.New+r.Local.Removed+r.Remote.Removed > 0 {
+				s.Errorf("%+v here, %+v on the server", r.Local, r.Remote)
+			}
+			laptop.quiet()
+			laptop.want("Listen/go", laptop.subjects("Listen/go"), "from Lists/go")
+			s.want("Lists/go", s.there("Lists/go"), "from Lists/go")
+		},
 		"two that would be one": func(s *story) {
 			laptop := s.device("laptop", setting)
 			for _, name := range []mail.Folder{"Lists", "Listen"} {

@@ -66,6 +66,9 @@ func spell(part string) string {
 }
 
 func unspell(part string) string {
+	if !strings.Contains(part, "%") {
+		return part // as nearly all, and each run asks for each folder
+	}
 	return spelled.ReplaceAllStringFunc(part, func(found string) string {
 		if rest, ok := strings.CutPrefix(found, "%25"); ok {
 			return "%" + rest
