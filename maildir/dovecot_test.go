@@ -13,7 +13,7 @@ import (
 )
 
 // doveadm gives a function that runs Dovecot's doveadm on the Maildir at root.
-func doveadm(t *testing.T, root string) func(args ...string) string {
+func doveadm(t *testing.T, root string, layout Layout) func(args ...string) string {
 	t.Helper()
 	program, err := exec.LookPath("doveadm")
 	if err != nil {
@@ -34,12 +34,12 @@ state_dir = %[1]s/run
 log_path = /dev/stderr
 ssl = no
 mail_home = %[1]s
-mail_location = maildir:%[2]s:LAYOUT=fs:INBOX=%[2]s/INBOX
+mail_location = maildir:%[2]s%[5]s
 mail_uid = %[3]d
 mail_gid = %[4]d
 first_valid_uid = 1
 first_valid_gid = 1
-`, home, root, uid, gid))
+`, home, root, uid, gid, map[Layout]string{Nested: ":LAYOUT=fs:INBOX=" + root + "/INBOX"}[layout]))
 	return func(args ...string) string {
 		t.Helper()
 		for _, dir := range []string{home, root} {
@@ -71,15 +71,17 @@ first_valid_gid = 1
 }
 
 // Both programs read what the other one wrote: file names, letters, folders.
-func TestDovecotAgrees(t *testing.T) {
-	tree, root := newTree(t, Options{})
+func TestDovecotAgrees(t *testing.T) { eachLayout(t, dovecotAgrees) }
+
+func dovecotAgrees(t *testing.T, layout Layout) {
+	tree, root := newTree(t, Options{Layout: layout})
 	ctx := t.Context()
 	letters := mail.Letters{1: "work"}
 	if err := tree.SetLetters(ctx, "INBOX", letters); err != nil {
 		t.Fatal(err)
 	}
 	f := land(t, tree, "INBOX", wireMessage, flags(`\Seen`, "work"), letters)
-	run := doveadm(t, root)
+	run := doveadm(t, root, layout)
 	out := run("fetch", "flags date.received text", "mailbox", "INBOX")
 	for _, want := range []string{`\Seen`, "work", "lone", "2001-09-09"} {
 		if !strings.Contains(out, want) {
@@ -88,13 +90,37 @@ func TestDovecotAgrees(t *testing.T) {
 	}
 
 	run("flags", "add", `\Flagged $Junk $Forwarded`, "mailbox", "INBOX", "all")
-	run("mailbox", "create", "Lists/go")
+	made := map[Layout][]string{
+		Nested:      {"Lists/go"},
+		MaildirPlus: {"Lists.go", "Entwürfe.日本", "R&D", "INBOX.child"},
+	}[layout]
+	for _, name := range made {
+		run("mailbox", "create", name)
+	}
 	listing, got := scan(t, tree, letters)
 	if len(got) != 1 || got[0].Key != f.Key || !got[0].Flags.Equal(flags(`\Seen`, `\Flagged`, "work", "$Junk", "$Forwarded")) || len(listing.Problems) != 0 {
 		t.Errorf("scan: %+v, letters %q, problems %v", got, listing.Letters, listing.Problems)
 	}
-	if _, err := tree.Scan(ctx, "Lists/go", letters); err != nil {
-		t.Error(err)
+	folders, err := tree.Folders(ctx, nil)
+	if err != nil || len(folders) != len(made)+1 {
+		t.Errorf("folders %q, %v; Dovecot made %q", folderNames(folders), err, made)
+	}
+	for _, name := range made {
+		if layout == MaildirPlus {
+			name = strings.ReplaceAll(name, ".", "/")
+		}
+		if _, err := tree.Scan(ctx, mail.Folder(name), letters); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, name := range []mail.Folder{"Ours", "Ours/Größe & Maß"} {
+		if err := tree.CreateFolder(ctx, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sep := map[Layout]string{Nested: "/", MaildirPlus: "."}[layout]
+	if out := run("mailbox", "list"); layout == MaildirPlus && !strings.Contains(out, "Ours"+sep+"Größe & Maß\n") {
+		t.Errorf("Dovecot sees the folders %s", out)
 	}
 
 	if _, err := tree.Reflag(ctx, "INBOX", got[0], flags(`\Answered`, "$Junk"), listing.Letters); err != nil {

@@ -25,116 +25,29 @@ func (t *Tree) Folders(ctx context.Context, known []mail.LocalFolder) ([]mail.Lo
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	w := walk{t: t, known: make(map[string]mail.Stamp, len(known)), inside: make(map[string][]string)}
-	for _, k := range known {
-		dir, err := dirOf(k.Name)
-		if err != nil {
-			continue // then it is not on disk
-		}
-		w.known[dir] = k.Stamp
-		for ; dir != "."; dir = path.Dir(dir) {
-			parent := path.Dir(dir)
-			if !slices.Contains(w.inside[parent], dir) {
-				w.inside[parent] = append(w.inside[parent], dir)
-			}
-		}
-	}
-	dirs, _, err := w.read(".")
+	w := newWalk(t, known)
+	root := spot{dir: "."}
+	inside, whole, err := w.read(root)
 	if err != nil {
 		return nil, fmt.Errorf("list the Maildir's folders: %w", err)
 	}
-	for _, dir := range dirs {
-		if err := w.visit(ctx, dir); err != nil {
+	if _, ok := t.opts.Layout.decode(nil); ok {
+		if w.look(&root); root.err == nil {
+			w.add(root, whole)
+		}
+	}
+	for i := range inside {
+		w.look(&inside[i])
+		if err := w.visit(ctx, inside[i]); err != nil {
 			return nil, err
 		}
 	}
 	slices.SortFunc(w.found, func(a, b mail.LocalFolder) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	t.placeLock.Lock()
+	t.places = w.places
+	t.placeLock.Unlock()
 	// What an unmount in the middle took away must not look like folders removed.
 	return w.found, t.check()
-}
-
-// walk is one walk over the directories of the tree.
-type walk struct {
-	t      *Tree
-	known  map[string]mail.Stamp // by directory
-	inside map[string][]string   // which directories known folders lie in or are, by the one around
-	found  []mail.LocalFolder
-}
-
-func (w *walk) visit(ctx context.Context, dir string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	info, err := w.t.fs.Lstat(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		w.blind(dir) // no permission to look: that is not absence
-	}
-	if err != nil || info.Type != fs.ModeDir {
-		return nil
-	}
-	inside, whole, err := w.children(dir, info)
-	if err != nil {
-		w.t.opts.Log.Warn("directory cannot be read", "directory", dir, "error", err)
-	}
-	stamp, err := w.t.stampWith(dir, info)
-	if !errors.Is(err, errNoFolder) && (err == nil || whole) {
-		if name, ok := folderOf(dir); ok {
-			w.found = append(w.found, mail.LocalFolder{Name: name, Stamp: stamp})
-		}
-	}
-	for _, child := range inside {
-		if err := w.visit(ctx, child); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// blind lists what is known at dir and inside it, since nobody can tell.
-func (w *walk) blind(dir string) {
-	for known := range w.known {
-		if name, ok := folderOf(known); ok && (known == dir || strings.HasPrefix(known, dir+"/")) {
-			w.found = append(w.found, mail.LocalFolder{Name: name})
-		}
-	}
-}
-
-// children gives the directories inside dir, and tells whether dir is not marked as
-// unfinished. They are those known if dir has not changed since. Most file systems count the
-// directories inside one in its links; that also finds those that known lacks.
-func (w *walk) children(dir string, info Info) ([]string, bool, error) {
-	stamp, ok := w.known[dir]
-	ok = ok && stamp.Folder == info.ModTime && stamp.Dev == info.Dev && stamp.Inode == info.Inode
-	const own = 2 + 3 // its name and "."; cur, new and tmp
-	if ok && (info.Links < 2 || info.Links == own+uint64(len(w.inside[dir]))) {
-		return w.inside[dir], true, nil
-	}
-	dirs, whole, err := w.read(dir)
-	if err != nil {
-		return w.inside[dir], true, err
-	}
-	return dirs, whole, nil
-}
-
-// read reads a directory for those inside it that are folders or may hold some.
-func (w *walk) read(dir string) (dirs []string, whole bool, err error) {
-	whole = true
-	err = w.t.fs.ReadDir(dir, func(e Entry) {
-		child := path.Join(dir, e.Name)
-		switch {
-		case e.Type != fs.ModeDir || slices.Contains(reserved, e.Name):
-		case e.Name == unfinished:
-			whole = false
-		case strings.HasPrefix(e.Name, "."):
-		default:
-			if _, ok := folderOf(child); ok {
-				dirs = append(dirs, child)
-			} else {
-				w.t.opts.Log.Warn("directory has a name that no folder has", "directory", child)
-			}
-		}
-	})
-	return dirs, whole, err
 }
 
 // errNoFolder: a directory has neither cur nor new, it only holds folders.
@@ -177,13 +90,20 @@ func (t *Tree) stampWith(dir string, info Info) (mail.Stamp, error) {
 // CreateFolder is Local.CreateFolder. It completes what an interrupted call left.
 func (t *Tree) CreateFolder(ctx context.Context, folder mail.Folder) (err error) {
 	defer explain(&err, "create", folder)
-	dir, err := t.dir(folder)
+	names, err := t.opts.Layout.encode(folder)
 	if err != nil {
 		return err
 	}
 	if err := t.check(); err != nil {
 		return err
 	}
+	dir := "."
+	for _, name := range names {
+		if dir, err = t.makeDir(dir, name); err != nil {
+			return err
+		}
+	}
+	t.place(folder, dir)
 	mark := path.Join(dir, unfinished)
 	if _, err := t.stamp(dir); !errors.Is(err, mail.ErrGone) {
 		if _, left := t.fs.Lstat(mark); left != nil {
@@ -193,18 +113,15 @@ func (t *Tree) CreateFolder(ctx context.Context, folder mail.Folder) (err error)
 			return mail.ErrExists
 		}
 	}
-	var made []string
-	for i := range len(dir) + 1 {
-		if i == len(dir) || dir[i] == '/' {
-			made = append(made, dir[:i])
-		}
-	}
 	// The mark is there before anything that it speaks of, and goes last.
-	for _, name := range append(made, mark) {
-		if err := t.mkdir(name); err != nil {
-			return err
-		}
-		if err := t.sync(path.Dir(name)); err != nil {
+	if err := t.mkdir(mark); err != nil {
+		return err
+	}
+	if err := t.sync(dir); err != nil {
+		return err
+	}
+	if t.opts.Layout == MaildirPlus && dir != "." {
+		if err := t.touch(path.Join(dir, folderFile)); err != nil {
 			return err
 		}
 	}
@@ -220,6 +137,18 @@ func (t *Tree) CreateFolder(ctx context.Context, folder mail.Folder) (err error)
 		return err
 	}
 	return t.sync(dir)
+}
+
+// touch makes an empty file if there is none.
+func (t *Tree) touch(name string) error {
+	f, err := t.fs.Create(name)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // mkdir makes a directory if there is none.
@@ -238,6 +167,9 @@ func (t *Tree) mkdir(name string) error {
 // directory itself stays if something else is in it.
 func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error) {
 	defer explain(&err, "remove", folder)
+	if folder == mail.Inbox {
+		return errors.New("every Maildir has an INBOX")
+	}
 	dir, err := t.dir(folder)
 	if err != nil {
 		return err
@@ -250,7 +182,7 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 		return err
 	}
 	for _, sub := range []string{"cur", "new"} {
-		if err := t.empty(path.Join(dir, sub)); err != nil {
+		if err := t.empty(path.Join(dir, sub), ""); err != nil {
 			return err
 		}
 	}
@@ -273,13 +205,24 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 		}
 		return errors.Join(fmt.Errorf("it is not empty: %w", err), t.fs.Rmdir(mark), t.sync(dir))
 	}
-	for _, name := range []string{markerFile, lettersFile} {
+	t.place(folder, "")
+	for _, name := range []string{markerFile, lettersFile, folderFile} {
 		if err := t.fs.Unlink(path.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	if err := t.fs.Rmdir(mark); err != nil {
 		return err
+	}
+	if isShort(path.Base(dir)) {
+		// It is needed as long as there are folders inside.
+		err := t.empty(dir, nameFile)
+		if err != nil {
+			return t.sync(dir)
+		}
+		if err := t.fs.Unlink(path.Join(dir, nameFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	err = t.fs.Rmdir(dir)
 	if errors.Is(err, fs.ErrExist) {
@@ -291,10 +234,15 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 	return t.sync(path.Dir(dir))
 }
 
-// empty gives an error if anything is in a directory.
-func (t *Tree) empty(dir string) error {
+// empty gives an error if anything but the one named is in a directory.
+func (t *Tree) empty(dir, but string) error {
 	var some string
-	if err := t.fs.ReadDir(dir, func(e Entry) { some = e.Name }); err != nil {
+	err := t.fs.ReadDir(dir, func(e Entry) {
+		if e.Name != but {
+			some = e.Name
+		}
+	})
+	if err != nil {
 		return err
 	}
 	if some != "" {

@@ -98,7 +98,15 @@ func TestAStampIsThatOfTheScan(t *testing.T) {
 // With nothing changed, a walk reads no directory below the root and takes three
 // lstats a folder, and one before and after for the root.
 func TestAWalkOverKnownFoldersReadsNoDirectory(t *testing.T) {
-	tree, root := newTree(t, Options{})
+	eachLayout(t, aWalkOverKnownFoldersReadsNoDirectory)
+}
+
+func aWalkOverKnownFoldersReadsNoDirectory(t *testing.T, layout Layout) {
+	tree, root := newTree(t, Options{Layout: layout})
+	work, child := "Work/2026", "INBOX/child"
+	if layout == MaildirPlus {
+		work, child = ".Work.2026", ".INBOX.child"
+	}
 	for _, name := range []mail.Folder{"INBOX/child", "INBOX/child/deep", "Work"} {
 		if err := tree.CreateFolder(t.Context(), name); err != nil {
 			t.Fatal(err)
@@ -128,14 +136,14 @@ func TestAWalkOverKnownFoldersReadsNoDirectory(t *testing.T) {
 	}
 
 	// A folder made by somebody else shows in its parent's time, and is found.
-	mkdirs(t, root, "Work/2026/cur", "Work/2026/new")
+	mkdirs(t, root, work+"/cur", work+"/new")
 	again, err = tree.Folders(t.Context(), known)
 	if want := []string{"INBOX", "INBOX/child", "INBOX/child/deep", "Work", "Work/2026"}; err != nil || !slices.Equal(folderNames(again), want) {
 		t.Errorf("%q, %v; want %q", folderNames(again), err, want)
 	}
 	// One that known lacks, under a parent that it has, is found where the file system
 	// counts links; ext4, xfs and tmpfs do.
-	if info, err := tree.fs.Lstat("Work"); err == nil && info.Links > 1 {
+	if info, err := tree.fs.Lstat("."); err == nil && info.Links > 1 {
 		less := slices.DeleteFunc(slices.Clone(again), func(f mail.LocalFolder) bool { return f.Name == "Work/2026" })
 		more, err := tree.Folders(t.Context(), less)
 		if err != nil || !slices.Equal(more, again) {
@@ -143,11 +151,15 @@ func TestAWalkOverKnownFoldersReadsNoDirectory(t *testing.T) {
 		}
 	}
 	// A folder that is gone is not made up from what was known.
-	if err := os.RemoveAll(filepath.Join(root, "INBOX/child")); err != nil {
+	if err := os.RemoveAll(filepath.Join(root, child)); err != nil {
 		t.Fatal(err)
 	}
+	want := []string{"INBOX", "Work", "Work/2026"}
+	if layout == MaildirPlus { // there no folder is inside another
+		want = slices.Insert(want, 1, "INBOX/child/deep")
+	}
 	again, err = tree.Folders(t.Context(), again)
-	if want := []string{"INBOX", "Work", "Work/2026"}; err != nil || !slices.Equal(folderNames(again), want) {
+	if err != nil || !slices.Equal(folderNames(again), want) {
 		t.Errorf("%q, %v; want %q", folderNames(again), err, want)
 	}
 }
@@ -178,11 +190,14 @@ func TestAFolderThatCannotBeLookedAtIsNotGone(t *testing.T) {
 	}
 }
 
-func TestFoldersAreMadeAndRemoved(t *testing.T) {
-	tree, root := newTree(t, Options{FSync: true})
+func TestFoldersAreMadeAndRemoved(t *testing.T) { eachLayout(t, foldersAreMadeAndRemoved) }
+
+func foldersAreMadeAndRemoved(t *testing.T, layout Layout) {
+	tree, root := newTree(t, Options{FSync: true, Layout: layout})
+	long := mail.Folder(strings.Repeat("ü", 150) + "/" + strings.Repeat("x", 300))
 	ctx := t.Context()
 	wantErr(t, "INBOX again", tree.CreateFolder(ctx, "INBOX"), mail.ErrExists)
-	for _, name := range []mail.Folder{"../up", "Lists/go", "Lists", "a//b", "cur", "Grüße/受信"} {
+	for _, name := range []mail.Folder{"../up", "Lists/go", "Lists", "a.b/c", "AC%2FDC", "%0A", "cur", "Grüße/受信", "mailtwin", long, long + "/in"} {
 		if err := tree.CreateFolder(ctx, name); err != nil {
 			t.Fatal(err)
 		}
@@ -206,9 +221,15 @@ func TestFoldersAreMadeAndRemoved(t *testing.T) {
 	if err := tree.RemoveFolder(ctx, "cur"); err != nil {
 		t.Fatal(err)
 	}
+	if err := tree.RemoveFolder(ctx, long); err != nil { // long/in stays
+		t.Fatal(err)
+	}
+	if err := tree.RemoveFolder(ctx, "INBOX"); err == nil {
+		t.Error("INBOX was removed")
+	}
 	wantErr(t, "Lists again", tree.RemoveFolder(ctx, "Lists"), mail.ErrGone)
 	folders, err := tree.Folders(ctx, nil)
-	if want := []string{"../up", "Grüße/受信", "INBOX", "Lists/go", "a//b"}; err != nil || !slices.Equal(folderNames(folders), want) {
+	if want := []string{"%0A", "../up", "AC%2FDC", "Grüße/受信", "INBOX", "Lists/go", "a.b/c", "mailtwin", string(long + "/in")}; err != nil || !slices.Equal(folderNames(folders), want) {
 		t.Errorf("%q, %v; want %q", folderNames(folders), err, want)
 	}
 	if out := files(t, filepath.Dir(root)); slices.ContainsFunc(out, func(n string) bool {
@@ -216,16 +237,43 @@ func TestFoldersAreMadeAndRemoved(t *testing.T) {
 	}) {
 		t.Errorf("files outside the Maildir: %q", out)
 	}
+	// Another program, or the next run, finds the same.
+	other, err := Open(root, Options{Layout: layout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	again, err := other.Folders(ctx, folders)
+	if err != nil || !slices.Equal(again, folders) {
+		t.Errorf("%q, %v; want %q", folderNames(again), err, folderNames(folders))
+	}
+	for _, f := range folders {
+		if f.Name == "INBOX" {
+			continue
+		}
+		if listing, err := other.Scan(ctx, f.Name, mail.Letters{}); err != nil || listing.Stamp != f.Stamp {
+			t.Errorf("scan of %q: stamp %v, %v; want %v", f.Name, listing.Stamp, err, f.Stamp)
+		}
+		if err := other.RemoveFolder(ctx, f.Name); err != nil {
+			t.Error(err)
+		}
+	}
+	if left := files(t, root); layout == MaildirPlus && len(left) > 0 {
+		t.Errorf("files left: %q", left)
+	}
 }
 
 // Whichever step a crash prevents, there is either a whole folder or none, and
 // making it again gives a whole one.
-func TestAHalfMadeFolderIsNone(t *testing.T) {
+func TestAHalfMadeFolderIsNone(t *testing.T) { eachLayout(t, aHalfMadeFolderIsNone) }
+
+func aHalfMadeFolderIsNone(t *testing.T, layout Layout) {
+	inside := map[Layout]string{Nested: "Lists/go", MaildirPlus: ".Lists.go"}[layout]
 	for _, around := range []bool{false, true} { // whether the directory was there before
 		for stop := 0; ; stop++ {
-			tree, root := newTree(t, Options{})
+			tree, root := newTree(t, Options{Layout: layout})
 			if around {
-				mkdirs(t, root, "Lists/go/cur", "Lists/go/new", "Lists/go/tmp")
+				mkdirs(t, root, inside+"/cur", inside+"/new", inside+"/tmp")
 			}
 			steps := 0
 			was := tree.fs
@@ -261,9 +309,11 @@ func TestAHalfMadeFolderIsNone(t *testing.T) {
 }
 
 // Nor is one whose removal stopped; and where it holds something, it stays whole.
-func TestAHalfRemovedFolderIsNone(t *testing.T) {
+func TestAHalfRemovedFolderIsNone(t *testing.T) { eachLayout(t, aHalfRemovedFolderIsNone) }
+
+func aHalfRemovedFolderIsNone(t *testing.T, layout Layout) {
 	for stop := 0; ; stop++ {
-		tree, root := newTree(t, Options{})
+		tree, root := newTree(t, Options{Layout: layout})
 		if err := tree.CreateFolder(t.Context(), "Lists"); err != nil {
 			t.Fatal(err)
 		}
@@ -285,7 +335,7 @@ func TestAHalfRemovedFolderIsNone(t *testing.T) {
 			t.Errorf("stopped after %d steps with %v: listed %v, scan %v, %v", stop, err, there, scanErr, listErr)
 		}
 		if err == nil {
-			if exists(t, filepath.Join(root, "Lists")) {
+			if exists(t, filepath.Join(root, "Lists")) || exists(t, filepath.Join(root, ".Lists")) {
 				t.Error("the directory is still there")
 			}
 			break

@@ -64,7 +64,7 @@ func formatLetters(letters mail.Letters) []byte {
 
 // readLetters reads the lettersFile of the folder at dir, if there is one.
 func (t *Tree) readLetters(dir string) (mail.Letters, error) {
-	text, err := t.readSmall(path.Join(dir, lettersFile), maxLettersFile)
+	text, err := readSmall(t.fs, path.Join(dir, lettersFile), maxLettersFile)
 	return parseLetters(text), err
 }
 
@@ -77,7 +77,7 @@ func (t *Tree) SetLetters(ctx context.Context, folder mail.Folder, letters mail.
 	}
 	text := formatLetters(letters)
 	name := path.Join(dir, lettersFile)
-	old, err := t.readSmall(name, maxLettersFile)
+	old, err := readSmall(t.fs, name, maxLettersFile)
 	if err == nil && bytes.Equal(old, text) {
 		return nil
 	}
@@ -86,8 +86,8 @@ func (t *Tree) SetLetters(ctx context.Context, folder mail.Folder, letters mail.
 
 // readSmall reads a file of at most limit octets, and what is beyond not at all. A
 // file that is not there is empty.
-func (t *Tree) readSmall(name string, limit int64) ([]byte, error) {
-	f, err := t.fs.Open(name)
+func readSmall(fsys FS, name string, limit int64) ([]byte, error) {
+	f, err := fsys.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

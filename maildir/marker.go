@@ -26,7 +26,7 @@ func (t *Tree) Marker(ctx context.Context, folder mail.Folder) (m mail.Marker, e
 	if err != nil {
 		return mail.Marker{}, err
 	}
-	text, err := t.readSmall(path.Join(dir, markerFile), maxMarkerFile)
+	text, err := readSmall(t.fs, path.Join(dir, markerFile), maxMarkerFile)
 	if err != nil {
 		return mail.Marker{}, err
 	}

@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// One part of a folder's name is one directory. Ordinary parts appear as they are;
+// In the nested layout one part of a folder's name is one directory. Ordinary parts appear as they are;
 // odd ones are escaped: each octet that may not stand where it stands becomes "%"
 // and two capital hexadecimal digits, and so does each "%" in such a part. The
 // empty part is "%" alone.
@@ -18,30 +18,23 @@ import (
 // every directory that a user makes under an ordinary name is a folder of exactly
 // that name, and every folder has exactly one directory.
 
-// maxPart is the longest name of a directory that file systems agree on, in octets.
-const maxPart = 255
-
-// encodePart gives the directory for a part of a folder's name. The result is never
-// empty, "." or "..", starts with no ".", and has no "/" and no control character.
-// There is an error for a part that no directory can have, for its length.
-func encodePart(part string) (string, error) {
-	name := part
+// encodePart gives the name of the directory for a part of a folder's name. It is
+// never empty, "." or "..", starts with no ".", and has no "/" and no control
+// character. It may be longer than a directory's name can be: see place.go.
+func encodePart(part string) string {
 	switch {
 	case odd(part):
-		name = escape(part, true)
+		return escape(part, true)
 	case ambiguous(part):
-		name = escape(part, false)
+		return escape(part, false)
 	}
-	if len(name) > maxPart {
-		return "", fmt.Errorf("the folder name part %.40q... needs %d octets as a directory, more than %d", part, len(name), maxPart)
-	}
-	return name, nil
+	return part
 }
 
 // decodePart gives the part that encodePart makes dir of; false if there is none.
 func decodePart(dir string) (string, bool) {
 	for _, part := range []string{unescape(dir), dir} {
-		if name, err := encodePart(part); err == nil && name == dir {
+		if encodePart(part) == dir {
 			return part, true
 		}
 	}
@@ -132,11 +125,11 @@ func unescape(dir string) string {
 
 func hexDigit(c byte) int { return strings.IndexByte("0123456789ABCDEF", c) }
 
-// ambiguous tells whether part is what some other part is encoded as. Each level
-// is shorter than the one before, so this ends.
+// ambiguous tells whether part is what some other part is encoded as, or looks like
+// the short form of a name. Each level is shorter than the one before, so this ends.
 func ambiguous(part string) bool {
-	if len(part) > maxPart {
-		return false // no directory
+	if isShort(part) {
+		return true
 	}
 	inner := unescape(part)
 	if inner == part {

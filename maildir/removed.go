@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"mailtwin/conflict/mail"
@@ -142,9 +143,11 @@ func (t *Tree) keep(ctx context.Context, store FS, name string, st mail.Stat) (k
 	return "", false, errors.New("the store of removed messages has too many files of that name")
 }
 
-// mkdirs makes a directory of the store and those around it, durably.
+// mkdirs makes a directory of the store and those around it, durably. One whose name
+// is short for another one is so in the Maildir.
 func (t *Tree) mkdirs(store FS, dir string) error {
-	if _, err := store.Lstat(dir); err == nil || dir == "." {
+	isShort := isShort(path.Base(dir))
+	if _, err := store.Lstat(dir); err == nil && !isShort || dir == "." {
 		return nil
 	}
 	if err := t.mkdirs(store, path.Dir(dir)); err != nil {
@@ -152,6 +155,19 @@ func (t *Tree) mkdirs(store FS, dir string) error {
 	}
 	if err := store.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
+	}
+	if isShort {
+		if full, err := t.fullName(store, dir); err != nil || full != "" {
+			return err
+		}
+		_, inMaildir, _ := strings.Cut(dir, "/") // without the day
+		full, err := t.fullName(t.fs, inMaildir)
+		if err == nil {
+			err = t.writeName(store, dir, full)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return t.syncIn(store, path.Dir(dir))
 }
@@ -195,6 +211,40 @@ func (t *Tree) PurgeRemoved(ctx context.Context, olderThan time.Time) error {
 		return fmt.Errorf("purge the store of removed messages: %w", err)
 	}
 	return nil
+}
+
+// StoreSize is what the store of removed messages holds.
+type StoreSize struct {
+	Messages int
+	Bytes    int64 // of the messages; on the file system of the Maildir they share them until purged
+}
+
+// SizeOfStore measures the store of removed messages at dir without a look at the
+// Maildir, which may be anywhere or gone. Where there is no store yet it is empty.
+func SizeOfStore(ctx context.Context, dir string) (size StoreSize, err error) {
+	err = filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, fs.ErrNotExist): // none, or purged or restored meanwhile
+			return nil
+		case err != nil || !e.Type().IsRegular():
+			return err
+		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil {
+			size.Messages++
+			size.Bytes += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		return StoreSize{}, fmt.Errorf("measure the store of removed messages: %w", err)
+	}
+	return size, nil
 }
 
 // days lists the directories of the store, and the beginning of the day of each. It

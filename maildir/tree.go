@@ -22,6 +22,7 @@ import (
 // Options is what a Tree needs besides the root of the Maildir.
 type Options struct {
 	Account string
+	Layout  Layout
 	// Removed is the directory of the store of removed messages. It is made, with mode
 	// 0700, when the first message goes there. "": Remove refuses to work.
 	Removed string
@@ -48,6 +49,9 @@ type Tree struct {
 	root Info   // of the root, when it was opened
 	host string // as it stands in keys
 	keys atomic.Uint64
+
+	placeLock sync.Mutex
+	places    map[mail.Folder]string // directories of folders that are there
 
 	storeLock sync.Mutex
 	store     FS // nil until it is needed
@@ -76,7 +80,7 @@ func Open(root string, opts Options) (*Tree, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	t := &Tree{opts: opts, fs: opts.FS, store: opts.Store, host: hostInKeys()}
+	t := &Tree{opts: opts, fs: opts.FS, store: opts.Store, host: hostInKeys(), places: make(map[mail.Folder]string)}
 	if t.fs == nil {
 		d, err := openRoot(root)
 		if err != nil {

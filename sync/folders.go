@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	stdsync "sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -44,7 +45,8 @@ type folder struct {
 	// stored are the files that this run has uploaded without being told where they are.
 	stored map[mail.Key]bool
 
-	letters mail.Letters
+	lettering stdsync.Mutex // guards letters while messages are brought across
+	letters   mail.Letters
 	// What the gathering of this round found, for settle to store.
 	view    *mail.View
 	listing *mail.Listing

@@ -17,7 +17,7 @@ import (
 // TestBadDays: each trouble gives one line with the way out, and changes nothing; and
 // when it has passed, or was mended, the next sync does its work.
 func TestBadDays(t *testing.T) {
-	s, _ := embeddedWith(t, imaptest.Options{})
+	s := embedded(t)
 	s.deliver("INBOX", note("theirs"), seen)
 	encrypted, _ := embeddedWith(t, imaptest.Options{TLS: imaptest.TLSImplicit, Dir: t.TempDir()})
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
@@ -53,7 +53,7 @@ func TestBadDays(t *testing.T) {
 		},
 		"a server that says nothing": {
 			settings: []string{port, `timeout = "1s"`},
-			code:     75, quiet: true, says: []string{"greeting: server unreachable: no answer for 1s", "the next sync tries again"},
+			code:     75, quiet: true, says: []string{"greeting: server unreachable: no answer ", "the next sync tries again"},
 		},
 		"a certificate of nobody": {
 			on: encrypted, settings: []string{`tls = "implicit"`},
@@ -118,7 +118,7 @@ func TestBadDays(t *testing.T) {
 
 func TestAPatternThatMatchesNothingIsSaid(t *testing.T) {
 	t.Parallel()
-	s, _ := embeddedWith(t, imaptest.Options{})
+	s := embedded(t)
 	d := s.device("laptop", `folders = ["INBOX", "Lsits/*", "!Spam", "S%"]`)
 	r := d.sync()
 	if len(r.Skipped) != 1 || r.Skipped[0].Reason != `the pattern "Lsits/*" in folders matches no folder` {
@@ -135,7 +135,7 @@ func TestAPatternThatMatchesNothingIsSaid(t *testing.T) {
 // first, still runs.
 func TestSyncsThatOverlapDoNotDouble(t *testing.T) {
 	t.Parallel()
-	s, _ := embeddedWith(t, imaptest.Options{})
+	s := embedded(t)
 	d := s.device("laptop")
 	var want []string
 	for i := range 20 {
@@ -166,7 +166,7 @@ func TestSyncsThatOverlapDoNotDouble(t *testing.T) {
 
 func TestOneAccountsTroubleIsNoneOfTheOthers(t *testing.T) {
 	t.Parallel()
-	s, _ := embeddedWith(t, imaptest.Options{})
+	s := embedded(t)
 	s.deliver("INBOX", note("theirs"), seen)
 	d := s.device("laptop")
 	config, err := os.ReadFile(d.config)
@@ -202,7 +202,7 @@ func TestADiskThatIsFull(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, _ := embeddedWith(t, imaptest.Options{})
+			s := embedded(t)
 			d := s.device("laptop")
 			disk := filepath.Join(filepath.Dir(d.config), c.disk)
 			s.check(os.Mkdir(disk, 0o700))

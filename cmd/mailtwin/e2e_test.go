@@ -33,6 +33,12 @@ type story struct {
 	dir    string
 }
 
+// reuse lets a process of Dovecot's serve one login after another, since to start them
+// anew is most of what the stories would cost; and nobody waits because another story
+// has tried a wrong password from the same address.
+const reuse = "service imap-login {\n service_count = 0\n}\nservice imap {\n service_count = 100\n}\n" +
+	"service anvil {\n unix_listener anvil-auth-penalty {\n mode = 0\n }\n}"
+
 // stories runs each of them on an account of its own of one Dovecot.
 func stories(t *testing.T, all map[string]func(s *story), opts ...dovecot.Option) {
 	t.Helper()
@@ -41,7 +47,7 @@ func stories(t *testing.T, all map[string]func(s *story), opts ...dovecot.Option
 	for i := range names {
 		users[i] = "user" + strconv.Itoa(i)
 	}
-	server := dovecot.Start(t, append(opts, dovecot.Users(users...))...)
+	server := dovecot.Start(t, append(opts, dovecot.Users(users...), dovecot.Extra(reuse))...)
 	t.Run("", func(t *testing.T) { // ends when all parallel ones have
 		for i, name := range names {
 			t.Run(name, func(t *testing.T) {
@@ -56,7 +62,14 @@ func newStory(t *testing.T, server *dovecot.Server, user string) *story {
 	return &story{T: t, server: server, user: user, phone: server.PhoneOf(t, user), dir: t.TempDir()}
 }
 
-// embeddedWith is a story on the embedded server, with its oddities.
+// embedded is a story on the embedded server, which needs no other program.
+func embedded(t *testing.T) *story {
+	t.Helper()
+	s, _ := embeddedWith(t, imaptest.Options{})
+	return s
+}
+
+// embeddedWith is embedded, where the server has its oddities.
 func embeddedWith(t *testing.T, opts imaptest.Options) (*story, *imaptest.Server) {
 	t.Helper()
 	server, err := imaptest.Start(opts)
@@ -440,7 +453,7 @@ func (d *computer) same() {
 
 func describe(text string, flags mail.Flags, date time.Time) string {
 	if len(text) > 100 {
-		text = fmt.Sprintf("%s... %x", text[:60], mailDigest(text))
+		text = fmt.Sprintf("%s... %.8s", text[:60], mailDigest(text))
 	}
 	return fmt.Sprintf("%s %s %s", date.UTC().Format(time.DateTime), flags, text)
 }

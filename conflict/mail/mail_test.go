@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"pgregory.net/rapid"
 )
@@ -49,9 +50,25 @@ func TestFolderNames(t *testing.T) {
 		"Lists/inbox":   {"Lists", "inbox"},
 		"Entwürfe":      {"Entwürfe"},
 		"inboxes/other": {"inboxes", "other"},
+		// "/" and control characters in a part are spelled,
+		"AC%2FDC/live":   {"AC/DC", "live"},
+		"line%0Abreak":   {"line\nbreak"},
+		"bell%07%7F":     {"bell\a\x7f"},
+		"c1%C2%85":       {"c1\u0085"},
+		"INBOX/%2F":      {"inbox", "/"},
+		"100% of 50%20x": {"100% of 50%20x"}, // and no other "%" means anything,
+		"AC%252FDC":      {"AC%2FDC"},        // but where it would.
+		"AC%25252FDC":    {"AC%252FDC"},
+		"AC%2fDC":        {"AC%2fDC"},
 	} {
 		if got := NewFolder(parts...); got != want {
 			t.Errorf("NewFolder(%q) = %q, want %q", parts, got, want)
+		}
+		if strings.EqualFold(parts[0], "inbox") {
+			parts[0] = "INBOX"
+		}
+		if got := want.Parts(); !slices.Equal(got, parts) {
+			t.Errorf("parts of %q: %q, want %q", want, got, parts)
 		}
 	}
 	if p := Folder("a/b/c").Parent(); p != "a/b" {
@@ -60,6 +77,32 @@ func TestFolderNames(t *testing.T) {
 	if p := Folder("a").Parent(); p != "" {
 		t.Errorf("parent of a: %q", p)
 	}
+}
+
+// Names and lists of parts are one to one, and a name is always fit to be printed.
+func TestFolderNamesAreReversible(t *testing.T) {
+	part := rapid.OneOf(rapid.String(), rapid.Custom(func(t *rapid.T) string {
+		bits := rapid.SampledFrom([]string{"%", "25", "2F", "C2", "85", "0A", "/", "\n", "\u0085", "\xc2", "\x85", "2", "5", "F", "x"})
+		return strings.Join(rapid.SliceOfN(bits, 0, 10).Draw(t, "bits"), "")
+	}))
+	rapid.Check(t, func(t *rapid.T) {
+		parts := rapid.SliceOfN(part, 1, 4).Draw(t, "parts")
+		if strings.EqualFold(parts[0], "inbox") {
+			parts[0] = "INBOX"
+		}
+		name := NewFolder(parts...)
+		if got := name.Parts(); !slices.Equal(got, parts) {
+			t.Fatalf("the parts of %q are %q, want %q", name, got, parts)
+		}
+		if strings.ContainsFunc(string(name), unicode.IsControl) {
+			t.Fatalf("%q has control characters", name)
+		}
+		// Any text is a name, and its own canonical spelling if it is clean.
+		text := strings.Join(parts, "/")
+		if got := ParseFolder(text); !strings.ContainsFunc(text, unicode.IsControl) && got != Folder(text) {
+			t.Fatalf("ParseFolder(%q) = %q", text, got)
+		}
+	})
 }
 
 // A UIDSet behaves as a set of numbers, however it was filled.

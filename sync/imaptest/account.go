@@ -72,7 +72,11 @@ func (a *account) add(name string, role imap.MailboxAttr) *folder {
 // canonical gives the name under which a folder is kept: INBOX in capitals (RFC
 // 9051, 5.1), and no delimiter at the end (RFC 9051, 6.3.4).
 func canonical(name string) string {
-	return string(mail.NewFolder(strings.Split(strings.TrimSuffix(name, delimiter), delimiter)...))
+	name = strings.TrimSuffix(name, delimiter)
+	if first, _, _ := strings.Cut(name, delimiter); strings.EqualFold(first, string(mail.Inbox)) {
+		name = string(mail.Inbox) + name[len(first):]
+	}
+	return name
 }
 
 func no(code imap.ResponseCode, text string) error {

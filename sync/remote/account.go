@@ -43,12 +43,16 @@ type Options struct {
 	User string
 	// Password is asked once per account, at its first login.
 	Password func(ctx context.Context) (string, error)
-	// Auth is auto, plain or login; "" is auto.
+	// Auth is auto, plain, login, scram-sha-256 or cram-md5; "" is auto.
 	Auth string
 
 	// Tunnel is a program and its arguments that speak IMAP on standard input and
 	// output; then Host, Port and TLS are not used.
 	Tunnel []string
+
+	// Map has local names for folders on the server and for all that lies in them. Both
+	// are without the delimiter of the server; INBOX is in neither.
+	Map map[mail.Folder]mail.Folder
 
 	// Timeout bounds connecting, the greeting and the login, each, and every wait
 	// without progress; 0 means 45 s.
@@ -88,6 +92,7 @@ type Account struct {
 	caps       imap.CapSet
 	past       mail.Traffic // of the sessions that have ended
 	names      directory
+	scans      scans
 	unsorted   bool // the server does not list messages in the order of their UIDs
 	late       bool // the server tells flags and dates after the body only
 }

@@ -7,8 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
@@ -19,13 +17,6 @@ import (
 // maxFolders bounds the folders of an account.
 const maxFolders = 10_000
 
-// directory maps folders to the names that the server has for them.
-type directory struct {
-	known bool
-	delim rune // 0: names have no parts
-	names map[mail.Folder]string
-}
-
 // Folders lists the folders of the account with their status.
 func (a *Account) Folders(ctx context.Context) (mail.RemoteListing, error) {
 	var out mail.RemoteListing
@@ -34,7 +25,7 @@ func (a *Account) Folders(ctx context.Context) (mail.RemoteListing, error) {
 		if err != nil {
 			return err
 		}
-		dir := directory{known: true, names: make(map[mail.Folder]string, len(list))}
+		dir := newDirectory(a.opts.Map)
 		out = dir.read(list)
 		if err := s.statuses(out.Folders, dir.names); err != nil {
 			return err
@@ -87,39 +78,6 @@ func (s *session) list() ([]*imap.ListData, error) {
 	return list, nil
 }
 
-// read sorts out what a LIST told: folders that there can be, and what was left
-// out. It fills the directory.
-func (d *directory) read(list []*imap.ListData) mail.RemoteListing {
-	var out mail.RemoteListing
-	if len(list) >= maxFolders {
-		out.Notices = append(out.Notices, mail.Notice{
-			Text: fmt.Sprintf("only the first %d folders of the server are looked at", maxFolders)})
-	}
-	for _, data := range list {
-		name, err := folderName(data.Mailbox, data.Delim)
-		if err == nil {
-			if _, twice := d.names[name]; twice {
-				err = fmt.Errorf("the server has it twice, in different spellings")
-			}
-		}
-		if err != nil {
-			out.Notices = append(out.Notices, mail.Notice{
-				Folder: mail.Folder(mail.Clean(data.Mailbox, maxText)), Text: "left out: " + err.Error()})
-			continue
-		}
-		if d.delim == 0 {
-			d.delim = data.Delim
-		}
-		d.names[name] = data.Mailbox
-		f := mail.RemoteFolder{Name: name, Role: role(name, data.Attrs), NoSelect: noSelect(data.Attrs)}
-		if data.Status != nil {
-			f.Status = cursorOf(data.Status)
-		}
-		out.Folders = append(out.Folders, f)
-	}
-	return out
-}
-
 // statuses asks for the status of each folder that has none yet, all at once: where
 // there is no LIST-STATUS, or the server kept some back. What it still keeps back
 // stays unknown.
@@ -162,29 +120,6 @@ func cursorOf(data *imap.StatusData) mail.Cursor {
 	}
 }
 
-// folderName turns the server's name of a folder into ours.
-func folderName(name string, delim rune) (mail.Folder, error) {
-	switch {
-	case !utf8.ValidString(name):
-		return "", fmt.Errorf("its name is no UTF-8")
-	case strings.ContainsFunc(name, unicode.IsControl):
-		return "", fmt.Errorf("its name has control characters")
-	}
-	parts := []string{name}
-	if delim != 0 {
-		parts = strings.Split(name, string(delim))
-	}
-	for _, p := range parts {
-		switch {
-		case p == "":
-			return "", fmt.Errorf("a part of its name is empty")
-		case strings.Contains(p, "/"):
-			return "", fmt.Errorf(`a part of its name contains "/"`)
-		}
-	}
-	return mail.NewFolder(parts...), nil
-}
-
 // role reads the special-use marks (RFC 6154, 2).
 func role(name mail.Folder, attrs []imap.MailboxAttr) mail.Role {
 	if name == mail.Inbox {
@@ -217,8 +152,7 @@ func noSelect(attrs []imap.MailboxAttr) bool {
 	})
 }
 
-// server gives the server's name of a folder. One that was not listed gets the name
-// that it would have; the server will say whether it is there.
+// server gives the server's name of a folder; see directory.server.
 func (a *Account) server(ctx context.Context, folder mail.Folder) (string, error) {
 	a.mu.Lock()
 	dir := a.names
@@ -232,24 +166,8 @@ func (a *Account) server(ctx context.Context, folder mail.Folder) (string, error
 		a.mu.Unlock()
 	}
 	a.mu.Lock()
-	name, ok := dir.names[folder]
-	a.mu.Unlock()
-	if ok {
-		return name, nil
-	}
-	delim := string(dir.delim)
-	parts := folder.Parts()
-	switch {
-	case dir.delim == 0 && len(parts) > 1:
-		return "", fmt.Errorf("%w: this server has no folders in folders", mail.ErrRefused)
-	case dir.delim != 0 && slices.ContainsFunc(parts, func(p string) bool { return dir.delim != '/' && strings.Contains(p, delim) }):
-		return "", fmt.Errorf("%w: on this server a name cannot contain %q", mail.ErrRefused, delim)
-	}
-	name = strings.Join(parts, delim)
-	if _, err := folderName(name, dir.delim); err != nil {
-		return "", fmt.Errorf("%w: %w", mail.ErrRefused, err)
-	}
-	return name, nil
+	defer a.mu.Unlock()
+	return dir.server(folder)
 }
 
 // CreateFolder makes an empty folder.

@@ -12,74 +12,6 @@ import (
 	"mailtwin/conflict/mail"
 )
 
-func TestServerNamesBecomeFolderNames(t *testing.T) {
-	for _, c := range []struct {
-		server string
-		delim  rune
-		want   mail.Folder // "": left out
-	}{
-		{"INBOX", '/', "INBOX"},
-		{"Lists/go", '/', "Lists/go"},
-		{"Lists.go", '.', "Lists/go"},
-		{`Lists\go`, '\\', "Lists/go"},
-		{"inbox.sub", '.', "INBOX/sub"},
-		{"Inboxes", '/', "Inboxes"},
-		{"flat.name", 0, "flat.name"},
-		{"Entwürfe", '/', "Entwürfe"},
-		{"..", '/', ".."}, // the local side escapes it
-		{"a/b", '.', ""},
-		{"a/b", 0, ""},
-		{"a//b", '/', ""},
-		{"/a", '/', ""},
-		{"a/", '/', ""},
-		{"", '/', ""},
-		{"line\nbreak", '/', ""},
-		{"esc\x1b[2J", '/', ""},
-		{"c1\u009b2J", '/', ""},
-		{"nul\x00", '/', ""},
-		{"\xff", '/', ""},
-	} {
-		got, err := folderName(c.server, c.delim)
-		if got != c.want || (err != nil) != (c.want == "") {
-			t.Errorf("folderName(%q, %q) = %q, %v; want %q", c.server, c.delim, got, err, c.want)
-		}
-	}
-}
-
-func TestFolderNamesAreAlwaysFit(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		server := rapid.OneOf(rapid.String(), rapid.StringMatching(`[a-cIiNnBbOoXx/.]{0,12}`)).Draw(t, "server")
-		delim := rapid.SampledFrom([]rune{0, '/', '.', '\\'}).Draw(t, "delim")
-		name, err := folderName(server, delim)
-		if err != nil {
-			return
-		}
-		if strings.ContainsFunc(string(name), unicode.IsControl) {
-			t.Fatalf("%q has control characters", name)
-		}
-		for _, p := range name.Parts() {
-			if p == "" {
-				t.Fatalf("%q has an empty part", name)
-			}
-		}
-		if again := mail.NewFolder(name.Parts()...); again != name {
-			t.Fatalf("%q is not canonical: %q", name, again)
-		}
-	})
-}
-
-func FuzzFolderName(f *testing.F) {
-	f.Add("Lists/go", '/')
-	f.Add("inbox.sub", '.')
-	f.Add("", rune(0))
-	f.Fuzz(func(t *testing.T, server string, delim rune) {
-		name, err := folderName(server, delim)
-		if err == nil && name == "" {
-			t.Error("a name without an error is empty")
-		}
-	})
-}
-
 func listOf(t *testing.T, a *Account) (map[mail.Folder]mail.RemoteFolder, []mail.Notice) {
 	t.Helper()
 	list, err := a.Folders(t.Context())
@@ -108,9 +40,9 @@ func TestFoldersAreSortedOut(t *testing.T) {
 					`* LIST (\Noselect \HasChildren) "." "Lists"`,
 					`* LIST (\HasNoChildren \Trash) "." "Papierkorb"`, `* STATUS Papierkorb `+status,
 					`* LIST (\sent) "." "Sent"`, // its STATUS is held back
-					`* LIST () "." "a/b"`, `* STATUS "a/b" `+status,
-					`* LIST () "." "INBOX.sub"`, `* STATUS INBOX.sub `+status,
+					`* LIST () "." "a..b"`, `* STATUS "a..b" `+status,
 					`* LIST () "." "Inbox.sub"`, `* STATUS Inbox.sub `+status,
+					`* LIST () "." "INBOX.sub"`, `* STATUS INBOX.sub `+status,
 					tag+" OK")
 			case strings.HasPrefix(command, "STATUS"):
 				s.say(tag + " NO not now")
@@ -132,7 +64,7 @@ func TestFoldersAreSortedOut(t *testing.T) {
 			t.Errorf("%s is %+v, want %+v", want.Name, got[want.Name], want)
 		}
 	}
-	if len(got) != 5 || len(notices) != 2 || notices[0].Folder != "a/b" || notices[1].Folder != "Inbox.sub" {
+	if len(got) != 5 || len(notices) != 2 || notices[0].Folder != "a..b" || notices[1].Folder != "Inbox.sub" {
 		t.Errorf("%d folders, notices %v", len(got), notices)
 	}
 	if len(asked) != 2 || !strings.HasPrefix(asked[1], "STATUS Sent ") && !strings.HasPrefix(asked[1], `STATUS "Sent" `) {
@@ -140,6 +72,32 @@ func TestFoldersAreSortedOut(t *testing.T) {
 	}
 	if !strings.Contains(asked[0], "SPECIAL-USE") || !strings.Contains(asked[0], "HIGHESTMODSEQ") {
 		t.Errorf("the client said %q", asked[0])
+	}
+}
+
+// A name that nobody can read costs its own folder, and nothing else.
+func TestANameThatCannotBeDecodedIsLeftOut(t *testing.T) {
+	a := open(t, scripted(t, func(s *script) {
+		s.login("CONDSTORE LIST-EXTENDED LIST-STATUS")
+		for {
+			tag, command := s.hear()
+			if strings.HasPrefix(command, "LIST") {
+				s.say(`* LIST () "." INBOX`, `* STATUS INBOX (MESSAGES 0 UIDNEXT 9 UIDVALIDITY 7 HIGHESTMODSEQ 12)`,
+					`* LIST () "." "bro&ken"`, `* STATUS "bro&ken" (MESSAGES 3 UIDNEXT 9 UIDVALIDITY 7 HIGHESTMODSEQ 12)`,
+					`* LIST () "." "caf`+"\xe9"+`"`, `* LIST () "." "nul&AAA-"`, `* LIST () "." "&AAo-"`,
+					`* STATUS "&AAo-" (MESSAGES 0 UIDNEXT 9 UIDVALIDITY 7 HIGHESTMODSEQ 12)`)
+			}
+			s.say(tag + " OK")
+		}
+	}))
+	got, notices := listOf(t, a)
+	if _, ok := got["%0A"]; len(got) != 2 || !ok || len(notices) < 3 {
+		t.Errorf("the folders are %+v, and left out %v", got, notices)
+	}
+	for _, n := range notices {
+		if strings.ContainsFunc(n.Text+string(n.Folder), unicode.IsControl) {
+			t.Errorf("a notice holds a control character: %q", n)
+		}
 	}
 }
 

@@ -27,6 +27,7 @@ func (a *Account) Scan(ctx context.Context, folder mail.Folder, since mail.Curso
 		if err := s.open(name, a.opts.ReadOnly); err != nil {
 			return err
 		}
+		s.box.scan = a.scans.begin(name)
 		now := s.box.cursor
 		view = mail.View{Cursor: now}
 		view.ReadOnly = s.box.readOnly

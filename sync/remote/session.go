@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,7 @@ type session struct {
 	log    *slog.Logger
 
 	box    box       // what is selected
+	scans  *scans    // the account's
 	broken bool      // not to be used again
 	used   time.Time // when it was released; zero: never yet
 	// done: the call that has the session did what must not be done twice, or may have
@@ -40,6 +42,34 @@ type box struct {
 	// permanent are the flags that can be set for good; nil where the server did not
 	// say, and then all can (RFC 9051, 7.1).
 	permanent *[]string
+	// scan is the number of the folder's newest scan when it was selected.
+	scan uint64
+}
+
+// scans counts the scans of each folder. A session knows a message only if it selected
+// the folder after the message came, or has been told of it since, and servers answer
+// OK to a command that names a UID which the session does not know. So a session must
+// not be used for UIDs that a later scan, on another one, has found.
+type scans struct {
+	mu sync.Mutex
+	n  map[string]uint64 // by the server's name
+}
+
+func (s *scans) newest(name string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.n[name]
+}
+
+// begin gives a new scan its number.
+func (s *scans) begin(name string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.n == nil {
+		s.n = map[string]uint64{}
+	}
+	s.n[name]++
+	return s.n[name]
 }
 
 // open selects a folder, anew if need be, since only a SELECT tells how far the
@@ -47,6 +77,7 @@ type box struct {
 func (s *session) open(name string, readOnly bool) error {
 	s.take() // what came before is about another folder
 	s.box = box{}
+	scan := s.scans.newest(name)
 	data, err := s.client.Select(name, &imap.SelectOptions{
 		ReadOnly:  readOnly,
 		CondStore: s.caps.Has(imap.CapCondStore),
@@ -65,6 +96,7 @@ func (s *session) open(name string, readOnly bool) error {
 		},
 		readOnly:  notes.ReadOnly,
 		permanent: notes.PermanentFlags,
+		scan:      scan,
 	}
 	if notes.NoModSeq || !s.caps.Has(imap.CapCondStore) {
 		b.cursor.HighestModSeq = 0
@@ -74,9 +106,9 @@ func (s *session) open(name string, readOnly bool) error {
 }
 
 // hold makes sure that a folder is selected under the UIDVALIDITY that the caller
-// read its UIDs under.
+// read its UIDs under, and that the session knows the messages of its newest scan.
 func (s *session) hold(name string, validity uint32, readOnly bool) error {
-	if s.box.name != name {
+	if s.box.name != name || s.box.scan < s.scans.newest(name) {
 		if err := s.open(name, readOnly); err != nil {
 			return err
 		}

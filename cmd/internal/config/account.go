@@ -77,7 +77,7 @@ func (l *loader) readAccount(t *table, name string) Account {
 	into(t, "folders", asPatterns, &a.Folders)
 	trash, _ := get(t, "trash", asText)
 	if trash != "" {
-		a.Trash = mail.NewFolder(strings.Split(trash, "/")...)
+		a.Trash = mail.ParseFolder(trash)
 	}
 	for _, set := range readSettings(t) {
 		set(&a.Settings)
@@ -89,7 +89,7 @@ func (l *loader) readAccount(t *table, name string) Account {
 	into(t, "create_folders", asSides, &a.CreateFolders)
 	into(t, "remove_folders", asSides, &a.RemoveFolders)
 	into(t, "namespaces", asWords("personal", "other", "shared"), &a.Namespaces)
-	into(t, "map", asStringMap, &a.Map)
+	into(t, "map", asFolderMap, &a.Map)
 
 	into(t, "timeout", asDuration, &a.Timeout)
 	into(t, "connections", asInt(1, 32), &a.Connections)

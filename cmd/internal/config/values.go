@@ -4,11 +4,14 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"mailtwin/conflict/mail"
 )
 
 // The functions of this file turn a TOML value into a value of ours. Their errors
@@ -90,22 +93,42 @@ func asStrings(v any) ([]string, error) {
 	return out, nil
 }
 
-func asStringMap(v any) (map[string]string, error) {
-	wrong := errors.New(`must be a table of strings: { "name on the server" = "local name" }`)
+// asFolderMap reads names on the server and the local names that they get. What would
+// always give one name to two folders is refused; that two of the server's folders
+// happen to meet shows only when it lists them.
+func asFolderMap(v any) (map[mail.Folder]mail.Folder, error) {
 	t, ok := v.(map[string]any)
 	if !ok {
-		return nil, wrong
+		return nil, errFolderMap
 	}
-	out := make(map[string]string, len(t))
-	for k, e := range t {
-		s, ok := e.(string)
-		if !ok || s == "" || k == "" {
-			return nil, wrong
+	out := make(map[mail.Folder]mail.Folder, len(t))
+	taken := make(map[mail.Folder]string, len(t))
+	for _, key := range slices.Sorted(maps.Keys(t)) {
+		value, ok := t[key].(string)
+		if !ok {
+			return nil, errFolderMap
 		}
-		out[k] = s
+		from, to := mail.ParseFolder(key), mail.ParseFolder(value)
+		for _, name := range []mail.Folder{from, to} {
+			switch {
+			case name == mail.Inbox:
+				return nil, fmt.Errorf("%q = %q: INBOX keeps its name, and no other folder gets it", key, value)
+			case slices.Contains(name.Parts(), ""):
+				return nil, fmt.Errorf("%q = %q: a part of a name is empty", key, value)
+			}
+		}
+		if _, twice := out[from]; twice {
+			return nil, fmt.Errorf("%q is there twice, in different spellings", from)
+		}
+		if first, twice := taken[to]; twice {
+			return nil, fmt.Errorf("%q and %q both become %q", first, key, to)
+		}
+		out[from], taken[to] = to, key
 	}
 	return out, nil
 }
+
+var errFolderMap = errors.New(`must be a table of strings: { "name on the server" = "local name" }`)
 
 // asCommand reads a command: an array is run as it is, a string by sh -c, and the
 // empty array or string is none.

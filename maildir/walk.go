@@ -1,0 +1,201 @@
+package maildir
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"mailtwin/conflict/mail"
+)
+
+// walk is one walk over the directories of the tree.
+type walk struct {
+	t      *Tree
+	known  map[string]mail.LocalFolder // by directory
+	inside map[string][]spot           // which directories known folders lie in or are, by the one around
+	found  []mail.LocalFolder
+	places map[mail.Folder]string
+}
+
+// spot is a directory that may be a folder or hold some.
+type spot struct {
+	dir   string
+	names []string // that lead to it, see Layout
+	info  Info
+	err   error // why there is no info
+}
+
+func newWalk(t *Tree, known []mail.LocalFolder) *walk {
+	w := &walk{t: t, known: make(map[string]mail.LocalFolder, len(known)), inside: make(map[string][]spot), places: make(map[mail.Folder]string)}
+	seen := make(map[string]bool, len(known))
+	for _, k := range known {
+		names, err := t.opts.Layout.encode(k.Name)
+		if err != nil {
+			continue // then it is not on disk
+		}
+		dir := "."
+		for i, name := range names {
+			if len(name) > maxEntry {
+				name = short(name)
+			}
+			around := dir
+			dir = path.Join(dir, name)
+			if !seen[dir] {
+				seen[dir] = true
+				w.inside[around] = append(w.inside[around], spot{dir: dir, names: names[:i+1]})
+			}
+		}
+		w.known[dir] = k
+	}
+	return w
+}
+
+func (w *walk) look(s *spot) { s.info, s.err = w.t.fs.Lstat(s.dir) }
+
+func (w *walk) visit(ctx context.Context, s spot) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.err != nil && !errors.Is(s.err, fs.ErrNotExist) {
+		w.blind(s.dir) // no permission to look: that is not absence
+	}
+	if s.err != nil || s.info.Type != fs.ModeDir {
+		return nil
+	}
+	inside, whole, err := w.children(s)
+	if err != nil {
+		w.t.opts.Log.Warn("directory cannot be read", "directory", s.dir, "error", err)
+	}
+	w.add(s, whole)
+	for _, child := range inside {
+		if err := w.visit(ctx, child); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add adds the folder at s to those found, if there is one.
+func (w *walk) add(s spot, whole bool) {
+	stamp, err := w.t.stampWith(s.dir, s.info)
+	if errors.Is(err, errNoFolder) || err != nil && !whole {
+		return
+	}
+	name, ok := w.known[s.dir].Name, true
+	if name == "" {
+		name, ok = w.t.opts.Layout.decode(s.names)
+	}
+	if ok {
+		w.found = append(w.found, mail.LocalFolder{Name: name, Stamp: stamp})
+		w.places[name] = s.dir
+	}
+}
+
+// blind lists what is known at dir and inside it, since nobody can tell.
+func (w *walk) blind(dir string) {
+	for at, k := range w.known {
+		if at == dir || strings.HasPrefix(at, dir+"/") {
+			w.found = append(w.found, mail.LocalFolder{Name: k.Name})
+			w.places[k.Name] = at
+		}
+	}
+}
+
+// children gives the directories inside s, and tells whether s is not marked as
+// unfinished.
+func (w *walk) children(s spot) ([]spot, bool, error) {
+	if inside, ok := w.unchanged(s); ok {
+		return inside, true, nil
+	}
+	inside, whole, err := w.read(s)
+	if err != nil {
+		inside, whole = slices.Clone(w.inside[s.dir]), true
+	}
+	for i := range inside {
+		w.look(&inside[i])
+	}
+	return inside, whole, err
+}
+
+// unchanged gives the directories known inside s, if s has not changed since. Most
+// file systems count the directories inside one in its links; that also finds those
+// that known lacks. To a name that is known another directory may answer, see
+// place.go; that is seen by the inode.
+func (w *walk) unchanged(s spot) ([]spot, bool) {
+	k, ok := w.known[s.dir]
+	inside := slices.Clone(w.inside[s.dir])
+	const own = 2 + 3 // its name and "."; cur, new and tmp
+	if !ok || k.Stamp.Folder != s.info.ModTime || !same(k.Stamp, s.info) ||
+		s.info.Links >= 2 && s.info.Links != own+uint64(len(inside)) {
+		return nil, false
+	}
+	for i := range inside {
+		if _, ok := w.known[inside[i].dir]; !ok {
+			return nil, false
+		}
+	}
+	for i := range inside {
+		w.look(&inside[i])
+		if inside[i].err == nil && !same(w.known[inside[i].dir].Stamp, inside[i].info) {
+			return nil, false
+		}
+	}
+	return inside, true
+}
+
+func same(s mail.Stamp, info Info) bool { return s.Dev == info.Dev && s.Inode == info.Inode }
+
+// read reads a directory for those inside it that are folders or may hold some.
+func (w *walk) read(s spot) (inside []spot, whole bool, err error) {
+	whole = true
+	var entries []string
+	err = w.t.fs.ReadDir(s.dir, func(e Entry) {
+		switch {
+		case e.Type != fs.ModeDir:
+		case e.Name == unfinished:
+			whole = false
+		case w.t.opts.Layout.visible(s.dir, e.Name):
+			entries = append(entries, e.Name)
+		}
+	})
+	if err != nil {
+		return nil, whole, err
+	}
+	short := make(map[string]bool) // names that a directory has the short form of
+	for _, entry := range entries {
+		child := path.Join(s.dir, entry)
+		if !isShort(entry) {
+			continue
+		}
+		full, err := w.t.fullName(w.t.fs, child)
+		if err != nil || full == "" {
+			w.t.opts.Log.Warn("directory does not tell its name", "directory", child, "error", err)
+			continue
+		}
+		short[full] = true
+		inside = w.append(inside, s, child, full)
+	}
+	for _, entry := range entries {
+		child := path.Join(s.dir, entry)
+		switch {
+		case isShort(entry):
+		case short[entry]:
+			w.t.opts.Log.Warn("another directory is the folder of that name", "directory", child)
+		default:
+			inside = w.append(inside, s, child, entry)
+		}
+	}
+	return inside, whole, nil
+}
+
+func (w *walk) append(inside []spot, s spot, child, name string) []spot {
+	names := append(s.names[:len(s.names):len(s.names)], name)
+	if _, ok := w.t.opts.Layout.decode(names); !ok {
+		w.t.opts.Log.Warn("directory has a name that no folder has", "directory", child)
+		return inside
+	}
+	return append(inside, spot{dir: child, names: names})
+}
