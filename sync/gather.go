@@ -35,6 +35,14 @@ func (g *gathered) row(f *folder, row mail.Row) *conflict.Item {
 	return item
 }
 
+// reput is row for a row that has just changed: the item may have been made of what it
+// was before.
+func (g *gathered) reput(f *folder, row mail.Row) *conflict.Item {
+	item := g.row(f, row)
+	item.Row = &row
+	return item
+}
+
 // gather scans every folder that may have changed, on the side where it may have,
 // and gives what must be decided.
 func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
@@ -76,6 +84,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	if err := r.confirmGone(ctx, g); err != nil {
 		return nil, err
 	}
+	g.leaveLanding(r)
 	return r.pair(ctx, g)
 }
 
@@ -364,6 +373,18 @@ func (r *run) addMarked(ctx context.Context, g *gathered) error {
 		}
 	}
 	return nil
+}
+
+// leaveLanding drops the messages whose landing was interrupted and whose files no
+// scan has met, nor missed for good: what they are called is not known.
+func (g *gathered) leaveLanding(r *run) {
+	for id, item := range g.rows {
+		if item.Row.State == mail.Landing && item.Local == conflict.Same && item.File.Name == "" {
+			f := r.folders[item.Folder]
+			f.localDirty, f.remoteDirty, f.unsafe = true, true, true
+			delete(g.rows, id)
+		}
+	}
 }
 
 // leaveHeld drops the messages whose removal the first round has held: what is found

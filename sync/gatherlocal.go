@@ -134,11 +134,6 @@ func (r *run) addLocal(ctx context.Context, g *gathered, f *folder, changes []co
 		switch {
 		case c.Change == conflict.New:
 			g.newLocal[f] = append(g.newLocal[f], &conflict.Item{Folder: f.name, Local: conflict.New, File: c.File})
-		case c.Change == conflict.Gone && c.Row.State == mail.Landing:
-			// A crash came before it was published, or somebody was quick to remove it.
-			row := c.Row
-			row.Key, row.State, row.Why = "", mail.Pending, "its download was interrupted"
-			g.row(f, row).Due = true
 		case c.Doubt:
 			if err := r.resolveDoubt(ctx, g, f, c); err != nil {
 				return err
@@ -166,7 +161,7 @@ func (r *run) resolveDoubt(ctx context.Context, g *gathered, f *folder, c confli
 	if identity.Digest == c.Row.Digest {
 		row := c.Row
 		row.Stat = stat
-		item := g.row(f, row)
+		item := g.reput(f, row)
 		item.Local, item.File, item.Stat = c.Change, c.File, stat
 		item.File.Flags = c.Flags
 		return nil
@@ -176,7 +171,7 @@ func (r *run) resolveDoubt(ctx context.Context, g *gathered, f *folder, c confli
 	if err := r.commit(ctx, &mail.Batch{PutRows: []*mail.Row{&row}}); err != nil {
 		return err
 	}
-	g.row(f, row).Local = conflict.Gone
+	g.reput(f, row).Local = conflict.Gone
 	g.newLocal[f] = append(g.newLocal[f], &conflict.Item{
 		Folder: f.name, Local: conflict.New, File: c.File, Identity: identity, Stat: stat,
 	})
@@ -225,6 +220,9 @@ func (r *run) confirmGone(ctx context.Context, g *gathered) error {
 				r.presume(f, item)
 				continue
 			}
+			if item.Row.State == mail.Landing {
+				continue // its name is not known yet, and two scans lack its key
+			}
 			_, err := r.Local.Stat(ctx, f.name, mail.File{Key: item.Row.Key, Name: item.Row.Name, New: item.Row.New})
 			switch {
 			case errors.Is(err, mail.ErrGone):
@@ -243,4 +241,18 @@ func (r *run) presume(f *folder, item *conflict.Item) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	item.Local, f.localDirty, f.unsafe = conflict.Same, true, true
+}
+
+// fetchAgain makes downloads of the messages whose landing was interrupted and whose
+// files are nowhere: a crash came before they were published, or somebody was quick
+// to remove them, which cannot be told apart.
+func fetchAgain(gone []*conflict.Item) {
+	for _, item := range gone {
+		if item.Row.State != mail.Landing || item.Moved != nil {
+			continue
+		}
+		row := *item.Row
+		row.Key, row.State, row.Why = "", mail.Pending, "its download was interrupted"
+		item.Row, item.Local, item.Due = &row, conflict.Same, true
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -16,57 +17,106 @@ import (
 // pair finds out which new messages are known ones in another place, and gives all
 // items of the round. It reads, and fetches, only what conflict must know to decide.
 func (r *run) pair(ctx context.Context, g *gathered) ([]*conflict.Item, error) {
-	var items, gone, arrived []*conflict.Item
+	var items []*conflict.Item
+	for f := range g.newRemote {
+		left, err := r.tieFolder(ctx, g, f)
+		if err := r.fail(f, err); err != nil {
+			return nil, err
+		}
+		items = append(items, left...)
+	}
+	var gone, arrived []*conflict.Item
 	for _, item := range g.rows {
 		items = append(items, item)
 		if item.Local == conflict.Gone {
 			gone = append(gone, item)
 		}
 	}
-	for f, locals := range g.newLocal {
-		if len(g.newRemote[f]) == 0 && len(gone) == 0 {
-			continue
-		}
-		kept, err := r.measureAll(ctx, f, locals)
-		if err := r.fail(f, err); err != nil {
-			return nil, err
-		}
-		g.newLocal[f] = kept
-	}
-	lonely := map[*folder][]*conflict.Item{}
-	for _, item := range items {
-		if item.Lonely() {
-			item.Identity = item.Row.Identity
-			f := r.folders[item.Folder]
-			lonely[f] = append(lonely[f], item)
-		}
-	}
-	for f, remotes := range g.newRemote {
-		tied, left, err := r.tie(ctx, f, slices.Concat(g.newLocal[f], lonely[f]), remotes)
-		if err != nil {
-			if err := r.fail(f, err); err != nil {
+	for f := range g.newLocal {
+		if len(gone) > 0 {
+			if err := r.fail(f, r.measureAll(ctx, g, f)); err != nil {
 				return nil, err
 			}
-			continue
 		}
-		for i, item := range g.newLocal[f] {
-			if joined := tied[item]; joined != nil {
-				g.newLocal[f][i] = joined
-			}
-		}
-		for _, item := range lonely[f] {
-			if joined := tied[item]; joined != nil {
-				*item = *joined
-			}
-		}
-		items = append(items, left...)
-	}
-	for _, locals := range g.newLocal {
-		arrived = append(arrived, locals...)
-		items = append(items, locals...)
+		arrived = append(arrived, g.newLocal[f]...)
 	}
 	conflict.MarkMoved(gone, arrived)
-	return items, r.markReplaced(ctx, gone)
+	if err := r.markReplaced(ctx, gone); err != nil {
+		return nil, err
+	}
+	fetchAgain(gone)
+	return append(items, arrived...), nil
+}
+
+// tieFolder joins the files of a folder that have no message with new messages that
+// are the same, and gives the new messages that are left.
+func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflict.Item, error) {
+	if err := r.measureAll(ctx, g, f); err != nil {
+		return nil, err
+	}
+	var lonely []*conflict.Item
+	for _, item := range g.rows {
+		if item.Folder == f.name && item.Lonely() {
+			item.Identity = item.Row.Identity
+			lonely = append(lonely, item)
+		}
+	}
+	uploaded := r.uploadedAndGone(g, f)
+	tied, left, err := r.tie(ctx, f, slices.Concat(g.newLocal[f], lonely, uploaded), g.newRemote[f])
+	if err != nil {
+		return nil, err
+	}
+	for i, item := range g.newLocal[f] {
+		if joined := tied[item]; joined != nil {
+			g.newLocal[f][i] = joined
+		}
+	}
+	for _, item := range lonely {
+		if joined := tied[item]; joined != nil {
+			*item = *joined
+		}
+	}
+	batch := &mail.Batch{}
+	for _, item := range uploaded {
+		joined := tied[item]
+		if joined == nil {
+			continue
+		}
+		// What the interrupted run would have recorded; and then the file went away.
+		batch.PutRows = append(batch.PutRows, &mail.Row{
+			Folder: f.base.ID, UID: joined.Message.UID, Key: item.File.Key, Flags: joined.Message.Flags,
+			Identity: item.Identity, Date: joined.Message.Date, Name: string(item.File.Key),
+		})
+	}
+	if err := r.commit(ctx, batch); err != nil {
+		return nil, err
+	}
+	for _, row := range batch.PutRows {
+		g.row(f, *row).Local = conflict.Gone
+	}
+	return left, nil
+}
+
+// uploadedAndGone gives the files that an interrupted run was about to upload, and
+// that are no longer there under that key: moved on, or removed. If their message is
+// found on the server, it is one whose file is gone, and not a new one.
+func (r *run) uploadedAndGone(g *gathered, f *folder) []*conflict.Item {
+	if f.listing == nil || !f.listing.Believed || r.DryRun {
+		return nil
+	}
+	gone := map[mail.Key]*conflict.Item{}
+	for _, in := range r.intents {
+		if in.Kind == mail.Upload && in.Folder == f.base.ID {
+			gone[in.Key] = &conflict.Item{Folder: f.name, Local: conflict.New, File: mail.File{Key: in.Key}, Identity: in.Identity}
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	for file := range f.listing.Files {
+		delete(gone, file.Key)
+	}
+	return slices.Collect(maps.Values(gone))
 }
 
 // markReplaced tells the gone messages whose place another one took in a run that
@@ -89,17 +139,18 @@ func (r *run) markReplaced(ctx context.Context, gone []*conflict.Item) error {
 	return nil
 }
 
-// measureAll learns the identity of new files. Those that a reader has renamed
-// meanwhile are left for the next round.
-func (r *run) measureAll(ctx context.Context, f *folder, items []*conflict.Item) ([]*conflict.Item, error) {
+// measureAll learns the identity of a folder's new files. Those that a reader has
+// renamed meanwhile are left for the next round.
+func (r *run) measureAll(ctx context.Context, g *gathered, f *folder) error {
+	items := g.newLocal[f]
 	left := make([]bool, len(items))
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(r.Connections)
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(r.Connections)
 	for i, item := range items {
 		if item.Identity.Digest != (mail.Digest{}) {
 			continue
 		}
-		g.Go(func() error {
+		group.Go(func() error {
 			identity, stat, err := r.measure(gctx, f, item.File)
 			switch {
 			case errors.Is(err, mail.ErrGone):
@@ -118,8 +169,8 @@ func (r *run) measureAll(ctx context.Context, f *folder, items []*conflict.Item)
 			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return nil, err
+	if err := group.Wait(); err != nil {
+		return err
 	}
 	var kept []*conflict.Item
 	for i, item := range items {
@@ -127,7 +178,8 @@ func (r *run) measureAll(ctx context.Context, f *folder, items []*conflict.Item)
 			kept = append(kept, item)
 		}
 	}
-	return kept, nil
+	g.newLocal[f] = kept
+	return nil
 }
 
 // skipFile reports a file that cannot be read; the folder is looked at again in the

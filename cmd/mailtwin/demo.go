@@ -67,15 +67,15 @@ type demo struct {
 	started time.Time
 	server  *imaptest.Server
 	phone   *imaptest.Phone
-	laptop  *computer
-	desktop *computer
+	laptop  *device
+	desktop *device
 
 	steps, checks, failed int
 }
 
-// computer is one of the demo's two: a Maildir and a state of its own, and the program
+// device is one of the demo's two: a Maildir and a state of its own, and the program
 // as it runs there.
-type computer struct {
+type device struct {
 	name    string
 	app     *App
 	account config.Account
@@ -150,13 +150,13 @@ func (d *demo) run(ctx context.Context, a *App) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.phone.Close()) }()
-	d.laptop, d.desktop = d.computer(a, "laptop"), d.computer(a, "desktop")
+	d.laptop, d.desktop = d.device(a, "laptop"), d.device(a, "desktop")
 	return d.story(ctx)
 }
 
-// computer sets one up. What it runs is what `mailtwin sync` runs, with a
+// device sets one up. What it runs is what `mailtwin sync` runs, with a
 // configuration that was not read from a file.
-func (d *demo) computer(a *App, name string) *computer {
+func (d *demo) device(a *App, name string) *device {
 	acc := config.Defaults()
 	acc.Name = d.server.User
 	acc.Maildir = filepath.Join(d.dir, name, "Mail")
@@ -167,14 +167,14 @@ func (d *demo) computer(a *App, name string) *computer {
 		log: a.log.With("device", name), cfg: cfg}
 	// Of the program's rooms, those that open things have to be this App's.
 	app.rooms = rooms{run: a.rooms.run}.or(app.linked())
-	return &computer{name: name, app: app, account: acc}
+	return &device{name: name, app: app, account: acc}
 }
 
 // mailDir is the root of its Maildir.
-func (v *computer) mailDir() string { return v.account.Maildir }
+func (v *device) mailDir() string { return v.account.Maildir }
 
 // sync is `mailtwin sync` on a computer. What it has to complain of is an error here.
-func (d *demo) sync(ctx context.Context, v *computer) (outcome, error) {
+func (d *demo) sync(ctx context.Context, v *device) (outcome, error) {
 	o := v.app.syncAccount(ctx, target{account: v.account}, syncFlags{}, nil)
 	d.say("   %s$ mailtwin sync", v.name)
 	d.say("   %s", o.summary(false))

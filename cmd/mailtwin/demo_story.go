@@ -208,7 +208,7 @@ func (d *demo) secondDevice(ctx context.Context) error {
 
 func (d *demo) nothingToDo(ctx context.Context) error {
 	d.step("Nothing has changed, and all sync once more")
-	for _, v := range []*computer{d.laptop, d.desktop} {
+	for _, v := range []*device{d.laptop, d.desktop} {
 		server, before, err := d.read(ctx, v)
 		if err != nil {
 			return err
@@ -235,7 +235,7 @@ func (d *demo) nothingToDo(ctx context.Context) error {
 }
 
 // read reads the server and the Maildir of a computer.
-func (d *demo) read(ctx context.Context, v *computer) (server, local mailbox, err error) {
+func (d *demo) read(ctx context.Context, v *device) (server, local mailbox, err error) {
 	if server, err = onServer(ctx, d.phone); err != nil {
 		return nil, nil, err
 	}

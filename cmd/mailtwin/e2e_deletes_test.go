@@ -12,7 +12,7 @@ import (
 )
 
 // three brings three messages into INBOX, on both sides, and gives their UIDs.
-func (d *device) three() map[string]mail.UID {
+func (d *computer) three() map[string]mail.UID {
 	d.Helper()
 	uids := map[string]mail.UID{}
 	for _, name := range []string{"one", "two", "three"} {

@@ -64,8 +64,8 @@ func (s *story) check(err error) {
 	}
 }
 
-// device is a computer with mailtwin, its configuration, its state and its Maildir.
-type device struct {
+// computer is one with mailtwin, its configuration, its state and its Maildir.
+type computer struct {
 	*story
 	name    string
 	maildir string
@@ -75,8 +75,8 @@ type device struct {
 
 // device sets a computer up. settings are lines of the account's table; those that
 // the story does not care about have values that make it quick.
-func (s *story) device(name string, settings ...string) *device {
-	d := &device{story: s, name: name, maildir: filepath.Join(s.dir, name, "Mail"), config: filepath.Join(s.dir, name, "config.toml")}
+func (s *story) device(name string, settings ...string) *computer {
+	d := &computer{story: s, name: name, maildir: filepath.Join(s.dir, name, "Mail"), config: filepath.Join(s.dir, name, "config.toml")}
 	s.check(os.MkdirAll(filepath.Dir(d.config), 0o700))
 	lines := []string{`state_dir = "state"`, `[accounts.alice]`, `maildir = "Mail"`}
 	defaults := [][2]string{
@@ -103,7 +103,7 @@ type result struct {
 }
 
 // run runs a command line as cron does: no terminal.
-func (d *device) run(args ...string) result {
+func (d *computer) run(args ...string) result {
 	var stdout, stderr bytes.Buffer
 	app := &App{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Env: func(k string) string { return d.env[k] }}
 	code := app.Run(context.Background(), append([]string{"--config", d.config}, args...))
@@ -111,7 +111,7 @@ func (d *device) run(args ...string) result {
 }
 
 // exits runs a command line that ends with that code.
-func (d *device) exits(code int, args ...string) result {
+func (d *computer) exits(code int, args ...string) result {
 	d.Helper()
 	r := d.run(args...)
 	if r.code != code {
@@ -121,7 +121,7 @@ func (d *device) exits(code int, args ...string) result {
 }
 
 // report runs a sync that ends with that code, and gives its report.
-func (d *device) report(code int, args ...string) accountReport {
+func (d *computer) report(code int, args ...string) accountReport {
 	d.Helper()
 	r := d.exits(code, append([]string{"sync", "--json"}, args...)...)
 	var doc syncReport
@@ -132,13 +132,13 @@ func (d *device) report(code int, args ...string) accountReport {
 }
 
 // sync runs a sync in which all goes well.
-func (d *device) sync(args ...string) accountReport {
+func (d *computer) sync(args ...string) accountReport {
 	d.Helper()
 	return d.report(0, args...)
 }
 
 // settle syncs until nothing is left to do: at most two rounds of all devices.
-func settle(devices ...*device) {
+func settle(devices ...*computer) {
 	for range 2 {
 		for _, d := range devices {
 			d.Helper()
@@ -152,7 +152,7 @@ func settle(devices ...*device) {
 
 // settle2 is settle on servers where to find out that there is nothing to do costs
 // more.
-func settle2(d *device) {
+func settle2(d *computer) {
 	d.Helper()
 	d.sync()
 	if r := d.sync(); r.Local != (accountReport{}).Local || r.Remote != (accountReport{}).Remote {
@@ -162,7 +162,7 @@ func settle2(d *device) {
 
 // quiet checks that there is nothing left to do, and that to find that out costs
 // nothing.
-func (d *device) quiet() {
+func (d *computer) quiet() {
 	d.Helper()
 	r := d.sync()
 	if r.Local != (accountReport{}).Local || r.Remote != (accountReport{}).Remote {
@@ -173,7 +173,7 @@ func (d *device) quiet() {
 
 // free checks that a run cost what a run costs that finds nothing to do: a listing,
 // and the goodbye.
-func (d *device) free(r accountReport) {
+func (d *computer) free(r accountReport) {
 	d.Helper()
 	if r.RoundTrips > 2 || r.Connections != 1 {
 		d.Errorf("%s: a sync with nothing to do took %d round trips over %d connections", d.name, r.RoundTrips, r.Connections)
@@ -184,7 +184,7 @@ func (d *device) free(r accountReport) {
 type counts4 struct{ New, Flags, Removed, Moved int }
 
 // did checks what a report counts.
-func (d *device) did(r accountReport, here, there counts4) {
+func (d *computer) did(r accountReport, here, there counts4) {
 	d.Helper()
 	if got := counts4(r.Local); got != here {
 		d.Errorf("%s: here it did %+v, want %+v", d.name, got, here)
@@ -204,7 +204,7 @@ type file struct {
 }
 
 // files are the messages in a folder of the Maildir, sorted by their text.
-func (d *device) files(folder mail.Folder) []file {
+func (d *computer) files(folder mail.Folder) []file {
 	d.Helper()
 	dir := filepath.Join(d.maildir, filepath.FromSlash(string(folder)))
 	letters := map[byte]string{}
@@ -231,7 +231,7 @@ func (d *device) files(folder mail.Folder) []file {
 			d.check(err)
 			f.text, f.date = string(text), info.ModTime()
 			_, chars, _ := strings.Cut(e.Name(), ":2,")
-			f.flags = flagsOf(chars, letters)
+			f.flags = lettersOf(chars, letters)
 			files = append(files, f)
 		}
 	}
@@ -241,8 +241,8 @@ func (d *device) files(folder mail.Folder) []file {
 	return files
 }
 
-// flagsOf reads the letters at the end of a file name.
-func flagsOf(chars string, letters map[byte]string) mail.Flags {
+// lettersOf reads the letters at the end of a file name.
+func lettersOf(chars string, letters map[byte]string) mail.Flags {
 	var names []string
 	system := map[byte]string{'S': `\Seen`, 'R': `\Answered`, 'F': `\Flagged`, 'D': `\Draft`, 'T': `\Deleted`, 'P': "$Forwarded"}
 	for i := range len(chars) {
@@ -254,7 +254,7 @@ func flagsOf(chars string, letters map[byte]string) mail.Flags {
 }
 
 // only gives the one message of a folder.
-func (d *device) only(folder mail.Folder) file {
+func (d *computer) only(folder mail.Folder) file {
 	d.Helper()
 	files := d.files(folder)
 	if len(files) != 1 {
@@ -264,7 +264,7 @@ func (d *device) only(folder mail.Folder) file {
 }
 
 // find gives the one message of a folder with that subject.
-func (d *device) find(folder mail.Folder, subject string) file {
+func (d *computer) find(folder mail.Folder, subject string) file {
 	d.Helper()
 	for _, f := range d.files(folder) {
 		if strings.Contains(f.text, "Subject: "+subject+"\n") {
@@ -276,7 +276,7 @@ func (d *device) find(folder mail.Folder, subject string) file {
 }
 
 // subjects are those of the messages in a folder.
-func (d *device) subjects(folder mail.Folder) []string {
+func (d *computer) subjects(folder mail.Folder) []string {
 	d.Helper()
 	var all []string
 	for _, f := range d.files(folder) {
@@ -293,7 +293,7 @@ func subject(text string) string {
 }
 
 // folders are those of the Maildir.
-func (d *device) folders() []mail.Folder {
+func (d *computer) folders() []mail.Folder {
 	d.Helper()
 	var all []mail.Folder
 	d.check(filepath.WalkDir(d.maildir, func(path string, e fs.DirEntry, err error) error {
@@ -308,7 +308,7 @@ func (d *device) folders() []mail.Folder {
 }
 
 // save puts a message into the Maildir as a mail program does: into tmp/ first.
-func (d *device) save(folder mail.Folder, sub, name, text string, date time.Time) {
+func (d *computer) save(folder mail.Folder, sub, name, text string, date time.Time) {
 	d.Helper()
 	dir := filepath.Join(d.maildir, filepath.FromSlash(string(folder)))
 	for _, s := range []string{"tmp", "new", "cur"} {
@@ -321,14 +321,14 @@ func (d *device) save(folder mail.Folder, sub, name, text string, date time.Time
 }
 
 // reflag renames a file so that it has these letters, as a mail program does.
-func (d *device) reflag(f file, chars string) {
+func (d *computer) reflag(f file, chars string) {
 	d.Helper()
 	base, _, _ := strings.Cut(filepath.Base(f.path), ":2,")
 	d.check(os.Rename(f.path, filepath.Join(filepath.Dir(filepath.Dir(f.path)), "cur", base+":2,"+chars)))
 }
 
 // remove removes a file.
-func (d *device) remove(f file) {
+func (d *computer) remove(f file) {
 	d.Helper()
 	d.check(os.Remove(f.path))
 }
@@ -377,7 +377,7 @@ func (s *story) there(folder mail.Folder) []string {
 
 // same checks that the Maildir and the server have the same folders with the same
 // messages, flags and dates.
-func (d *device) same() {
+func (d *computer) same() {
 	d.Helper()
 	listed, err := d.phone.List(d.Context())
 	d.check(err)
