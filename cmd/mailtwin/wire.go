@@ -125,7 +125,8 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 		User: acc.User, Auth: acc.Auth,
 		Password: func(ctx context.Context) (string, error) { return secret.Password(ctx, acc) },
 		Timeout:  acc.Timeout, Connections: acc.Connections, ReadOnly: dryRun,
-		Trace: a.trace(acc.Name), Log: log,
+		Namespaces: acc.Namespaces,
+		Trace:      a.trace(acc.Name), Log: log,
 	})
 	closers = append(closers, server.Close)
 
@@ -216,7 +217,6 @@ func unsupported(acc config.Account) error {
 		{acc.Layout != config.Nested, "layout = \"" + string(acc.Layout) + "\""},
 		{acc.Tunnel != nil, "tunnel"},
 		{acc.Map != nil, "map"},
-		{!slices.Equal(acc.Namespaces, config.Defaults().Namespaces), "namespaces"},
 		{!slices.Contains([]string{"auto", "plain", "login"}, acc.Auth), "auth = \"" + acc.Auth + "\""},
 	} {
 		if gap.here {

@@ -181,13 +181,25 @@ func (p *Phone) within(ctx context.Context, what string, folder mail.Folder, rea
 			return err
 		}
 		err = f(c, data)
-		if c.Caps().Has(imap.CapUnselect) && c.State() == imap.ConnStateSelected {
-			if uerr := c.Unselect().Wait(); err == nil {
+		if c.State() == imap.ConnStateSelected {
+			if uerr := leave(c, p.mailbox(folder)); err == nil {
 				err = uerr
 			}
 		}
 		return err
 	})
+}
+
+// leave leaves a folder without expunging it, as CLOSE does to one that can be written
+// (RFC 3501, 6.4.2).
+func leave(c *imapclient.Client, mailbox string) error {
+	if c.Caps().Has(imap.CapUnselect) {
+		return c.Unselect().Wait()
+	}
+	if _, err := c.Select(mailbox, &imap.SelectOptions{ReadOnly: true}).Wait(); err != nil {
+		return err
+	}
+	return c.UnselectAndExpunge().Wait()
 }
 
 // List tells of the folders by name, with role and NoSelect.

@@ -50,6 +50,10 @@ type Options struct {
 	// output; then Host, Port and TLS are not used.
 	Tunnel []string
 
+	// Namespaces are the classes of folders to list: any of Personal, Other and Shared
+	// (RFC 2342). None stands for Personal alone.
+	Namespaces []string
+
 	// Timeout bounds connecting, the greeting and the login, each, and every wait
 	// without progress; 0 means 45 s.
 	Timeout time.Duration
@@ -88,6 +92,7 @@ type Account struct {
 	caps       imap.CapSet
 	past       mail.Traffic // of the sessions that have ended
 	names      directory
+	plainList  bool // the server refuses the extended LIST that it offers
 	unsorted   bool // the server does not list messages in the order of their UIDs
 	late       bool // the server tells flags and dates after the body only
 }

@@ -221,7 +221,8 @@ func (s *Server) imap(conn net.Conn, in io.Reader, tag, user string) error {
 	} else {
 		fmt.Fprintf(conn, "* BYE %s\r\n", strings.TrimSpace(greeting))
 	}
-	conn.Close() // ends what copies from it
+	conn.Close()   // ends what copies from it
+	stdout.Close() // and what writes to it
 	return cmd.Wait()
 }
 

@@ -8,7 +8,6 @@
 package cyrus
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"os/user"
@@ -71,6 +70,9 @@ func Start(t testing.TB, opts ...Option) *Server {
 // program finds one of the programs that Cyrus keeps to itself.
 func program(name string) string { return daemon.Find("/usr/lib/cyrus/bin/" + name) }
 
+// By default Cyrus writes an X for each octet above 127 in a header, and keeps what was
+// deleted under a name that has the second in it, so that nothing can be deleted twice
+// in one.
 const imapdConf = `
 configdirectory: %[1]s/conf
 proc_path: %[1]s/proc
@@ -95,8 +97,8 @@ xlist-sent: Sent
 xlist-trash: Trash
 altnamespace: %[3]s
 unixhierarchysep: %[3]s
-maxlogins_per_user: 0
-skiplist_unsafe: yes
+munge8bit: no
+delete_mode: immediate
 `
 
 const cyrusConf = `
@@ -112,8 +114,13 @@ EVENTS {
 
 // prepare makes the directory with all that Cyrus wants to find there.
 func (s *Server) prepare(o options) error {
-	// Not t.TempDir: its path is longer than a Unix socket's name may be.
-	dir, err := os.MkdirTemp("", "cyrus")
+	// Not t.TempDir: its path is longer than a Unix socket's name may be. Cyrus syncs
+	// whatever it writes, which costs nothing in memory.
+	parent := "/dev/shm"
+	if info, err := os.Stat(parent); err != nil || !info.IsDir() {
+		parent = ""
+	}
+	dir, err := os.MkdirTemp(parent, "cyrus")
 	if err != nil {
 		return fmt.Errorf("make a directory for cyrus: %w", err)
 	}
@@ -197,6 +204,11 @@ func (s *Server) PhoneOf(t testing.TB, user string) *imaptest.Phone {
 	if err := os.Chmod(talk, 0o777); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%s and cyrus said:\n%s", user, tails(filepath.Join(talk, "*")))
+		}
+	})
 	p, err := imaptest.Dial(t.Context(), imaptest.DialOptions{Host: s.Host, Port: s.Port, User: user, Password: s.Password})
 	if err != nil {
 		t.Fatal(err)
@@ -205,21 +217,23 @@ func (s *Server) PhoneOf(t testing.TB, user string) *imaptest.Phone {
 	return p
 }
 
-// maxLog bounds what Log gives of one file.
-const maxLog = 20_000
+// Log gives what Cyrus printed so far. It tells more to syslog, to which nobody may
+// listen.
+func (s *Server) Log() string { return tails(filepath.Join(s.dir, "log")) }
 
-// Log gives what Cyrus printed so far, and the ends of what was said in its sessions. It
-// tells more to syslog, which nobody may listen to.
-func (s *Server) Log() string {
-	files, _ := filepath.Glob(filepath.Join(s.dir, "conf", "log", "*", "*")) // the pattern is a good one
+// maxTail bounds what is shown of a file, in octets.
+const maxTail = 10_000
+
+func tails(pattern string) string {
+	files, _ := filepath.Glob(pattern) // the pattern is a good one
 	var b strings.Builder
-	for _, file := range append([]string{filepath.Join(s.dir, "log")}, files...) {
+	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			fmt.Fprintln(&b, err)
 			continue
 		}
-		fmt.Fprintf(&b, "%s:\n%s\n", cmp.Or(strings.TrimPrefix(file, s.dir+"/"), file), text[max(0, len(text)-maxLog):])
+		fmt.Fprintf(&b, "%s:\n%s\n", filepath.Base(file), text[max(0, len(text)-maxTail):])
 	}
 	return b.String()
 }
