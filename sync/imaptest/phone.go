@@ -158,11 +158,10 @@ func (p *Phone) connect(ctx context.Context) error {
 
 // mailbox gives the server's name of a folder.
 func (p *Phone) mailbox(f mail.Folder) string {
-	parts := f.Parts()
-	if parts[0] == string(mail.Inbox) {
-		return strings.Join(parts, p.delim)
+	if f == mail.Inbox {
+		return string(f)
 	}
-	return p.prefix + strings.Join(parts, p.delim)
+	return p.prefix + strings.Join(f.Parts(), p.delim)
 }
 
 func (p *Phone) folder(name string) mail.Folder {
