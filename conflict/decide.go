@@ -16,6 +16,7 @@ const (
 	whyAgain       = "tried again"
 	whyGoneLocal   = "removed locally"
 	whyGoneRemote  = "removed on the server"
+	whyMovedOn     = "moved to another folder"
 	whyMoved       = "moved or rewritten locally; the new copy is on the server"
 	whyPurged      = `flagged \Deleted, and expunge = true`
 	whyRevived     = "removed on one side, but flagged or undeleted on the other"
@@ -28,6 +29,10 @@ func decide(i *Item, w World) (action Action, decision string) {
 	policy := w.Folders[i.Folder].Policy
 	here, there := i.here(), i.there()
 	switch {
+	case i.Moved != nil && movable(i, i.Moved, w):
+		return Action{}, "" // its other end does all
+	case i.From != nil && movable(i.From, i, w):
+		return move(i), ""
 	case !here && !there:
 		return Action{Kind: Drop, Why: whyBothGone}, ""
 	case here && there:
@@ -44,6 +49,35 @@ func decide(i *Item, w World) (action Action, decision string) {
 		return goneRemote(i, policy)
 	default:
 		return goneLocal(i, w)
+	}
+}
+
+// movable tells whether a message that is gone in one place and new in another on one
+// side can be moved likewise on the other. What both sides moved cannot.
+func movable(from, to *Item, w World) bool {
+	a, b := w.Folders[from.Folder], w.Folders[to.Folder]
+	if to.Local == New && to.Remote == New {
+		return false
+	}
+	if to.Local == New {
+		return from.there() && (w.CanMove || w.CanExpunge) && a.writesRemote() && b.writesRemote()
+	}
+	return from.here() && a.writesLocal() && b.writesLocal()
+}
+
+// move carries the other end of a move after the first. What else changed at the same
+// time is a difference that the next round meets: after a move on the server, both
+// sides' flags are compared with base anew; after a move here, the file's are compared
+// with the server's, which come along.
+func move(to *Item) Action {
+	from := to.From
+	if to.Local == New {
+		return Action{Kind: MoveRemote, Flags: from.baseFlags(), Base: from.baseFlags(), Why: whyMovedOn}
+	}
+	return Action{
+		Kind:  MoveLocal,
+		Flags: Merge(from.baseFlags(), from.localFlags(), to.Message.Flags),
+		Base:  to.Message.Flags, Why: whyMovedOn,
 	}
 }
 

@@ -18,10 +18,13 @@ type Item struct {
 	Remote  Change
 	Message mail.Message // where Remote is Flags or New
 
-	// Moved: gone locally, and this new file elsewhere has the same content and takes
-	// its place. So it is expunged, once the new one is safely on the server, and
-	// never put into Trash as well. nil: it did not move.
+	// Moved: gone on one side, and this new item is the same message in another place of
+	// that side. So it is moved on the other side, too; or, where that cannot be, it goes
+	// once the new one is safely there, and never into Trash as well. nil: it did not
+	// move.
 	Moved *Item
+	// From is Moved's other end.
+	From *Item
 	// Due: of a Pending row, the time to try again has come; of a Held one, that of the
 	// upload that it waits for.
 	Due bool

@@ -111,7 +111,11 @@ func (t Tie) Join() *Item {
 // MarkMoved tells the items that are gone locally, and whose content is new in
 // another place of the Maildir, which file took their place, one to one. Files come
 // with their whole identity.
-func MarkMoved(gone, arrived []*Item) {
+//
+// A file that is gone and new in one folder was only given another key: it becomes
+// one item again, and MarkMoved gives the new ones that are left. letters gives the
+// letters of a folder.
+func MarkMoved(gone, arrived []*Item, letters func(mail.Folder) mail.Letters) (left []*Item) {
 	type content struct {
 		size   int64
 		digest mail.Digest
@@ -125,10 +129,44 @@ func MarkMoved(gone, arrived []*Item) {
 	}
 	gone = slices.Clone(gone)
 	slices.SortFunc(gone, order)
-	for _, g := range gone {
-		c := content{g.Row.Size, g.Row.Digest}
-		if at := places[c]; len(at) > 0 && g.Row.Digest != (mail.Digest{}) {
-			g.Moved, places[c] = at[0], at[1:]
+	renamed := map[*Item]bool{}
+	// The nearest place comes first: twins in two folders do not change places.
+	for _, near := range []bool{true, false} {
+		for _, g := range gone {
+			c := content{g.Row.Size, g.Row.Digest}
+			at := places[c]
+			i := slices.IndexFunc(at, func(a *Item) bool { return !near || a.Folder == g.Folder })
+			if g.Moved != nil || renamed[g] || i < 0 || g.Row.Digest == (mail.Digest{}) {
+				continue
+			}
+			a := at[i]
+			places[c] = slices.Delete(slices.Clone(at), i, i+1)
+			if a.Folder == g.Folder && a.Remote != New && g.there() {
+				rename(g, a, letters(g.Folder))
+				renamed[g], renamed[a] = true, true
+				continue
+			}
+			g.Moved, a.From = a, g
 		}
 	}
+	for _, a := range arrived {
+		if !renamed[a] {
+			left = append(left, a)
+		}
+	}
+	return left
 }
+
+// rename makes an item whose file has another key whole again.
+func rename(i, file *Item, letters mail.Letters) {
+	i.File, i.Stat, i.Local = file.File, file.Stat, Same
+	i.File.Flags = FlagsOf(file.File, i.Row.Flags, letters)
+	if !i.File.Flags.Equal(i.Row.Flags) {
+		i.Local = Flags
+	}
+}
+
+// MoveNew finds the messages that are gone on the server in one folder, and new in
+// another, one to one, as TieNew finds those that are new on both sides. The gone ones
+// come with the identity of their rows, the new ones with what is known.
+func MoveNew(gone, arrived []*Item) Pairs { return TieNew(gone, arrived, nil) }

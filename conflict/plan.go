@@ -18,6 +18,12 @@ const (
 	Download
 	// Upload: the file is appended to the server's folder.
 	Upload
+	// MoveRemote: the server's message of the item's From moves into the item's folder,
+	// where its file is already; the row moves along.
+	MoveRemote
+	// MoveLocal: the file of the item's From moves into the item's folder, where its
+	// message is already; the row moves along.
+	MoveLocal
 	// RemoveLocal: the file goes to the store of removed messages, the row is dropped.
 	RemoveLocal
 	// MoveToTrash: the server's message moves to Target, the row is dropped.
@@ -40,7 +46,7 @@ const (
 )
 
 func (k Kind) String() string {
-	return [...]string{"", "agree", "download", "upload", "remove-local", "move-to-trash",
+	return [...]string{"", "agree", "download", "upload", "move-remote", "move-local", "remove-local", "move-to-trash",
 		"expunge-remote", "mark-deleted", "part", "note", "hold", "drop"}[k]
 }
 
@@ -74,8 +80,9 @@ type World struct {
 	Folders map[mail.Folder]FolderInfo
 	// Trash is the folder that takes deleted messages; "" where there is none.
 	Trash mail.Folder
-	// CanExpunge: the server removes single messages by UID (RFC 4315).
-	CanExpunge bool
+	// CanExpunge: the server removes single messages by UID (RFC 4315). CanMove: it
+	// moves them (RFC 6851).
+	CanExpunge, CanMove bool
 	// Allow tells for which folders the user consented to large removals.
 	Allow func(mail.Folder) bool
 }

@@ -9,8 +9,7 @@ import "mailtwin/conflict/mail"
 // What is kept back changes nothing in base either. So it goes on being a difference,
 // and is carried out when the folder allows it. See KeepsBack.
 func restrain(a *Action, info FolderInfo) bool {
-	local := info.Policy.Direction != Push
-	remote := info.Policy.Direction != Pull && !info.Access.ReadOnly
+	local, remote := info.writesLocal(), info.writesRemote()
 	switch a.Kind {
 	case 0:
 		return false
@@ -28,6 +27,12 @@ func restrain(a *Action, info FolderInfo) bool {
 		return remote
 	}
 	return true
+}
+
+func (info FolderInfo) writesLocal() bool { return info.Policy.Direction != Push }
+
+func (info FolderInfo) writesRemote() bool {
+	return info.Policy.Direction != Pull && !info.Access.ReadOnly
 }
 
 // restrainFlags leaves in base what both sides really have in common after the

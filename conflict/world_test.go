@@ -88,7 +88,7 @@ func (w *world) sync() Plan {
 		}
 		return rows[r.ID]
 	}
-	var items, gone, arrived []*Item
+	var items, gone, arrived, newThere []*Item
 	for f := range w.local {
 		var newLocal, newRemote []*Item
 		for c, err := range DiffLocal(w.rows(f, true), w.files(f), mail.Letters{}) {
@@ -110,20 +110,7 @@ func (w *world) sync() Plan {
 			i := row(f, c.Row)
 			i.Remote, i.Message = c.Change, c.Message
 		}
-		pairs := TieNew(newLocal, newRemote, nil)
-		for tries := 0; len(pairs.Ask) > 0; tries++ {
-			if tries > 2 {
-				panic("pairing never has enough")
-			}
-			for _, q := range pairs.Ask {
-				full := identity(w.remote[f][q.Message.UID].content)
-				if q.Identity.Fingerprint != (mail.Fingerprint{}) {
-					q.Identity.Digest = full.Digest
-				}
-				q.Identity.Fingerprint, q.Identity.MessageID = full.Fingerprint, full.MessageID
-			}
-			pairs = TieNew(newLocal, newRemote, nil)
-		}
+		pairs := w.ask(func() Pairs { return TieNew(newLocal, newRemote, nil) })
 		tied := map[*Item]bool{}
 		for _, t := range pairs.Ties {
 			tied[t.Local], tied[t.Remote] = true, true
@@ -136,7 +123,7 @@ func (w *world) sync() Plan {
 			if i.Local == New {
 				arrived = append(arrived, i)
 			} else {
-				items = append(items, i)
+				newThere = append(newThere, i)
 			}
 		}
 	}
@@ -151,8 +138,18 @@ func (w *world) sync() Plan {
 			gone = append(gone, i)
 		}
 	}
-	MarkMoved(gone, arrived)
-	items = append(items, arrived...)
+	arrived = MarkMoved(gone, arrived, func(mail.Folder) mail.Letters { return mail.Letters{} })
+	var goneThere []*Item
+	for _, i := range rows {
+		if i.Lonely() && i.Remote == Gone {
+			i.Identity = i.Row.Identity
+			goneThere = append(goneThere, i)
+		}
+	}
+	for _, t := range w.ask(func() Pairs { return MoveNew(goneThere, newThere) }).Ties {
+		t.Local.Moved, t.Remote.From = t.Remote, t.Local
+	}
+	items = slices.Concat(items, arrived, newThere)
 	info := func(f mail.Folder, role mail.Role) FolderInfo {
 		n := 0
 		for _, r := range w.base {
@@ -164,13 +161,32 @@ func (w *world) sync() Plan {
 	}
 	plan := Make(items, World{
 		Folders: map[mail.Folder]FolderInfo{inbox: info(inbox, mail.RoleInbox), bin: info(bin, mail.RoleTrash)},
-		Trash:   bin, CanExpunge: true,
+		Trash:   bin, CanExpunge: true, CanMove: true,
 		Allow: func(mail.Folder) bool { return w.allow },
 	})
 	for i := range plan.Actions {
 		w.apply(&plan.Actions[i])
 	}
 	return plan
+}
+
+// ask pairs, and tells what it is asked for, until it has enough.
+func (w *world) ask(pair func() Pairs) Pairs {
+	pairs := pair()
+	for tries := 0; len(pairs.Ask) > 0; tries++ {
+		if tries > 2 {
+			panic("pairing never has enough")
+		}
+		for _, q := range pairs.Ask {
+			full := identity(w.remote[q.Folder][q.Message.UID].content)
+			if q.Identity.Fingerprint != (mail.Fingerprint{}) {
+				q.Identity.Digest = full.Digest
+			}
+			q.Identity.Fingerprint, q.Identity.MessageID = full.Fingerprint, full.MessageID
+		}
+		pairs = pair()
+	}
+	return pairs
 }
 
 func must(err error) {
@@ -184,6 +200,9 @@ func (w *world) apply(a *Action) {
 	row := &mail.Row{Folder: idOf(f), Identity: a.Item.Identity}
 	if a.Item.Row != nil {
 		*row = *a.Item.Row
+		if a.Kind == Agree && a.Item.File.Key != "" {
+			row.Key = a.Item.File.Key
+		}
 	} else {
 		row.ID, row.UID, row.Key = mail.RowID(w.next()), a.Item.Message.UID, a.Item.File.Key
 	}
@@ -212,6 +231,28 @@ func (w *world) apply(a *Action) {
 		m := w.local[f][row.Key]
 		row.Identity, row.UID = identity(m.content), w.addRemote(f, message{m.content, a.Flags})
 		settle(mail.Settled)
+	case MoveRemote:
+		from := a.Item.From
+		moved := *from.Row
+		m := w.remote[from.Folder][moved.UID]
+		if m.content != w.local[f][a.Item.File.Key].content {
+			panic("moved another message than the file")
+		}
+		delete(w.remote[from.Folder], moved.UID)
+		moved.Folder, moved.UID, moved.Key = idOf(f), w.addRemote(f, m), a.Item.File.Key
+		moved.Name, moved.State, moved.Flags = string(moved.Key), mail.Settled, a.Base
+		w.base[moved.ID] = &moved
+	case MoveLocal:
+		from := a.Item.From
+		moved := *from.Row
+		m := w.local[from.Folder][moved.Key]
+		if m.content != w.remote[f][a.Item.Message.UID].content {
+			panic("moved another file than the message")
+		}
+		delete(w.local[from.Folder], moved.Key)
+		moved.Folder, moved.UID, moved.Key = idOf(f), a.Item.Message.UID, w.addLocal(f, message{m.content, a.Flags})
+		moved.Name, moved.State, moved.Flags = string(moved.Key), mail.Settled, a.Base
+		w.base[moved.ID] = &moved
 	case RemoveLocal:
 		delete(w.local[f], row.Key)
 		delete(w.base, row.ID)
@@ -338,7 +379,7 @@ func (w *world) disturb(t *rapid.T, removed map[int]bool) {
 					delete(w.local[f], k)
 				case "move":
 					delete(w.local[f], k)
-					w.addLocal(inbox, m)
+					w.addLocal(rapid.SampledFrom([]mail.Folder{inbox, bin}).Draw(t, "to"), m)
 				}
 			}
 		case op == "add":
@@ -354,7 +395,7 @@ func (w *world) disturb(t *rapid.T, removed map[int]bool) {
 				delete(w.remote[f], u)
 			case "move":
 				delete(w.remote[f], u)
-				w.addRemote(inbox, m)
+				w.addRemote(rapid.SampledFrom([]mail.Folder{inbox, bin}).Draw(t, "to"), m)
 			}
 		}
 	}
@@ -380,6 +421,7 @@ func TestPlansConverge(t *testing.T) {
 			w.disturb(t, map[int]bool{})
 			w.sync()
 			w.sync() // what was moved to Trash on the server comes down
+			w.sync() // flags that changed with a move
 			if plan := w.sync(); len(plan.Actions) > 0 {
 				t.Fatalf("a third round still finds %d actions, first %+v", len(plan.Actions), plan.Actions[0])
 			}

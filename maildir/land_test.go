@@ -415,3 +415,43 @@ func TestManyLandAtOnce(t *testing.T) {
 		t.Errorf("%d messages and %d removed, want %d", len(got), kept, workers*each)
 	}
 }
+
+// A file that moves to another folder keeps its bytes and its time, and says its flags
+// in the letters of the folder it goes to.
+func TestMoveTakesTheFileToAnotherFolder(t *testing.T) {
+	tree, root := newTree(t, Options{})
+	for _, f := range []mail.Folder{"INBOX", "Archive"} {
+		if err := tree.CreateFolder(t.Context(), f); err != nil && !errors.Is(err, mail.ErrExists) {
+			t.Fatal(err)
+		}
+	}
+	put(t, root, "INBOX/cur/key:2,FSa", "text")
+	date := time.Unix(1_000_000_000, 0)
+	if err := os.Chtimes(filepath.Join(root, "INBOX/cur/key:2,FSa"), date, date); err != nil {
+		t.Fatal(err)
+	}
+	flags := mail.ParseFlags([]string{`\Flagged`, `\Seen`, "work"})
+	letters := mail.Letters{2: "work"}
+	f, err := tree.Move(t.Context(), "INBOX", mail.File{Key: "key", Name: "key:2,FSa"}, "Archive", flags, letters)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !f.Flags.Equal(flags) || f.New || f.Key == "key" || !strings.HasSuffix(f.Name, ":2,FSc") {
+		t.Errorf("moved to %+v", f)
+	}
+	path := filepath.Join(root, "Archive/cur", f.Name)
+	content, err := os.ReadFile(path)
+	if err != nil || string(content) != "text" {
+		t.Errorf("it holds %q, %v", content, err)
+	}
+	if info, err := os.Stat(path); err != nil || !info.ModTime().Equal(date) {
+		t.Errorf("its time is %v, %v", info.ModTime(), err)
+	}
+	if _, err := tree.Move(t.Context(), "INBOX", mail.File{Key: "key", Name: "key:2,FSa"}, "Archive", flags, letters); !errors.Is(err, mail.ErrGone) {
+		t.Errorf("moved once more: %v", err)
+	}
+	// In new/ it would say nothing of the flags that it has lost.
+	if f, err = tree.Move(t.Context(), "Archive", f, "INBOX", mail.Flags{}, letters); err != nil || f.New {
+		t.Errorf("without flags it went to %+v, %v", f, err)
+	}
+}

@@ -48,3 +48,7 @@ func (t *Tree) dir(folder mail.Folder) (string, error) {
 	}
 	return dir, nil
 }
+
+// Path gives the directory of a folder, relative to the root of the Maildir, whether it
+// is there or not. There is an error for a name that no directory can have.
+func (t *Tree) Path(folder mail.Folder) (string, error) { return t.dir(folder) }

@@ -197,6 +197,40 @@ func (t *Tree) PurgeRemoved(ctx context.Context, olderThan time.Time) error {
 	return nil
 }
 
+// StoreSize is what the store of removed messages holds.
+type StoreSize struct {
+	Messages int
+	Bytes    int64 // of the messages; on the file system of the Maildir they share them until purged
+}
+
+// SizeOfStore measures the store of removed messages at dir without a look at the
+// Maildir, which may be anywhere or gone. Where there is no store yet it is empty.
+func SizeOfStore(ctx context.Context, dir string) (size StoreSize, err error) {
+	err = filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, fs.ErrNotExist): // none, or purged or restored meanwhile
+			return nil
+		case err != nil || !e.Type().IsRegular():
+			return err
+		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil {
+			size.Messages++
+			size.Bytes += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		return StoreSize{}, fmt.Errorf("measure the store of removed messages: %w", err)
+	}
+	return size, nil
+}
+
 // days lists the directories of the store, and the beginning of the day of each. It
 // does not make the store where nothing was removed yet.
 func (t *Tree) days() (FS, map[string]time.Time, error) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"mime"
 	"path"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ type Removed struct {
 	// At is when it was removed.
 	At        time.Time
 	MessageID string // "" where the message has none
+	Subject   string // decoded; as it came from outside, like all else here
 	path      string // in the store
 }
 
@@ -122,13 +124,39 @@ func (r *Removed) look(store FS) error {
 		return err
 	}
 	_, r.MessageID = mail.FingerprintOf(header)
+	r.Subject = subjectOf(header)
 	r.Stat, r.At = statOf(info), time.Unix(0, info.Changed) // linking it changed it last
 	return nil
 }
 
+// subjectOf reads the first Subject of a header (RFC 5322, 2.2.3; RFC 2047). What
+// cannot be decoded stays as it is.
+func subjectOf(header []byte) string {
+	subject, found := "", false
+lines:
+	for line := range strings.Lines(string(header)) {
+		line = strings.TrimRight(line, "\r\n")
+		folded := strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t")
+		switch name, value, ok := strings.Cut(line, ":"); {
+		case found && folded:
+			subject += " " + strings.TrimLeft(line, " \t")
+		case found, line == "":
+			break lines
+		case ok && strings.EqualFold(strings.TrimRight(name, " \t"), "Subject"):
+			subject, found = value, true
+		}
+	}
+	var words mime.WordDecoder
+	if text, err := words.DecodeHeader(subject); err == nil {
+		subject = text
+	}
+	return strings.TrimSpace(subject)
+}
+
 // Restore puts a removed message back into its folder, which is made if need be,
-// durably and under a new key: for all who look it is a new message. Then it is no
-// longer in the store. mail.ErrGone: it was not there.
+// durably and under a new key: for all who look it is a new message. It comes without
+// the mark T, which would have it removed again where such messages are expunged. Then
+// it is no longer in the store. mail.ErrGone: it was not there.
 func (t *Tree) Restore(ctx context.Context, r Removed) (f mail.File, err error) {
 	defer explainFile(&err, "restore", r.Folder, r.File.Name)
 	store, err := t.openStore()
@@ -159,7 +187,11 @@ func (t *Tree) Restore(ctx context.Context, r Removed) (f mail.File, err error) 
 		}
 	}
 	f = r.File
-	f.Key, f.Name = key, string(key)+strings.TrimPrefix(r.File.Name, string(r.File.Key))
+	if f.Flags.Has(mail.Deleted) {
+		f.Flags.System &^= mail.Deleted
+		f.Name = nameWith(f.Name, f.Flags, &mail.Letters{})
+	}
+	f.Key, f.Name = key, string(key)+strings.TrimPrefix(f.Name, string(r.File.Key))
 	to, err := pathOf(dir, f)
 	if err != nil {
 		return f, err

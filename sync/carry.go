@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"slices"
 	"time"
 
 	"mailtwin/conflict"
@@ -18,10 +17,12 @@ type work struct {
 	agrees    []*conflict.Action
 	downloads []*conflict.Action
 	uploads   []*conflict.Action
-	remote    []*conflict.Action // removals on the server
-	local     []*conflict.Action // removals here
-	behind    bool               // an upload into the folder was not done
-	retryAt   time.Time          // when it will be tried again, if not in the next round
+	// Moves into the folder, of messages on the server and of files here.
+	movesThere, movesHere []*conflict.Action
+	remote                []*conflict.Action // removals on the server
+	local                 []*conflict.Action // removals here
+	behind                bool               // an upload into the folder was not done
+	retryAt               time.Time          // when it will be tried again, if not in the next round
 }
 
 // carryOut does what the plan says, in the order that survives a crash after any
@@ -71,12 +72,20 @@ func (r *run) share(plan conflict.Plan) map[*folder]*work {
 			f.unsafe = true
 			continue
 		}
-		w := works[f]
-		if w == nil {
-			w = &work{folder: f}
-			works[f] = w
+		w := workOf(works, f)
+		if from := a.Item.From; a.Kind == conflict.MoveRemote || a.Kind == conflict.MoveLocal {
+			source := r.folders[from.Folder]
+			if !source.usable() || !r.wanted(source.name) {
+				source.unsafe, f.unsafe = true, true
+				continue
+			}
+			workOf(works, source) // it changes, too
 		}
 		switch a.Kind {
+		case conflict.MoveRemote:
+			w.movesThere = append(w.movesThere, a)
+		case conflict.MoveLocal:
+			w.movesHere = append(w.movesHere, a)
 		case conflict.Agree:
 			w.agrees = append(w.agrees, a)
 		case conflict.Download:
@@ -92,6 +101,13 @@ func (r *run) share(plan conflict.Plan) map[*folder]*work {
 		}
 	}
 	return works
+}
+
+func workOf(works map[*folder]*work, f *folder) *work {
+	if works[f] == nil {
+		works[f] = &work{folder: f}
+	}
+	return works[f]
 }
 
 // mark puts the folder's next marker into place, once a run, before base says that
@@ -214,6 +230,10 @@ func seen(row *mail.Row, item *conflict.Item) {
 // agree makes both sides have the same flags, and settles the rows.
 func (r *run) agree(ctx context.Context, w *work) error {
 	f := w.folder
+	letters, err := r.lettersFor(ctx, f, wordsOf(w.agrees))
+	if err != nil {
+		return err
+	}
 	refused, err := r.storeAll(ctx, f, w.agrees)
 	if err != nil {
 		return err
@@ -223,7 +243,7 @@ func (r *run) agree(ctx context.Context, w *work) error {
 	for _, a := range w.agrees {
 		file := fileOf(a.Item)
 		if a.Rename {
-			if file, err = r.Local.Reflag(ctx, f.name, file, a.Flags, f.letters); errors.Is(err, mail.ErrGone) {
+			if file, err = r.Local.Reflag(ctx, f.name, file, a.Flags, letters); errors.Is(err, mail.ErrGone) {
 				// A reader was quicker; what it did is merged in the next round.
 				r.dirty(f, mail.Local)
 				r.leave(f)
@@ -267,7 +287,7 @@ func (r *run) settled(f *folder, a *conflict.Action, file mail.File) *mail.Row {
 		}
 	}
 	row.State, row.Why, row.Tries, row.RetryAt = mail.Settled, "", 0, time.Time{}
-	row.Flags, row.Name, row.New = a.Base, file.Name, file.New
+	row.Flags, row.Key, row.Name, row.New = a.Base, file.Key, file.Name, file.New
 	if a.Item.Stat != (mail.Stat{}) {
 		row.Stat = a.Item.Stat
 	}
@@ -321,23 +341,31 @@ func (r *run) storeAll(ctx context.Context, f *folder, actions []*conflict.Actio
 	return refused, nil
 }
 
-// giveLetters makes sure that the keywords which are to appear in file names have
-// letters, as long as there are any.
-func (r *run) giveLetters(ctx context.Context, w *work) error {
-	words := mail.Keywords("")
-	for _, a := range slices.Concat(w.downloads, w.agrees) {
-		words = words.With(a.Flags.Keywords)
-	}
-	letters, given := conflict.AssignLetters(w.folder.letters, words)
+// lettersFor gives the folder's letters, with one for each of the words as long as
+// there are any. It must be asked before a file name, or base, first has a word:
+// that a name lacks a keyword says something only if the keyword has a letter.
+func (r *run) lettersFor(ctx context.Context, f *folder, words mail.Keywords) (mail.Letters, error) {
+	f.lettering.Lock()
+	defer f.lettering.Unlock()
+	letters, given := conflict.AssignLetters(f.letters, words)
 	if !given {
-		return nil
+		return f.letters, nil
 	}
-	if err := r.Local.SetLetters(ctx, w.folder.name, letters); err != nil {
-		return err
+	if err := r.Local.SetLetters(ctx, f.name, letters); err != nil {
+		return f.letters, err
 	}
-	w.folder.letters = letters
-	r.dirty(w.folder, mail.Local)
-	return nil
+	f.letters = letters
+	r.dirty(f, mail.Local)
+	return letters, nil
+}
+
+// wordsOf gives the keywords that file names, or base, will have after the actions.
+func wordsOf(actions []*conflict.Action) mail.Keywords {
+	words := mail.Keywords("")
+	for _, a := range actions {
+		words = words.With(a.Flags.Keywords).With(a.Base.Keywords)
+	}
+	return words
 }
 
 // validity is the UIDVALIDITY that the run read the folder's UIDs under.

@@ -36,11 +36,6 @@ func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
 			r.Progress(Progress{Folder: f.name, TotalMessages: len(w.uploads)})
 		}
 	}
-	if err := r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
-		return r.giveLetters(ctx, works[f])
-	}); err != nil {
-		return err
-	}
 	for _, f := range folders {
 		w := works[f]
 		g.Go(func() error {
@@ -49,6 +44,12 @@ func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
 					return err
 				}
 				if err := r.agree(gctx, w); err != nil {
+					return err
+				}
+				if err := r.moveRemote(gctx, w); err != nil {
+					return err
+				}
+				if err := r.moveLocal(gctx, w); err != nil {
 					return err
 				}
 				return r.upload(gctx, w)
@@ -218,9 +219,18 @@ func (r *run) receive(ctx context.Context, f *folder, a *conflict.Action, b mail
 // land puts hardened messages into their place, and settles their rows.
 func (r *run) land(ctx context.Context, f *folder, landings []*mail.Row) error {
 	r.dirty(f, mail.Local)
+	// The flags are those that came with the bodies, and newer than the plan.
+	words := mail.Keywords("")
+	for _, row := range landings {
+		words = words.With(row.Flags.Keywords)
+	}
+	letters, err := r.lettersFor(ctx, f, words)
+	if err != nil {
+		return err
+	}
 	batch := &mail.Batch{}
 	for _, row := range landings {
-		file, err := r.Local.Publish(ctx, f.name, row.Key, row.Flags, f.letters)
+		file, err := r.Local.Publish(ctx, f.name, row.Key, row.Flags, letters)
 		if errors.Is(err, mail.ErrGone) {
 			continue // the row stays as landing, and the next run looks for it
 		}
@@ -255,7 +265,10 @@ func (r *run) recoverLandings(ctx context.Context) error {
 			if r.DryRun || !f.onLocal {
 				continue
 			}
-			_, err := r.Local.Publish(ctx, f.name, row.Key, row.Flags, f.letters)
+			letters, err := r.lettersFor(ctx, f, row.Flags.Keywords)
+			if err == nil {
+				_, err = r.Local.Publish(ctx, f.name, row.Key, row.Flags, letters)
+			}
 			if err != nil && !errors.Is(err, mail.ErrGone) {
 				if err := r.fail(f, err); err != nil {
 					return err

@@ -204,6 +204,7 @@ func (r *run) world() conflict.World {
 		Folders:    make(map[mail.Folder]conflict.FolderInfo, len(r.folders)),
 		Trash:      r.trash,
 		CanExpunge: r.Remote.Abilities().UIDPlus,
+		CanMove:    r.Remote.Abilities().Move,
 		Allow:      func(f mail.Folder) bool { return r.AllowDeletes && r.wanted(f) },
 	}
 	for name, f := range r.folders {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	stdsync "sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -39,7 +40,8 @@ type folder struct {
 	stopped     bool
 	marked      bool // this run's marker is in place
 
-	letters mail.Letters
+	lettering stdsync.Mutex // guards letters while messages are brought across
+	letters   mail.Letters
 	// What the gathering of this round found, for settle to store.
 	view    *mail.View
 	listing *mail.Listing

@@ -17,13 +17,19 @@ import (
 // pair finds out which new messages are known ones in another place, and gives all
 // items of the round. It reads, and fetches, only what conflict must know to decide.
 func (r *run) pair(ctx context.Context, g *gathered) ([]*conflict.Item, error) {
-	var items []*conflict.Item
 	for f := range g.newRemote {
 		left, err := r.tieFolder(ctx, g, f)
 		if err := r.fail(f, err); err != nil {
 			return nil, err
 		}
-		items = append(items, left...)
+		g.newRemote[f] = left
+	}
+	if err := r.pairMoves(ctx, g); err != nil {
+		return nil, err
+	}
+	var items []*conflict.Item
+	for _, remotes := range g.newRemote {
+		items = append(items, remotes...)
 	}
 	var gone, arrived []*conflict.Item
 	for _, item := range g.rows {
@@ -40,12 +46,52 @@ func (r *run) pair(ctx context.Context, g *gathered) ([]*conflict.Item, error) {
 		}
 		arrived = append(arrived, g.newLocal[f]...)
 	}
-	conflict.MarkMoved(gone, arrived)
+	arrived = conflict.MarkMoved(gone, arrived, func(name mail.Folder) mail.Letters { return r.folders[name].letters })
 	if err := r.markReplaced(ctx, gone); err != nil {
 		return nil, err
 	}
 	fetchAgain(gone)
 	return append(items, arrived...), nil
+}
+
+// pairMoves finds the messages that are gone in one folder of the server and new in
+// another.
+func (r *run) pairMoves(ctx context.Context, g *gathered) error {
+	var gone []*conflict.Item
+	for _, item := range g.rows {
+		if item.Remote == conflict.Gone && item.Lonely() {
+			item.Identity = item.Row.Identity
+			gone = append(gone, item)
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	for {
+		var arrived []*conflict.Item
+		for _, remotes := range g.newRemote {
+			arrived = append(arrived, remotes...)
+		}
+		pairs := conflict.MoveNew(gone, arrived)
+		if len(pairs.Ask) == 0 {
+			for _, t := range pairs.Ties {
+				t.Local.Moved, t.Remote.From = t.Remote, t.Local
+			}
+			return nil
+		}
+		ask := map[*folder][]*conflict.Item{}
+		for _, item := range pairs.Ask {
+			f := r.folders[item.Folder]
+			ask[f] = append(ask[f], item)
+		}
+		for f, items := range ask {
+			left, err := r.learn(ctx, f, g.newRemote[f], items)
+			if err := r.fail(f, err); err != nil {
+				return err
+			}
+			g.newRemote[f] = left
+		}
+	}
 }
 
 // tieFolder joins the files of a folder that have no message with new messages that

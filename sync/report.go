@@ -164,6 +164,13 @@ func (r *run) describe(plan conflict.Plan) {
 		case conflict.Upload:
 			r.report.Remote.New++
 			text = "upload"
+		case conflict.MoveRemote:
+			r.report.Remote.Moved++
+			text = fmt.Sprintf("move here from %q on the server", a.Item.From.Folder)
+		case conflict.MoveLocal:
+			r.report.Local.Moved++
+			f.changed = true
+			text = fmt.Sprintf("move here from %q", a.Item.From.Folder)
 		case conflict.RemoveLocal:
 			r.report.Local.Removed++
 			f.changed = true
@@ -171,6 +178,10 @@ func (r *run) describe(plan conflict.Plan) {
 		case conflict.MoveToTrash:
 			r.report.Remote.Removed++
 			text = fmt.Sprintf("move to %q on the server", a.Target)
+			if t := r.folders[a.Target]; t != nil && t.usable() {
+				r.report.Local.New++ // its copy in Trash comes down
+				t.changed = true
+			}
 		case conflict.ExpungeRemote:
 			r.report.Remote.Removed++
 			text = "expunge on the server"

@@ -40,6 +40,9 @@ the server, in step both ways.
 
   mailtwin sync [ACCOUNT[:FOLDER]...]    bring both sides together, once
   mailtwin status [ACCOUNT...]           what is where, and what waits
+  mailtwin folders [ACCOUNT...]          the server's folders, and what they map to
+  mailtwin conflicts                     where both sides changed, and what was done
+  mailtwin restore [ACCOUNT] ID...       bring back what a sync removed; --list: what
   mailtwin demo [--keep]                 see it at work, with sample mail
   mailtwin version                       which mailtwin this is
   mailtwin completion SHELL              for bash, zsh, fish or powershell
@@ -135,7 +138,7 @@ func (a *App) root(code *int) *cobra.Command {
 		}
 		usual(cmd, args)
 	})
-	root.AddCommand(a.syncCommand(code), a.statusCommand(code), a.demoCommand(code), a.versionCommand())
+	root.AddCommand(a.syncCommand(code), a.statusCommand(code), a.foldersCommand(code), a.conflictsCommand(code), a.restoreCommand(code), a.demoCommand(code), a.versionCommand())
 	return root
 }
 
@@ -213,6 +216,22 @@ func (a *App) targets(args []string) ([]target, error) {
 		}
 	}
 	return targets, nil
+}
+
+// accounts reads the configuration, and the arguments of a command that takes accounts.
+// It prints what is wrong with them.
+func (a *App) accounts(command string, args []string) ([]target, error) {
+	if err := a.load(); err != nil {
+		return nil, err
+	}
+	targets, err := a.targets(args)
+	if i := slices.IndexFunc(args, func(arg string) bool { return strings.Contains(arg, ":") }); i >= 0 {
+		err = fmt.Errorf("%s takes accounts, not folders: %q", command, args[i])
+	}
+	if err != nil {
+		a.complain("", "", err, "")
+	}
+	return targets, err
 }
 
 // completeAccounts offers the accounts' names to the shell.

@@ -32,6 +32,7 @@ type bench struct {
 	err            error
 	past           past
 	pastErr        error
+	made           []mail.Decision
 }
 
 type fakeRemote struct{ engine.Remote }
@@ -79,6 +80,7 @@ func newBench(t *testing.T, accounts ...string) *bench {
 			return b.report, b.err
 		},
 		past: func(context.Context, config.Account) (past, error) { return b.past, b.pastErr },
+		made: func(context.Context, config.Account) ([]mail.Decision, error) { return b.made, b.pastErr },
 	}
 	return b
 }
@@ -93,11 +95,16 @@ func (b *bench) write(text string) {
 // add puts a line into the last account's table.
 func (b *bench) add(text string) {
 	b.t.Helper()
-	old, err := os.ReadFile(filepath.Join(b.dir, "config.toml"))
+	b.write(b.config() + text + "\n")
+}
+
+func (b *bench) config() string {
+	b.t.Helper()
+	text, err := os.ReadFile(filepath.Join(b.dir, "config.toml"))
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.write(string(old) + text + "\n")
+	return string(text)
 }
 
 // run runs a command line and compares the exit code, and the whole of what was
@@ -304,10 +311,39 @@ func TestSignalEndsWith130(t *testing.T) {
 }
 
 func TestWhatIsNotSupportedIsRefused(t *testing.T) {
+	for setting, key := range map[string]string{
+		`layout = "maildir++"`:    `layout = "maildir++" is`,
+		`auth = "xoauth2"`:        `auth = "xoauth2" is`,
+		// To download everything all the same would be worse.
+		`max_size = "5MB"`:           `max_size is`,
+		`headers_only = ["Lists/*"]`: `headers_only is`,
+		`keep_recent = "90d"`:        `keep_recent is`,
+		"[[accounts.alice.folder]]\nmatch = \"*\"\nkeep_recent = \"500\"\nheaders_only = true": "headers_only and keep_recent are",
+	} {
+		b := newBench(t, "alice")
+		b.add(setting)
+		it := "it"
+		if strings.HasSuffix(key, " are") {
+			it = "them"
+		}
+		b.run(t.Context(), "sync", 2, "", "mailtwin: alice: "+key+" not supported by this version yet: take "+it+" out of the configuration, or wait for a later one\n")
+		if len(b.opened) > 0 {
+			t.Errorf("%s: it was opened", setting)
+		}
+	}
+}
+
+func TestWhatHasNoEffectYetIsAccepted(t *testing.T) {
 	b := newBench(t, "alice")
-	b.add(`layout = "maildir++"`)
-	b.run(t.Context(), "sync", 2, "",
-		"mailtwin: alice: layout = \"maildir++\" is not supported by this version yet: take it out of the configuration, or wait for a later one\n")
+	b.add(`max_size = "0"
+headers_only = []
+keep_recent = "0"
+idle = ["INBOX", "Work"]
+poll_interval = "5m"
+identities = ["a@example.org"]
+[accounts.alice.smtp]
+host = "smtp.example.org"`)
+	b.run(t.Context(), "sync", 0, "", "")
 }
 
 func TestPostSync(t *testing.T) {
@@ -318,40 +354,20 @@ func TestPostSync(t *testing.T) {
 		t.Error("it ran though nothing changed")
 	}
 	b.report.Changed = []mail.Folder{"INBOX", "Lists/\x1bgo"}
-	b.run(t.Context(), "sync", 0, "", "trouble\n")
+	b.run(t.Context(), "sync", 0, "", "")
 	if got, err := os.ReadFile(b.dir + "/hook"); string(got) != "alice|INBOX\nLists/go" {
 		t.Errorf("it was told %q, %v", got, err)
 	}
 	b.write("state_dir = \"state\"\n" + fmt.Sprintf(account, "alice") + "post_sync = ['false']\n")
-	b.run(t.Context(), "sync", 1, "", "mailtwin: alice: post_sync: false: exit status 1\n")
-}
-
-func TestStatus(t *testing.T) {
-	b := newBench(t, "alice")
-	b.pastErr = fmt.Errorf("open: %w", fs.ErrNotExist)
-	b.run(t.Context(), "status", 0, "alice: never synced; mailtwin sync alice\n", "")
-	b.run(t.Context(), "status --json", 0, `{"accounts":[{"name":"alice","last_sync":null,"ok":false,"error":null,"folders":[]}]}`+"\n", "")
-
-	b.pastErr = nil
-	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
-	b.past = past{
-		folders: []mail.FolderBase{{ID: 1, Name: "INBOX", Synced: at}, {ID: 2, Name: "Lists/go", Problem: "is \x1b[1mread-only"}},
-		counts:  map[mail.FolderID]counts{1: {Local: 12, Remote: 13, Pending: 1}, 2: {Local: 300, Remote: 300, Held: 4, Parted: 5}},
-		last:    lastRun{Started: at, Finished: at, OK: true},
+	b.run(t.Context(), "-q sync", 1, "", "mailtwin: alice: post_sync: false: exit status 1\n")
+	b.write("state_dir = \"state\"\n" + fmt.Sprintf(account, "alice") + "post_sync = 'echo chatter; echo \"no database\" >&2; yes | head -c 9999 >&2; exit 3'\n")
+	b.stderr.Reset()
+	if code := b.app.Run(t.Context(), []string{"--config", b.dir + "/config.toml", "sync"}); code != 1 {
+		t.Errorf("exit code %d", code)
 	}
-	stamp := at.Local().Format(time.DateTime)
-	table := "  FOLDER    HERE  SERVER  WAITING  HELD  LAST IN STEP         \n" +
-		"  INBOX     12    13      1        0     " + stamp + "  \n" +
-		"  Lists/go  300   300     0        4     never                is [1mread-only\n"
-	b.run(t.Context(), "status", 0, "alice: in step, last synced "+stamp+"\n"+table, "")
-	b.past.last.OK, b.past.last.Error = false, "login refused"
-	b.run(t.Context(), "status alice", 0, "alice: last synced "+stamp+": login refused\n"+table, "")
-	b.run(t.Context(), "status --json", 0, `{"accounts":[{"name":"alice","last_sync":"2026-03-04T05:06:07Z","ok":false,"error":"login refused","folders":[`+
-		`{"name":"INBOX","local":12,"remote":13,"pending":1,"held":0,"parted":0,"last_sync":"2026-03-04T05:06:07Z","problem":null},`+
-		`{"name":"Lists/go","local":300,"remote":300,"pending":0,"held":4,"parted":5,"last_sync":null,"problem":"is [1mread-only"}]}]}`+"\n", "")
-
-	b.past, b.pastErr = past{}, mail.ErrDamaged
-	b.run(t.Context(), "status", 1, "alice: damaged\n", "mailtwin: alice: damaged\n")
+	if got := b.stderr.String(); !strings.HasPrefix(got, "mailtwin: alice: post_sync: sh: exit status 3: no database; y; y; ") || strings.Count(got, "\n") != 1 || len(got) > 2*maxText {
+		t.Errorf("it says %q", got)
+	}
 }
 
 func TestSummary(t *testing.T) {

@@ -2,14 +2,17 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
+	"slices"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"mailtwin/conflict/mail"
 )
 
 func (a *App) statusCommand(code *int) *cobra.Command {
@@ -17,8 +20,9 @@ func (a *App) statusCommand(code *int) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [ACCOUNT...]",
 		Short: "show what is where, and what waits",
-		Long: `Show, per folder, how many messages are here and on the server, what waits or is
-held, and when it was last in step. It asks the state database only, not the server.`,
+		Long: `Show, per folder, how many messages are here and on the server, how many wait to be
+brought to the other side, how many are held back until you consent, and why; and when
+it was last in step. It asks the state database only, not the server.`,
 		ValidArgsFunction: a.completeAccounts,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			*code = a.status(cmd.Context(), args, asJSON)
@@ -39,7 +43,14 @@ type accountStatus struct {
 	LastSync *time.Time     `json:"last_sync"` // null: never
 	OK       bool           `json:"ok"`        // the last sync left everything in step
 	Error    *string        `json:"error"`     // what went wrong then, or with reading the state
+	Removed  removedStatus  `json:"removed"`
 	Folders  []folderStatus `json:"folders"`
+}
+
+// removedStatus is what the store of removed messages holds.
+type removedStatus struct {
+	Messages int   `json:"messages"`
+	Bytes    int64 `json:"bytes"`
 }
 
 type folderStatus struct {
@@ -51,22 +62,27 @@ type folderStatus struct {
 	Parted   int        `json:"parted"` // on one side only, as configured
 	LastSync *time.Time `json:"last_sync"`
 	Problem  *string    `json:"problem"`
+	Reasons  []reason   `json:"reasons"` // why messages wait or are held
 }
+
+// reason is why some messages of a folder are not in step.
+type reason struct {
+	State      string     `json:"state"` // pending or held
+	Messages   int        `json:"messages"`
+	Why        string     `json:"why"`
+	NextTry    *time.Time `json:"next_try"`    // of the first one; null: the next sync, or when somebody consents
+	MessageIDs []string   `json:"message_ids"` // of the first few that have one
+
+	consent bool // that is what they wait for
+}
+
+// maxIDs bounds the Message-IDs of a reason.
+const maxIDs = 10
 
 // status carries out the command, and gives the exit code.
 func (a *App) status(ctx context.Context, args []string, asJSON bool) int {
-	if err := a.load(); err != nil {
-		return exitUsage
-	}
-	for _, arg := range args {
-		if strings.Contains(arg, ":") {
-			a.complain("", "", fmt.Errorf("status takes accounts, not folders: %q", arg), "")
-			return exitUsage
-		}
-	}
-	targets, err := a.targets(args)
+	targets, err := a.accounts("status", args)
 	if err != nil {
-		a.complain("", "", err, "")
 		return exitUsage
 	}
 	code := exitOK
@@ -89,19 +105,72 @@ func (a *App) status(ctx context.Context, args []string, asJSON bool) int {
 }
 
 func newAccountStatus(name string, p past, err error) accountStatus {
-	s := accountStatus{Name: name, OK: p.last.OK, LastSync: when(p.last.Finished), Error: text(p.last.Error), Folders: []folderStatus{}}
+	s := accountStatus{Name: name, OK: p.last.OK, LastSync: when(p.last.Finished), Error: text(p.last.Error),
+		Removed: removedStatus(p.removed), Folders: []folderStatus{}}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.Error = text(err.Error())
 	}
+	rows := map[mail.FolderID][]mail.Row{}
+	for _, r := range p.waiting {
+		rows[r.Folder] = append(rows[r.Folder], r)
+	}
+	var run runRecord
+	if len(p.last.Report) > 0 && json.Unmarshal(p.last.Report, &run) != nil {
+		run = runRecord{} // as if it had not been recorded
+	}
 	for _, f := range p.folders {
 		c := p.counts[f.ID]
-		s.Folders = append(s.Folders, folderStatus{
+		status := folderStatus{
 			Name:  clean(string(f.Name)),
 			Local: c.Local, Remote: c.Remote, Pending: c.Pending, Held: c.Held, Parted: c.Parted,
-			LastSync: when(f.Synced), Problem: text(f.Problem),
-		})
+			LastSync: when(f.Synced), Problem: text(f.Problem), Reasons: reasons(rows[f.ID]),
+		}
+		status.wait(run.Held)
+		s.Folders = append(s.Folders, status)
 	}
 	return s
+}
+
+// wait notes what the last run held until somebody consents. A folder that vanished has
+// no messages that wait: it waits itself, which only the run knew.
+func (f *folderStatus) wait(held []heldReport) {
+	for _, h := range held {
+		if h.Folder != f.Name {
+			continue
+		}
+		i := slices.IndexFunc(f.Reasons, func(r reason) bool { return r.State == mail.Held.String() && r.Why == h.Why })
+		if i < 0 {
+			i = len(f.Reasons)
+			f.Held += h.Messages
+			f.Reasons = append(f.Reasons, reason{State: mail.Held.String(), Messages: h.Messages, Why: h.Why, MessageIDs: []string{}})
+		}
+		f.Reasons[i].consent = true
+	}
+}
+
+// reasons puts rows together that wait, or are held, for the same reason.
+func reasons(rows []mail.Row) []reason {
+	all := []reason{}
+	for _, row := range rows {
+		if row.State != mail.Pending && row.State != mail.Held {
+			continue
+		}
+		state, why := row.State.String(), clean(row.Why)
+		i := slices.IndexFunc(all, func(r reason) bool { return r.State == state && r.Why == why })
+		if i < 0 {
+			i = len(all)
+			all = append(all, reason{State: state, Why: why, NextTry: when(row.RetryAt), MessageIDs: []string{}})
+		}
+		r := &all[i]
+		r.Messages++
+		if r.NextTry != nil && row.RetryAt.Before(*r.NextTry) {
+			r.NextTry = when(row.RetryAt)
+		}
+		if row.MessageID != "" && len(r.MessageIDs) < maxIDs {
+			r.MessageIDs = append(r.MessageIDs, clean(row.MessageID))
+		}
+	}
+	return all
 }
 
 // when gives nil for the zero time, and text nil for "": null in JSON.
@@ -154,6 +223,43 @@ func (a *App) printStatus(s accountStatus) {
 		fmt.Fprintf(w, "  %s\t%d\t%d\t%d\t%d\t%s\t%s\n", f.Name, f.Local, f.Remote, f.Pending, f.Held, last, problem)
 	}
 	w.Flush() // its errors are those of Stdout, which nobody could be told of
+	for _, f := range s.Folders {
+		for _, r := range f.Reasons {
+			fmt.Fprintln(a.Stdout, "  "+s.describe(f, r))
+		}
+	}
+	if s.Removed.Messages > 0 {
+		fmt.Fprintf(a.Stdout, "  removed here in the last days: %s, %s; mailtwin restore %s --list\n",
+			count(s.Removed.Messages, "message"), bytesOf(s.Removed.Bytes), shellWord(s.Name))
+	}
+}
+
+// describe says why messages of a folder are not in step, and what becomes of them.
+func (s accountStatus) describe(f folderStatus, r reason) string {
+	text := fmt.Sprintf("%s: %s", f.Name, r.Why)
+	if r.Messages > 0 {
+		text = fmt.Sprintf("%s: %s: %s", f.Name, count(r.Messages, "message"), r.Why)
+	}
+	switch {
+	case r.consent:
+		return text + ": to go on: mailtwin sync --allow-deletes " + shellWord(s.Name+":"+f.Name)
+	case r.NextTry != nil:
+		return text + ": tried again from " + localTime(r.NextTry) + " on"
+	}
+	return text + ": the next sync tries again"
+}
+
+// bytesOf writes a number of octets for people.
+func bytesOf(n int64) string {
+	const unit = 1000
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, i := float64(n)/unit, 0
+	for ; f >= unit && i < 3; i++ {
+		f /= unit
+	}
+	return fmt.Sprintf("%.1f %cB", f, "kMGT"[i])
 }
 
 func localTime(t *time.Time) string { return t.Local().Format(time.DateTime) }

@@ -17,7 +17,6 @@ import (
 
 	"mailtwin/cmd/internal/config"
 	"mailtwin/cmd/internal/progress"
-	"mailtwin/cmd/internal/secret"
 	engine "mailtwin/sync"
 )
 
@@ -53,7 +52,7 @@ Exit codes: 0 all in step; 1 something failed or is held, the rest was synced;
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would be done, and do nothing")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print one JSON document")
 	cmd.Flags().BoolVar(&f.allowDeletes, "allow-deletes", false, "carry out the removals that are held, where named")
-	cmd.Flags().DurationVar(&f.wait, "wait", time.Minute, "how long to wait for another sync of the account")
+	cmd.Flags().DurationVar(&f.wait, "wait", lockWait, "how long to wait for another sync of the account")
 	return cmd
 }
 
@@ -145,6 +144,7 @@ func (a *App) syncAccount(ctx context.Context, t target, f syncFlags, bar *progr
 			err = ctx.Err() // what a signal cut off may look like a server that went away
 		}
 		o.err, o.duration = err, time.Since(started)
+		a.purge(ctx, s, o)
 		return errors.Join(err, a.record(ctx, s, o, started))
 	})
 	if o.err == nil && !f.dryRun && len(o.report.Changed) > 0 {
@@ -154,10 +154,27 @@ func (a *App) syncAccount(ctx context.Context, t target, f syncFlags, bar *progr
 	return o
 }
 
+// keepRemoved is how long a removed message can be restored.
+const keepRemoved = 7 * 24 * time.Hour
+
+// purge forgets the messages that were removed long ago. It is worth looking only after
+// a run that changed something, and since the store is one of days, there is something
+// to forget once a day at most. A store that is larger than it should be is no reason
+// for a sync to fail.
+func (a *App) purge(ctx context.Context, s *session, o outcome) {
+	none := engine.Counts{}
+	if s.purge == nil || o.err != nil || o.report.Local == none && o.report.Remote == none {
+		return
+	}
+	if err := s.purge(ctx, time.Now().Add(-keepRemoved)); err != nil {
+		a.log.Warn("removed messages stay longer than they should", "account", o.account, "error", clean(err.Error()))
+	}
+}
+
 // locked runs do while this process has the account for itself. A dry run writes
 // nothing, so where there is no state yet it needs no lock either.
 func (a *App) locked(ctx context.Context, acc config.Account, f syncFlags, do func() error) error {
-	if err := errors.Join(unsupported(acc), secret.Check(acc)); err != nil {
+	if err := usable(acc); err != nil {
 		return err
 	}
 	dir := a.stateDir(acc.Name)
@@ -206,7 +223,7 @@ func (a *App) record(ctx context.Context, s *session, o outcome, started time.Ti
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	report := newAccountReport(o)
+	report := newRunRecord(o)
 	text, err := json.Marshal(report)
 	if err != nil {
 		return fmt.Errorf("record the run: %w", err)
@@ -222,8 +239,8 @@ func (a *App) record(ctx context.Context, s *session, o outcome, started time.Ti
 }
 
 // postSync runs the account's post_sync command. It learns the account and the
-// folders, a line each, from its environment; its standard output is for -v only,
-// since cron would mail it.
+// folders, a line each, from its environment. What it prints is for -v only, since cron
+// would mail it; but what it says of its own failure belongs to the error.
 func (a *App) postSync(ctx context.Context, acc config.Account, r engine.Report) error {
 	if acc.PostSync == nil {
 		return nil
@@ -234,18 +251,32 @@ func (a *App) postSync(ctx context.Context, acc config.Account, r engine.Report)
 	}
 	cmd := exec.CommandContext(ctx, acc.PostSync[0], acc.PostSync[1:]...)
 	cmd.Env = append(os.Environ(), "MAILTWIN_ACCOUNT="+acc.Name, "MAILTWIN_FOLDERS="+strings.Join(folders, "\n"))
-	cmd.Stderr = a.Stderr
+	var said beginning
+	cmd.Stderr = &said
 	if a.verbose > 0 {
-		cmd.Stdout = a.Stderr
+		cmd.Stdout, cmd.Stderr = a.Stderr, a.Stderr
 	}
 	cmd.WaitDelay = time.Second
 	switch err := cmd.Run(); {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
-		return fmt.Errorf("post_sync: %s: %w", filepath.Base(acc.PostSync[0]), err)
+		// Not wrapped: the command's exit code, which its error tells, is not ours.
+		err = fmt.Errorf("post_sync: %s: %v", filepath.Base(acc.PostSync[0]), err)
+		if text := strings.TrimSpace(string(said)); text != "" {
+			err = fmt.Errorf("%w: %s", err, text)
+		}
+		return err
 	}
 	return nil
+}
+
+// beginning keeps the beginning of what is written to it.
+type beginning []byte
+
+func (b *beginning) Write(p []byte) (int, error) {
+	*b = append(*b, p[:min(len(p), maxText-len(*b))]...)
+	return len(p), nil
 }
 
 // printOutcome prints what a person should see of an account's run.

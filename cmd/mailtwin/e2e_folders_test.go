@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"mailtwin/conflict/mail"
@@ -97,6 +98,58 @@ func TestFoldersGoBothWays(t *testing.T) {
 			d.report(1)
 			d.want("Work", d.subjects("Work"), "kept here")
 			d.want("Work/new", s.there("Work/new"), "another", "inner")
+		},
+		"removed while empty, on either side": func(s *story) {
+			d := s.device("laptop")
+			for _, name := range []mail.Folder{"Old", "Older", "Older/still"} {
+				s.check(s.phone.CreateFolder(s.Context(), name, mail.RoleNone))
+			}
+			d.sync()
+			s.check(os.RemoveAll(filepath.Join(d.maildir, "Old")))
+			s.check(s.phone.DeleteFolder(s.Context(), "Older/still"))
+			s.check(s.phone.DeleteFolder(s.Context(), "Older"))
+			d.sync()
+			d.same()
+			if got := d.folders(); slices.Contains(got, "Old") || slices.Contains(got, "Older") || slices.Contains(got, "Older/still") {
+				s.Errorf("there are %q", got)
+			}
+			d.quiet()
+		},
+		"removed here with mail in it": func(s *story) {
+			d := s.device("laptop")
+			s.check(s.phone.CreateFolder(s.Context(), "Work", mail.RoleNone))
+			s.deliver("Work", note("one"), seen)
+			s.deliver("Work", note("two"), flagged)
+			d.sync()
+			s.check(os.RemoveAll(filepath.Join(d.maildir, "Work")))
+			for range 2 {
+				if r := d.exits(1, "sync"); !strings.Contains(r.stderr, "--allow-deletes alice:Work") {
+					s.Errorf("it said %q", r.stderr)
+				}
+			}
+			s.want("Work", s.there("Work"), "one", "two")
+			d.sync("--allow-deletes", "alice:Work")
+			s.want("Trash", s.there("Trash"), "one", "two")
+			settle(d)
+			d.same()
+			if got := d.folders(); slices.Contains(got, "Work") {
+				s.Errorf("there are %q", got)
+			}
+		},
+		"removed on the server with mail in it": func(s *story) {
+			d := s.device("laptop")
+			s.check(s.phone.CreateFolder(s.Context(), "Work", mail.RoleNone))
+			s.deliver("Work", note("one"), seen)
+			d.sync()
+			s.check(s.phone.DeleteFolder(s.Context(), "Work"))
+			d.exits(1, "sync")
+			d.want("Work", d.subjects("Work"), "one")
+			d.sync("--allow-deletes", "alice:Work")
+			settle(d)
+			d.same()
+			if got := d.folders(); slices.Contains(got, "Work") {
+				s.Errorf("there are %q", got)
+			}
 		},
 		"made anew on the server under the same name": func(s *story) {
 			d := s.device("laptop")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -242,6 +243,49 @@ func TestFlagsGoBothWays(t *testing.T) {
 				s.Errorf("on the server: %v", m.Flags)
 			}
 			d.want("Trash", s.there("Trash"))
+			d.same()
+		},
+		"a reader that renames all the time while syncs run": func(s *story) {
+			d := s.device("laptop")
+			var want []string
+			for i := range 40 {
+				want = append(want, fmt.Sprint("letter ", i))
+				s.deliver("INBOX", note(want[i]), seen)
+			}
+			slices.Sort(want)
+			d.sync()
+			stop, done := make(chan struct{}), make(chan int)
+			cur := filepath.Join(d.maildir, "INBOX", "cur")
+			go func() {
+				renames := 0
+				defer func() { done <- renames }()
+				for {
+					entries, err := os.ReadDir(cur)
+					for _, e := range entries {
+						select {
+						case <-stop:
+							return
+						default:
+						}
+						base, chars, _ := strings.Cut(e.Name(), ":2,")
+						next := map[string]string{"S": "FS", "FS": "FRS", "FRS": "S"}[chars]
+						// The sync may be quicker; then the next listing tells.
+						if err == nil && os.Rename(filepath.Join(cur, e.Name()), filepath.Join(cur, base+":2,"+next)) == nil {
+							renames++
+						}
+					}
+				}
+			}()
+			for range 4 {
+				d.run("sync")
+			}
+			close(stop)
+			if n := <-done; n == 0 {
+				s.Error("nothing was renamed")
+			}
+			settle(d)
+			s.want("on the server", s.there("INBOX"), want...)
+			s.want("Trash", s.there("Trash"))
 			d.same()
 		},
 		"a draft that is rewritten": func(s *story) {

@@ -15,7 +15,7 @@ import (
 // kind is a server, and how the story on it differs from the one on a server that has
 // all extensions.
 type kind struct {
-	start    func(t *testing.T) host
+	start    func(t *testing.T) *story
 	settings []string // of the account, where the server cannot tell
 	// costly: to find out that nothing changed takes more than a listing.
 	costly bool
@@ -28,28 +28,34 @@ type kind struct {
 	bare bool
 }
 
-func onDovecot(opts ...dovecot.Option) func(t *testing.T) host {
-	return func(t *testing.T) host {
-		s := dovecot.Start(t, opts...)
-		return host{s.Port, s.Password, s.PhoneOf}
+// at is a story on a server that is no Dovecot.
+func at(t *testing.T, host string, port int, user, password string, phone *imaptest.Phone) *story {
+	where := &dovecot.Server{Host: host, Port: port, User: user, Password: password}
+	return &story{T: t, server: where, user: user, phone: phone, dir: t.TempDir()}
+}
+
+func onDovecot(opts ...dovecot.Option) func(t *testing.T) *story {
+	return func(t *testing.T) *story {
+		s := dovecot.Start(t, append(opts, dovecot.Extra(reuse))...)
+		return newStory(t, s, s.User)
 	}
 }
 
-func onCyrus(opts ...cyrus.Option) func(t *testing.T) host {
-	return func(t *testing.T) host {
+func onCyrus(opts ...cyrus.Option) func(t *testing.T) *story {
+	return func(t *testing.T) *story {
 		s := cyrus.Start(t, opts...)
-		return host{s.Port, s.Password, s.PhoneOf}
+		return at(t, s.Host, s.Port, s.User, s.Password, s.Phone(t))
 	}
 }
 
-func onCourier(t *testing.T) host {
+func onCourier(t *testing.T) *story {
 	s := courier.Start(t)
-	return host{s.Port, s.Password, s.PhoneOf}
+	return at(t, s.Host, s.Port, s.User, s.Password, s.Phone(t))
 }
 
-func onEmbedded(opts imaptest.Options) func(t *testing.T) host {
-	return func(t *testing.T) host {
-		s, err := imaptest.Start(opts)
+func onEmbedded(without ...string) func(t *testing.T) *story {
+	return func(t *testing.T) *story {
+		s, err := imaptest.Start(imaptest.Options{Without: without})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -58,14 +64,12 @@ func onEmbedded(opts imaptest.Options) func(t *testing.T) host {
 				t.Errorf("close the server: %v", err)
 			}
 		})
-		return host{s.Port, s.Password, func(t testing.TB, user string) *imaptest.Phone {
-			p, err := s.Phone(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { p.Close() })
-			return p
-		}}
+		p, err := s.Phone(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { p.Close() })
+		return at(t, s.Host, s.Port, s.User, s.Password, p)
 	}
 }
 
@@ -89,8 +93,8 @@ var kinds = map[string]kind{
 			"LIST-STATUS", "LIST-EXTENDED", "SPECIAL-USE", "NAMESPACE", "LITERAL+", "SASL-IR", "UNSELECT", "ENABLE", "ID", "IDLE")),
 		settings: ourTrash, bare: true, costly: true, marks: true, keeps: true,
 	},
-	"embedded":                 {start: onEmbedded(imaptest.Options{}), costly: true},
-	"embedded without UIDPLUS": {start: onEmbedded(imaptest.Options{Without: []string{"UIDPLUS"}}), costly: true, marks: true},
+	"embedded":                 {start: onEmbedded(), costly: true},
+	"embedded without UIDPLUS": {start: onEmbedded("UIDPLUS"), costly: true, marks: true},
 	"cyrus":                    {start: onCyrus()},
 	"cyrus, all in INBOX":      {start: onCyrus(cyrus.Classic())},
 	"courier":                  {start: onCourier, settings: ourTrash, bare: true, costly: true},
@@ -100,13 +104,13 @@ func TestTheSameStoryOnEveryServer(t *testing.T) {
 	for name, k := range kinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k.story(newStory(t, k.start(t), "alice"))
+			k.tell(k.start(t))
 		})
 	}
 }
 
-// story is that of two computers and a phone.
-func (k kind) story(s *story) {
+// tell tells the story of two computers and a phone.
+func (k kind) tell(s *story) {
 	laptop, desktop := s.device("laptop", k.settings...), s.device("desktop", k.settings...)
 	if k.bare {
 		s.check(s.phone.CreateFolder(s.Context(), "Trash", mail.RoleNone))

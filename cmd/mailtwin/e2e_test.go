@@ -22,23 +22,22 @@ import (
 )
 
 // The stories in the files e2e_*_test.go run the whole program, with a configuration
-// file, a state directory and a Maildir of its own, against a real server.
-
-// host is a server on loopback. Its accounts have one password.
-type host struct {
-	port     int
-	password string
-	phone    func(t testing.TB, user string) *imaptest.Phone
-}
+// file, a state directory and a Maildir of its own, against a Dovecot.
 
 // story is a user with an account on the server, a phone, and some devices.
 type story struct {
 	*testing.T
-	server host
+	server *dovecot.Server
 	user   string
 	phone  *imaptest.Phone
 	dir    string
 }
+
+// reuse lets a process of Dovecot's serve one login after another, since to start them
+// anew is most of what the stories would cost; and nobody waits because another story
+// has tried a wrong password from the same address.
+const reuse = "service imap-login {\n service_count = 0\n}\nservice imap {\n service_count = 100\n}\n" +
+	"service anvil {\n unix_listener anvil-auth-penalty {\n mode = 0\n }\n}"
 
 // stories runs each of them on an account of its own of one Dovecot.
 func stories(t *testing.T, all map[string]func(s *story), opts ...dovecot.Option) {
@@ -48,8 +47,7 @@ func stories(t *testing.T, all map[string]func(s *story), opts ...dovecot.Option
 	for i := range names {
 		users[i] = "user" + strconv.Itoa(i)
 	}
-	dove := dovecot.Start(t, append(opts, dovecot.Users(users...))...)
-	server := host{dove.Port, dove.Password, dove.PhoneOf}
+	server := dovecot.Start(t, append(opts, dovecot.Users(users...), dovecot.Extra(reuse))...)
 	t.Run("", func(t *testing.T) { // ends when all parallel ones have
 		for i, name := range names {
 			t.Run(name, func(t *testing.T) {
@@ -60,8 +58,8 @@ func stories(t *testing.T, all map[string]func(s *story), opts ...dovecot.Option
 	})
 }
 
-func newStory(t *testing.T, server host, user string) *story {
-	return &story{T: t, server: server, user: user, phone: server.phone(t, user), dir: t.TempDir()}
+func newStory(t *testing.T, server *dovecot.Server, user string) *story {
+	return &story{T: t, server: server, user: user, phone: server.PhoneOf(t, user), dir: t.TempDir()}
 }
 
 // check ends the story on an error.
@@ -88,8 +86,8 @@ func (s *story) device(name string, settings ...string) *computer {
 	s.check(os.MkdirAll(filepath.Dir(d.config), 0o700))
 	lines := []string{`state_dir = "state"`, `[accounts.alice]`, `maildir = "Mail"`}
 	defaults := [][2]string{
-		{"host", `"127.0.0.1"`}, {"port", strconv.Itoa(s.server.port)}, {"tls", `"none"`},
-		{"user", strconv.Quote(s.user)}, {"password", strconv.Quote(s.server.password)},
+		{"host", strconv.Quote(s.server.Host)}, {"port", strconv.Itoa(s.server.Port)}, {"tls", `"none"`},
+		{"user", strconv.Quote(s.user)}, {"password", strconv.Quote(s.server.Password)},
 		{"timeout", `"20s"`}, {"fsync", "false"},
 	}
 	for _, kv := range defaults {
@@ -420,7 +418,7 @@ func (d *computer) same() {
 
 func describe(text string, flags mail.Flags, date time.Time) string {
 	if len(text) > 100 {
-		text = fmt.Sprintf("%s... %x", text[:60], mailDigest(text))
+		text = fmt.Sprintf("%s... %.8s", text[:60], mailDigest(text))
 	}
 	return fmt.Sprintf("%s %s %s", date.UTC().Format(time.DateTime), flags, text)
 }

@@ -28,12 +28,21 @@ type outcome struct {
 	duration time.Duration
 }
 
-// exitCode is the one place where what happened becomes a number: that of all
-// accounts if they agree, else 1.
+// exitCode is what the outcomes of all accounts come to.
 func exitCode(outcomes []outcome) int {
-	code := exitOK
+	codes := make([]int, len(outcomes))
 	for i, o := range outcomes {
-		switch c := o.code(); {
+		codes[i] = o.code()
+	}
+	return together(codes)
+}
+
+// together makes one exit code of those of several accounts or messages: theirs if they
+// agree, else 1.
+func together(codes []int) int {
+	code := exitOK
+	for i, c := range codes {
+		switch {
 		case c == exitInterrupted:
 			return c
 		case i == 0:
@@ -69,7 +78,7 @@ func (o outcome) code() int {
 	return code
 }
 
-// errorCode grades an error that ended a run. What carries a code of its own knows
+// errorCode is the one place where an error that ended a run becomes a number. What carries a code of its own knows
 // best; a server that is not trusted or asks to try later may say so with a refused
 // login.
 func errorCode(err error) int {

@@ -17,6 +17,9 @@ import (
 // lockPoll is how often a sync that waits looks whether the other one has ended.
 const lockPoll = 100 * time.Millisecond
 
+// lockWait is how long another sync of the account is waited for, unless --wait says.
+const lockWait = time.Minute
+
 // busyError says that another process syncs the account.
 type busyError struct {
 	pid    int       // 0: not known

@@ -32,6 +32,27 @@ type skippedReport struct {
 	Reason string `json:"reason"`
 }
 
+// runRecord is what is kept of a run for `status`.
+type runRecord struct {
+	accountReport
+	Held []heldReport `json:"held"`
+}
+
+// heldReport are the removals of one folder that wait for consent, or the folder itself.
+type heldReport struct {
+	Folder   string `json:"folder"`
+	Messages int    `json:"messages"`
+	Why      string `json:"why"`
+}
+
+func newRunRecord(o outcome) runRecord {
+	r := runRecord{accountReport: newAccountReport(o)}
+	for _, h := range o.report.Held {
+		r.Held = append(r.Held, heldReport{clean(string(h.Folder)), h.Count, clean(h.Why)})
+	}
+	return r
+}
+
 func newSyncReport(outcomes []outcome) syncReport {
 	doc := syncReport{Accounts: []accountReport{}}
 	for _, o := range outcomes {

@@ -20,6 +20,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"mailtwin":  func() { os.Exit(run()) },
 		"hold-lock": func() { os.Exit(holdLock(os.Args[1], os.Args[2])) },
+		childName:   func() { os.Exit(runToBeKilled()) },
 	})
 }
 

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"mailtwin/cmd/internal/config"
@@ -24,6 +26,7 @@ import (
 type rooms struct {
 	open func(ctx context.Context, acc config.Account, dryRun bool) (*session, error)
 	past func(ctx context.Context, acc config.Account) (past, error)
+	made func(ctx context.Context, acc config.Account) ([]mail.Decision, error)
 	run  func(ctx context.Context, opts engine.Options) (engine.Report, error)
 }
 
@@ -35,6 +38,9 @@ func (r rooms) or(other rooms) rooms {
 	if r.past == nil {
 		r.past = other.past
 	}
+	if r.made == nil {
+		r.made = other.made
+	}
 	if r.run == nil {
 		r.run = other.run
 	}
@@ -42,16 +48,20 @@ func (r rooms) or(other rooms) rooms {
 }
 
 // linked are the real rooms.
-func (a *App) linked() rooms { return rooms{a.open, a.past, engine.Run} }
+func (a *App) linked() rooms { return rooms{a.open, a.past, a.made, engine.Run} }
 
 // session is an account that is open for a run.
 type session struct {
 	// opts has Account, Local, Remote, State; all that the configuration and the
 	// command line say is filled in by the command.
 	opts engine.Options
-	// record keeps the run for status; nil where nothing may be written.
+	// record keeps the run for status, and purge forgets the messages that were removed
+	// until then; nil where nothing may be written.
 	record func(ctx context.Context, run lastRun) error
-	close  func()
+	purge  func(ctx context.Context, until time.Time) error
+	// path gives a folder's directory below the Maildir.
+	path  func(folder mail.Folder) (string, error)
+	close func()
 }
 
 // lastRun is what is kept of an account's last run.
@@ -59,14 +69,16 @@ type lastRun struct {
 	Started, Finished time.Time // zero where there was none
 	OK                bool
 	Error             string // as `sync --json` has it; "" where there was none
-	Report            []byte // the account's part of the document of `sync --json`
+	Report            []byte // a runRecord in JSON
 }
 
 // past is what an account's state tells without a look at either side.
 type past struct {
 	folders []mail.FolderBase
 	counts  map[mail.FolderID]counts
+	waiting []mail.Row // that are pending or held
 	last    lastRun
+	removed maildir.StoreSize
 }
 
 // counts are the messages of one folder in base.
@@ -108,9 +120,7 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 			return nil, err
 		}
 	}
-	local, err := maildir.Open(root, maildir.Options{
-		Account: acc.Name, Removed: filepath.Join(dir, "removed"), FSync: acc.FSync, Log: log,
-	})
+	local, err := a.openMaildir(acc, root)
 	if err != nil {
 		return nil, err
 	}
@@ -130,12 +140,23 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 	})
 	closers = append(closers, server.Close)
 
-	s := &session{opts: engine.Options{Local: local, Remote: server, State: db}, close: closeAll}
+	s := &session{opts: engine.Options{Local: local, Remote: server, State: db}, path: local.Path, close: closeAll}
 	if !dryRun {
+		s.purge = local.PurgeRemoved
 		s.record = func(ctx context.Context, run lastRun) error { return db.PutRun(ctx, statedb.Run(run)) }
 	}
 	return s, nil
 }
+
+// openMaildir opens the Maildir of an account, which is at root.
+func (a *App) openMaildir(acc config.Account, root string) (*maildir.Tree, error) {
+	return maildir.Open(root, maildir.Options{
+		Account: acc.Name, Removed: a.removedDir(acc.Name), FSync: acc.FSync, Log: a.log.With("account", acc.Name),
+	})
+}
+
+// removedDir is the store of the messages that were removed from the Maildir.
+func (a *App) removedDir(account string) string { return filepath.Join(a.stateDir(account), "removed") }
 
 // stateFile is the state database in an account's state directory.
 const stateFile = "state.db"
@@ -181,56 +202,88 @@ func (a *App) trace(account string) func(conn int, sent bool, line string) {
 	}
 }
 
-// past reads the account's state; fs.ErrNotExist says that it was never synced.
-func (a *App) past(ctx context.Context, acc config.Account) (p past, err error) {
+// withState calls read with the account's state; fs.ErrNotExist says that it was never
+// synced.
+func (a *App) withState(ctx context.Context, acc config.Account, read func(db *statedb.DB) error) (err error) {
 	db, err := statedb.OpenReadOnly(ctx, filepath.Join(a.stateDir(acc.Name), stateFile))
 	if err != nil {
-		return past{}, err
+		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if p.folders, err = db.Folders(ctx); err != nil {
-		return past{}, err
+	return read(db)
+}
+
+// past reads what the account's state tells.
+func (a *App) past(ctx context.Context, acc config.Account) (past, error) {
+	p := past{counts: map[mail.FolderID]counts{}}
+	err := a.withState(ctx, acc, func(db *statedb.DB) (err error) {
+		if p.folders, err = db.Folders(ctx); err != nil {
+			return err
+		}
+		found, err := db.FolderCounts(ctx)
+		if err != nil {
+			return err
+		}
+		for id, c := range found {
+			p.counts[id] = counts(c)
+		}
+		if p.waiting, err = db.Unsettled(ctx); err != nil {
+			return err
+		}
+		run, err := db.LastRun(ctx)
+		p.last = lastRun(run)
+		return err
+	})
+	if err == nil {
+		p.removed, err = maildir.SizeOfStore(ctx, a.removedDir(acc.Name))
 	}
-	found, err := db.FolderCounts(ctx)
 	if err != nil {
 		return past{}, err
 	}
-	p.counts = make(map[mail.FolderID]counts, len(found))
-	for id, c := range found {
-		p.counts[id] = counts(c)
-	}
-	run, err := db.LastRun(ctx)
-	if err != nil {
-		return past{}, err
-	}
-	p.last = lastRun(run)
 	return p, nil
 }
 
+// made reads the decisions that overruled somebody, newest first.
+func (a *App) made(ctx context.Context, acc config.Account) (decisions []mail.Decision, err error) {
+	err = a.withState(ctx, acc, func(db *statedb.DB) error {
+		decisions, err = db.Decisions(ctx, math.MaxInt)
+		return err
+	})
+	return decisions, err
+}
+
 // unsupported refuses what the configuration may say and this version does not do,
-// where to pass over it would touch mail in another way than the user wrote.
+// where to pass over it would touch mail, or bring more of it here, in another way than
+// the user wrote.
 func unsupported(acc config.Account) error {
+	usual := config.Defaults()
 	for _, gap := range []struct {
 		here bool
-		key  string
+		keys []string
 	}{
-		{acc.Layout != config.Nested, "layout = \"" + string(acc.Layout) + "\""},
-		{acc.Tunnel != nil, "tunnel"},
-		{acc.Map != nil, "map"},
-		{!slices.Contains([]string{"auto", "plain", "login"}, acc.Auth), "auth = \"" + acc.Auth + "\""},
+		{acc.Layout != usual.Layout, []string{"layout = \"" + string(acc.Layout) + "\""}},
+		{acc.Tunnel != nil, []string{"tunnel"}},
+		{acc.Map != nil, []string{"map"}},
+		{slices.Contains([]string{"xoauth2", "oauthbearer"}, acc.Auth), []string{"auth = \"" + acc.Auth + "\""}},
+		{len(acc.Limits()) > 0, acc.Limits()},
 	} {
 		if gap.here {
-			return &unsupportedError{gap.key}
+			return &unsupportedError{gap.keys}
 		}
 	}
 	return nil
 }
 
-// unsupportedError names a key that has no effect yet.
-type unsupportedError struct{ key string }
+// unsupportedError names keys that have no effect yet.
+type unsupportedError struct{ keys []string }
 
 func (e *unsupportedError) Error() string {
-	return e.key + " is not supported by this version yet: take it out of the configuration, or wait for a later one"
+	what, it := " is", "it"
+	if len(e.keys) > 1 {
+		what, it = " are", "them"
+	}
+	return strings.Join(e.keys, " and ") + what + " not supported by this version yet: take " + it +
+		" out of the configuration, or wait for a later one"
 }
 
 // ExitCode is 2: configuration.

@@ -43,7 +43,7 @@ type Options struct {
 	User string
 	// Password is asked once per account, at its first login.
 	Password func(ctx context.Context) (string, error)
-	// Auth is auto, plain or login; "" is auto.
+	// Auth is auto, plain, login, scram-sha-256 or cram-md5; "" is auto.
 	Auth string
 
 	// Tunnel is a program and its arguments that speak IMAP on standard input and

@@ -87,8 +87,7 @@ func (s *session) wait(cmds []closer) error {
 }
 
 // Expunge removes messages for ever. UID EXPUNGE takes only those of its set that
-// are marked \Deleted (RFC 4315, 2.1), so they are marked first; if that is
-// refused, it still cannot take anything else.
+// are marked \Deleted (RFC 4315, 2.1), so they are marked first.
 func (a *Account) Expunge(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet) error {
 	if len(uids) == 0 {
 		return nil
@@ -100,11 +99,18 @@ func (a *Account) Expunge(ctx context.Context, folder mail.Folder, validity uint
 		if err := s.write(name, validity); err != nil {
 			return err
 		}
-		var cmds []closer
+		// Both at once would save a round trip, but where another session has removed
+		// something meanwhile, Dovecot expunges then before it sees the marks.
+		mark := &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{imap.FlagDeleted}}
+		var marks, cmds []closer
 		for _, part := range uids.Split(maxSet) {
-			set := toIMAP(part)
-			mark := &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{imap.FlagDeleted}}
-			cmds = append(cmds, start(s.client.Store(set, mark, nil).Close), start(s.client.UIDExpunge(set).Close))
+			marks = append(marks, start(s.client.Store(toIMAP(part), mark, nil).Close))
+		}
+		if err := s.wait(marks); err != nil {
+			return err
+		}
+		for _, part := range uids.Split(maxSet) {
+			cmds = append(cmds, start(s.client.UIDExpunge(toIMAP(part)).Close))
 		}
 		return s.wait(cmds)
 	})

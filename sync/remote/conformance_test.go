@@ -112,6 +112,28 @@ type privateServer struct {
 	phone    func(t testing.TB, user string) *imaptest.Phone
 }
 
+// Dovecot, when it finds STORE and UID EXPUNGE in its buffer together and another
+// session has removed something, expunges before it sees the marks that STORE has
+// set, and says OK to both.
+func TestExpungedIsGone(t *testing.T) {
+	server := dovecot.Start(t)
+	a := open(t, remote.Options{Host: server.Host, Port: server.Port, TLS: remote.None, User: server.User}, server.Password)
+	p := phone{t, server.Phone(t)}
+	const n = 60
+	for i := range n {
+		p.Deliver("INBOX", fmt.Appendf(nil, "Subject: %d\r\n\r\nx\r\n", i), mail.Flags{}, time.Time{})
+	}
+	view, err := a.Scan(t.Context(), "INBOX", mail.Cursor{}, 0, func(mail.Message) error { return nil })
+	p.check(err)
+	for uid := mail.UID(1); uid <= n; uid += 2 {
+		p.Delete("INBOX", uid+1)
+		p.check(a.Expunge(t.Context(), "INBOX", view.Cursor.UIDValidity, mail.UIDs(uid)))
+	}
+	if left := p.Messages("INBOX"); len(left) > 0 {
+		t.Errorf("%d of %d are left, the first with %v", len(left), n/2, left[0].Flags)
+	}
+}
+
 // open opens an account, and closes it with the test.
 func open(t *testing.T, opts remote.Options, password string) *remote.Account {
 	opts.Timeout = 10 * time.Second

@@ -9,7 +9,6 @@ import (
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
-	"github.com/emersion/go-sasl"
 
 	"mailtwin/conflict/mail"
 	"mailtwin/sync/remote/wire"
@@ -31,9 +30,10 @@ func (a *Account) dial(ctx context.Context) (*session, error) {
 		opts.Trace = func(sent bool, line string) { trace(id, sent, line) }
 	}
 	conn := wire.New(raw, opts)
-	s := &session{conn: conn, client: imapclient.New(conn, nil), log: a.log.With("conn", id)}
+	sasl := &saslConn{Conn: conn}
+	s := &session{conn: conn, client: imapclient.New(sasl, nil), log: a.log.With("conn", id)}
 	defer context.AfterFunc(ctx, func() { s.conn.Close() })()
-	if err := a.login(ctx, s); err != nil {
+	if err := a.login(ctx, s, sasl); err != nil {
 		s.end()
 		if t, ok := raw.(*tunnel); ok {
 			// The program knows better why than its silence tells.
@@ -52,7 +52,7 @@ func (a *Account) dial(ctx context.Context) (*session, error) {
 }
 
 // login takes a fresh session from the greeting to its capabilities.
-func (a *Account) login(ctx context.Context, s *session) error {
+func (a *Account) login(ctx context.Context, s *session, conn *saslConn) error {
 	d := a.opts.Timeout
 	if err := s.within(d, "connection", s.client.WaitGreeting); err != nil {
 		return fmt.Errorf("greeting: %w", s.greetingTrouble(err))
@@ -79,12 +79,7 @@ func (a *Account) login(ctx context.Context, s *session) error {
 	if err != nil {
 		return fmt.Errorf("password: %w", err)
 	}
-	err = s.within(d, "login", func() error {
-		if mechanism == sasl.Plain {
-			return s.client.Authenticate(sasl.NewPlainClient("", a.opts.User, password))
-		}
-		return s.client.Login(a.opts.User, password).Wait()
-	})
+	err = s.within(d, "login", func() error { return s.authenticate(conn, mechanism, a.opts.User, password) })
 	if err != nil {
 		return fmt.Errorf("login as %s: %w", mail.Clean(a.opts.User, maxText), s.loginTrouble(err))
 	}
@@ -123,33 +118,6 @@ func (s *session) freshCaps(ctx context.Context, old imap.CapSet) imap.CapSet {
 			return nil
 		}
 	}
-}
-
-// mechanism chooses how to log in.
-func (a *Account) mechanism(caps imap.CapSet) (string, error) {
-	plain := caps.Has(imap.AuthCap(sasl.Plain))
-	login := !caps.Has(imap.CapLoginDisabled)
-	switch a.opts.Auth {
-	case "", "auto":
-		if plain {
-			return sasl.Plain, nil
-		}
-		if login {
-			return sasl.Login, nil
-		}
-		return "", fmt.Errorf("%w: the server takes no password on this connection (LOGINDISABLED)", mail.ErrLogin)
-	case "plain":
-		if plain {
-			return sasl.Plain, nil
-		}
-		return "", fmt.Errorf("%w: the server does not offer AUTH=PLAIN", mail.ErrLogin)
-	case "login":
-		if login {
-			return sasl.Login, nil
-		}
-		return "", fmt.Errorf("%w: the server takes no LOGIN on this connection (LOGINDISABLED)", mail.ErrLogin)
-	}
-	return "", fmt.Errorf("%w: auth %q is not known here", mail.ErrLogin, mail.Clean(a.opts.Auth, maxText))
 }
 
 // secret asks for the password, the first time. Until the first login has worked
@@ -192,7 +160,7 @@ func (s *session) greetingTrouble(err error) error {
 // (RFC 9051, 7.1: UNAVAILABLE; Dovecot and Gmail bound sessions with LIMIT and
 // INUSE).
 func (s *session) loginTrouble(err error) error {
-	if errors.Is(err, mail.ErrUnreachable) {
+	if errors.Is(err, mail.ErrUnreachable) || errors.Is(err, mail.ErrUntrusted) {
 		return err
 	}
 	var no *imap.Error

@@ -72,6 +72,10 @@ func (c *crashLocal) Reflag(ctx context.Context, folder mail.Folder, file mail.F
 	})
 }
 
+func (c *crashLocal) Move(ctx context.Context, folder mail.Folder, file mail.File, to mail.Folder, flags mail.Flags, letters mail.Letters) (mail.File, error) {
+	return act(c.crash, "Local.Move", func() (mail.File, error) { return c.local.Move(ctx, folder, file, to, flags, letters) })
+}
+
 func (c *crashLocal) Remove(ctx context.Context, folder mail.Folder, file mail.File) error {
 	return c.crash.effect("Local.Remove", func() error { return c.local.Remove(ctx, folder, file) })
 }

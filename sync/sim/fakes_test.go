@@ -80,6 +80,10 @@ func (f fakeLocal) Reflag(context.Context, mail.Folder, mail.File, mail.Flags, m
 	f.add("Reflag")
 	return mail.File{}, nil
 }
+func (f fakeLocal) Move(context.Context, mail.Folder, mail.File, mail.Folder, mail.Flags, mail.Letters) (mail.File, error) {
+	f.add("Move")
+	return mail.File{}, nil
+}
 func (f fakeLocal) Remove(context.Context, mail.Folder, mail.File) error {
 	f.add("Remove")
 	return nil

@@ -187,6 +187,33 @@ func (a Account) SettingsFor(f mail.Folder) Settings {
 	return s
 }
 
+// Limits names the keys by which only a part of the mail is to come here, of those that
+// the account, or any of its overrides, sets.
+func (a Account) Limits() []string {
+	var max, headers, recent bool
+	look := func(s Settings) {
+		max, headers, recent = max || s.MaxSize != 0, headers || s.HeadersOnly, recent || s.KeepRecent != Recent{}
+	}
+	look(a.Settings)
+	for _, o := range a.Overrides {
+		var s Settings
+		for _, set := range o.set {
+			set(&s)
+		}
+		look(s)
+	}
+	var keys []string
+	for _, k := range []struct {
+		set bool
+		key string
+	}{{max, "max_size"}, {headers || len(a.HeadersOnly) > 0, "headers_only"}, {recent, "keep_recent"}} {
+		if k.set {
+			keys = append(keys, k.key)
+		}
+	}
+	return keys
+}
+
 // Policy gives what the user decided for the folder where both sides meet.
 func (a Account) Policy(f mail.Folder) conflict.Policy { return a.SettingsFor(f).Policy }
 

@@ -92,13 +92,20 @@ func parsePattern(text string) (pattern, error) {
 
 // Match tells whether the patterns choose the folder.
 func (ps Patterns) Match(f mail.Folder) bool {
-	chosen := len(ps) > 0 && ps[0].exclude
+	chosen, _ := ps.Decide(f)
+	return chosen
+}
+
+// Decide is Match, and gives the pattern that decides, as it was written; "" where none
+// matches.
+func (ps Patterns) Decide(f mail.Folder) (chosen bool, by string) {
+	chosen = len(ps) > 0 && ps[0].exclude
 	for _, p := range ps {
 		if p.match(string(f)) {
-			chosen = !p.exclude
+			chosen, by = !p.exclude, p.text
 		}
 	}
-	return chosen
+	return chosen, by
 }
 
 // Strings gives the patterns as they were written.

@@ -105,3 +105,22 @@ func defined(pattern, name string, at int, inbox bool) bool {
 	same := pattern[0] == name[at] || inbox && at < 5 && strings.EqualFold(pattern[:1], name[at:at+1])
 	return same && defined(pattern[1:], name, at+1, inbox)
 }
+
+func TestTheLastPatternThatMatchesDecides(t *testing.T) {
+	patterns, err := ParsePatterns("*", "!Lists/*", "Lists/go", `!\!odd`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for folder, want := range map[mail.Folder]string{"INBOX": "*", "Lists/rust": "!Lists/*", "Lists/go": "Lists/go", "!odd": `!\!odd`} {
+		chosen, by := patterns.Decide(folder)
+		if by != want || chosen != (want[0] != '!') || chosen != patterns.Match(folder) {
+			t.Errorf("%s: %v by %q, want %q", folder, chosen, by, want)
+		}
+	}
+	if chosen, by := mustPatterns("!Spam").Decide("Work"); !chosen || by != "" {
+		t.Errorf("what no exclusion matches: %v by %q", chosen, by)
+	}
+	if chosen, by := mustPatterns("Spam").Decide("Work"); chosen || by != "" {
+		t.Errorf("what nothing matches: %v by %q", chosen, by)
+	}
+}

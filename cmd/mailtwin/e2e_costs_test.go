@@ -1,0 +1,69 @@
+package main
+
+import (
+	"fmt"
+	"testing"
+
+	"mailtwin/conflict/mail"
+)
+
+func TestWhatASyncCosts(t *testing.T) {
+	stories(t, map[string]func(s *story){
+		"nothing to do in 20 folders of 20 messages": func(s *story) {
+			d := s.device("laptop")
+			names := 0
+			for i := range 20 {
+				name := mail.Folder(fmt.Sprintf("Lists/list no %d", i))
+				s.check(s.phone.CreateFolder(s.Context(), name, mail.RoleNone))
+				for n := range 20 {
+					s.deliver(name, note(fmt.Sprint("message ", n)), seen)
+				}
+			}
+			d.sync()
+			r := d.sync()
+			for _, f := range d.folders() {
+				names += len(f)
+			}
+			limit := int64(3000 + 200*r.Folders + 2*names)
+			if r.RoundTrips > 2 || r.Connections != 1 || r.BytesIn+r.BytesOut > limit {
+				s.Errorf("%d round trips, %d connections, %d octets of %d", r.RoundTrips, r.Connections, r.BytesIn+r.BytesOut, limit)
+			}
+			s.Logf("%d folders: %d round trips, %d octets of %d", r.Folders, r.RoundTrips, r.BytesIn+r.BytesOut, limit)
+		},
+		"the run after each kind of change is free": func(s *story) {
+			d := s.device("laptop")
+			uids := d.three()
+			d.quiet()
+			for _, c := range []struct {
+				what string
+				do   func()
+			}{
+				{"a flag set here", func() { d.reflag(d.find("INBOX", "one"), "FS") }},
+				{"a flag set there", func() { s.check(s.phone.AddFlags(s.Context(), "INBOX", uids["two"], flagged)) }},
+				{"flags set on both sides", func() {
+					d.reflag(d.find("INBOX", "one"), "FRS")
+					s.check(s.phone.AddFlags(s.Context(), "INBOX", uids["three"], answered))
+				}},
+				{"a keyword set there", func() {
+					s.check(s.phone.AddFlags(s.Context(), "INBOX", uids["two"], mail.Flags{Keywords: mail.NewKeywords("work")}))
+				}},
+				{"an upload", func() { d.save("INBOX", "new", "1.a.host", note("four"), then) }},
+				{"a download", func() { s.deliver("INBOX", note("five"), none) }},
+				{"a deletion here", func() { d.remove(d.find("INBOX", "one")) }},
+				{"a deletion there", func() { s.check(s.phone.Delete(s.Context(), "INBOX", uids["three"])) }},
+				{"a new folder here", func() { d.save("Work", "cur", "1.a.host:2,S", note("six"), then) }},
+				{"a new folder there", func() { s.check(s.phone.CreateFolder(s.Context(), "Play", mail.RoleNone)) }},
+				{"a deletion out of Trash", func() { d.remove(d.find("Trash", "one")) }},
+			} {
+				c.do()
+				change := d.sync()
+				r := d.sync()
+				if r.RoundTrips > 2 || r.Connections != 1 || r.Local != (accountReport{}).Local || r.Remote != (accountReport{}).Remote {
+					s.Errorf("after %s: %d round trips over %d connections; here %+v, there %+v", c.what, r.RoundTrips, r.Connections, r.Local, r.Remote)
+				}
+				s.Logf("%s: %d round trips over %d connections, then %d", c.what, change.RoundTrips, change.Connections, r.RoundTrips)
+			}
+			d.same()
+		},
+	})
+}

@@ -1,0 +1,140 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"mailtwin/conflict"
+	"mailtwin/conflict/mail"
+)
+
+// movedRow is the row of a message that has moved into the action's folder.
+func movedRow(f *folder, a *conflict.Action) *mail.Row {
+	row := *a.Item.From.Row
+	row.Folder, row.Flags = f.base.ID, a.Base
+	row.State, row.Why, row.Tries, row.RetryAt = mail.Settled, "", 0, time.Time{}
+	return &row
+}
+
+// moveRemote moves messages on the server to where their files are already. It takes
+// no intent: after a crash the message is gone where it was and new where its file
+// is, and pairing ties the two.
+func (r *run) moveRemote(ctx context.Context, w *work) error {
+	f := w.folder
+	batch := &mail.Batch{}
+	var failed error
+	for _, a := range w.movesThere {
+		if failed = r.moveOne(ctx, f, a, batch); failed != nil {
+			break
+		}
+	}
+	return errors.Join(failed, r.commit(context.WithoutCancel(ctx), batch))
+}
+
+func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, batch *mail.Batch) error {
+	from := r.folders[a.Item.From.Folder]
+	r.dirty(f, mail.Remote)
+	r.dirty(from, mail.Remote)
+	// The file may have other flags than base. That is known only to the scan that met
+	// it, so the folder's stamp must not be stored before the next round.
+	r.dirty(f, mail.Local)
+	r.leave(f)
+	transfer := r.Remote.Move
+	if !r.Remote.Abilities().Move {
+		transfer = r.Remote.Copy
+	}
+	uid, err := transfer(ctx, from.name, r.validity(from), a.Item.From.Row.UID, f.name)
+	switch {
+	case errors.Is(err, mail.ErrGone), errors.Is(err, mail.ErrRestarted):
+		r.leave(f) // somebody else was quicker; the next round tells
+		r.leave(from)
+		return nil
+	case errors.Is(err, mail.ErrRefused):
+		r.refuse(f, err, "it is tried again in the next sync")
+		r.refuse(from, fmt.Errorf("a message stays that was moved to %q here", f.name), "")
+		return nil
+	case err != nil:
+		return err
+	}
+	r.count(func(rep *Report) { rep.Remote.Moved++ })
+	row := movedRow(f, a)
+	file := a.Item.File
+	row.UID, row.Key, row.Name, row.New, row.Stat = uid, file.Key, file.Name, file.New, a.Item.Stat
+	if !r.Remote.Abilities().Move {
+		return r.expungeCopied(ctx, from, a, row)
+	}
+	if uid == 0 {
+		// The server does not tell where it is: the next round finds it there.
+		batch.DropRows = append(batch.DropRows, row.ID)
+		r.leave(f)
+		return nil
+	}
+	batch.PutRows = append(batch.PutRows, row)
+	return nil
+}
+
+// expungeCopied ends a move that is made of COPY and expunge. The copy is recorded
+// before the original goes, and that the original is to go.
+func (r *run) expungeCopied(ctx context.Context, from *folder, a *conflict.Action, row *mail.Row) error {
+	old := a.Item.From.Row
+	batch := &mail.Batch{PutIntents: []*mail.Intent{{
+		Kind: mail.Replace, Row: old.ID, Folder: from.base.ID, Identity: old.Identity, Created: r.Now().Truncate(time.Second),
+	}}}
+	if row.UID != 0 {
+		row.ID = 0
+		batch.PutRows = []*mail.Row{row}
+	}
+	if err := r.commit(ctx, batch); err != nil {
+		return err
+	}
+	if err := r.Remote.Expunge(ctx, from.name, r.validity(from), mail.UIDs(old.UID)); err != nil {
+		return err
+	}
+	return r.commit(ctx, &mail.Batch{DropRows: []mail.RowID{old.ID}, DropIntents: []mail.IntentID{batch.PutIntents[0].ID}})
+}
+
+// moveLocal moves files to where their messages are already.
+func (r *run) moveLocal(ctx context.Context, w *work) error {
+	f := w.folder
+	letters, err := r.lettersFor(ctx, f, wordsOf(w.movesHere))
+	if err != nil {
+		return err
+	}
+	batch := &mail.Batch{}
+	left := map[*folder]bool{}
+	for _, a := range w.movesHere {
+		from := r.folders[a.Item.From.Folder]
+		file, err := r.Local.Move(ctx, from.name, fileOf(a.Item.From), f.name, a.Flags, letters)
+		r.dirty(f, mail.Local)
+		r.dirty(from, mail.Local)
+		if errors.Is(err, mail.ErrGone) {
+			r.leave(f) // a reader was quicker; what it did is merged in the next round
+			r.leave(from)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		left[from] = true
+		row := movedRow(f, a)
+		row.UID, row.Key, row.Name, row.New = a.Item.Message.UID, file.Key, file.Name, file.New
+		batch.PutRows = append(batch.PutRows, row)
+		r.changed(from)
+	}
+	if len(batch.PutRows) == 0 {
+		return nil
+	}
+	if err := r.Local.SyncFolder(ctx, f.name); err != nil {
+		return err
+	}
+	for from := range left {
+		if err := r.Local.SyncFolder(ctx, from.name); err != nil {
+			return err
+		}
+	}
+	r.changed(f)
+	r.count(func(rep *Report) { rep.Local.Moved += len(batch.PutRows) })
+	return r.commit(ctx, batch)
+}
