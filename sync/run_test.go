@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	gosync "sync"
 	"testing"
 	"time"
 
@@ -694,11 +695,12 @@ func TestAMoveInTheMiddleOfARunKeepsItsFlags(t *testing.T) {
 	for _, f := range []mail.Folder{"INBOX", "Archive"} {
 		s.Deliver(f, onWire(letter("new in "+string(f))), mail.Flags{}, day)
 	}
-	moved := false
+	var once gosync.Once
 	s.Before = func(c sim.Call) error {
-		if c.Method == "Fetch" && !moved {
-			moved = true
-			must(t, os.Rename(d.find("INBOX", "About read."), filepath.Join(d.dir("Archive"), "cur", "moved:2,FS")))
+		if c.Method == "Fetch" {
+			once.Do(func() {
+				must(t, os.Rename(d.find("INBOX", "About read."), filepath.Join(d.dir("Archive"), "cur", "moved:2,FS")))
+			})
 		}
 		return nil
 	}

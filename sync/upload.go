@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"mailtwin/conflict"
@@ -23,6 +24,7 @@ const uploadBatch = 64
 // before its APPEND; the commit that drops it records the UID.
 func (r *run) upload(ctx context.Context, w *work) error {
 	actions := w.uploads
+	slices.SortStableFunc(actions, func(a, b *conflict.Action) int { return tries(a) - tries(b) })
 	for len(actions) > 0 {
 		n := min(len(actions), uploadBatch)
 		if err := r.uploadBatch(ctx, w, actions[:n]); err != nil {
@@ -221,17 +223,21 @@ func (r *run) reportRefused(f *folder, o *outgoing, err error, retryAt time.Time
 }
 
 // suspect notes that the connection broke off while a message was uploaded. That may
-// be how the server refuses it; when it happens again with the same message, that
-// waits like a refused one, so that it does not stop the others in every run.
+// be how the server refuses it, or how trains go through tunnels. So the next run
+// tries it again, and after the others of the folder, which it does not stop then.
 func (r *run) suspect(f *folder, o *outgoing, err error, batch *mail.Batch) {
 	row := r.rowOf(f, o)
 	row.UID, row.State, row.Why = 0, mail.Pending, err.Error()
-	if row.Tries > 0 {
-		r.postpone(row)
-	} else {
-		row.Tries, row.RetryAt = 1, r.Now().Truncate(time.Second)
-	}
+	row.Tries, row.RetryAt = row.Tries+1, r.Now().Truncate(time.Second)
 	batch.PutRows = append(batch.PutRows, row)
+}
+
+// tries is how often an upload has failed.
+func tries(a *conflict.Action) int {
+	if a.Item.Row == nil {
+		return 0
+	}
+	return a.Item.Row.Tries
 }
 
 // postpone sets the time of a pending row's next try.

@@ -8,29 +8,12 @@ import (
 	"testing"
 
 	"mailtwin/conflict/mail"
-	"mailtwin/sync/imaptest"
-	"mailtwin/sync/imaptest/dovecot"
 )
 
 // embedded is a story on the embedded server, which needs no other program.
 func embedded(t *testing.T) *story {
 	t.Helper()
-	server, err := imaptest.Start(imaptest.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
-			t.Errorf("close the server: %v", err)
-		}
-	})
-	phone, err := server.Phone(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { phone.Close() })
-	where := &dovecot.Server{Host: server.Host, Port: server.Port, User: server.User, Password: server.Password}
-	return &story{T: t, server: where, user: server.User, phone: phone, dir: t.TempDir()}
+	return onEmbedded()(t)
 }
 
 // folderSettings are for one folder each.
