@@ -336,7 +336,7 @@ func check(ctx context.Context, q querier, pragma string) error {
 }
 
 // wrap says what was being done, and makes SQLite's errors about damaged files
-// ErrCorrupt. It gives nil for nil.
+// ErrCorrupt, and those about a full disk mail.ErrNoSpace. It gives nil for nil.
 func wrap(err error, doing string, args ...any) error {
 	if err == nil {
 		return nil
@@ -346,6 +346,11 @@ func wrap(err error, doing string, args ...any) error {
 		switch se.Code() & 0xff {
 		case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
 			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+		// To make the file of its shared memory is the first thing that fails on a full
+		// disk, and has a code of its own.
+		if se.Code()&0xff == sqlite3.SQLITE_FULL || se.Code() == sqlite3.SQLITE_IOERR_SHMSIZE {
+			err = fmt.Errorf("%w: %w", mail.ErrNoSpace, err)
 		}
 	}
 	return fmt.Errorf(doing+": %w", append(args, err)...)

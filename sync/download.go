@@ -173,7 +173,7 @@ func (r *run) withhold(f *folder, missing map[mail.UID]*conflict.Action, batch *
 			*row = *a.Item.Row
 		}
 		row.Key, row.State, row.Why = "", mail.Pending, "the server lists it and does not give it"
-		r.postpone(row)
+		r.postpone(row, 0)
 		batch.PutRows = append(batch.PutRows, row)
 		r.report.Problems = append(r.report.Problems, &Problem{
 			Folder: f.name, Err: fmt.Errorf("UID %d: %s", uid, row.Why), Hint: retryHint("", row.RetryAt),

@@ -55,8 +55,8 @@ func TestAFullAccountIsNotAskedForEachMessage(t *testing.T) {
 }
 
 // Some servers end the connection rather than to say what they do not take. Such a
-// message may cost two runs, and then waits like a refused one.
-func TestAMessageThatBreaksTheConnectionDoesNotStopTheOthers(t *testing.T) {
+// message may cost one run, and in the end waits like a refused one.
+func TestAMessageThatBreaksTheConnectionDoesNotStopTheRestForEver(t *testing.T) {
 	for name, pass := range map[string]int64{"within the message": 100, "after it": 1 << 20} {
 		t.Run(name, func(t *testing.T) {
 			s := account(t)
@@ -70,15 +70,32 @@ func TestAMessageThatBreaksTheConnectionDoesNotStopTheOthers(t *testing.T) {
 			}
 			d.put("INBOX", "1.large", letter("large")+strings.Repeat("x", 2000))
 			d.put("INBOX", "2.small", letter("small"))
-			for range 2 {
-				if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
-					t.Fatalf("the connection broke, and the run says %v", err)
-				}
+			now := time.Now()
+			d.opts.Now = func() time.Time { return now }
+			if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+				t.Fatalf("the connection broke, and the run says %v", err)
+			}
+			d.put("Archive", "3.other", letter("other"))
+			rep, err := d.run()
+			if err != nil || len(rep.Problems) != 1 || !errors.Is(rep.Problems[0], mail.ErrUnreachable) {
+				t.Fatalf("it broke again: %v, %+v", err, rep)
 			}
 			if n := len(s.Messages("INBOX")); n != 4 {
 				t.Errorf("INBOX has %d messages, want 4", n)
 			}
-			s.Cut = nil
+			if n := len(s.Messages("Archive")); n != 1 {
+				t.Errorf("Archive has %d messages, want 1", n)
+			}
+			waits := func() bool {
+				rep, err := d.run()
+				return err == nil && len(rep.Problems) == 1 && strings.Contains(rep.Problems[0].Error(), `"1.large" waits: `)
+			}
+			for n := 0; !waits(); n++ {
+				if n > 10 {
+					t.Fatal("it is tried for ever")
+				}
+			}
+			s.Cut, now = nil, now.Add(time.Hour)
 			d.sync()
 			d.inStep()
 			d.quiet()

@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ const uploadBatch = 64
 // before its APPEND; the commit that drops it records the UID.
 func (r *run) upload(ctx context.Context, w *work) error {
 	actions := w.uploads
-	slices.SortStableFunc(actions, func(a, b *conflict.Action) int { return tries(a) - tries(b) })
+	retriedLast(actions)
 	for len(actions) > 0 {
 		n := min(len(actions), uploadBatch)
 		if err := r.uploadBatch(ctx, w, actions[:n]); err != nil {
@@ -167,7 +168,7 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 			batch.PutIntents = append(batch.PutIntents, o.intent)
 		}
 		if errors.Is(err, mail.ErrBrokeOff) {
-			r.suspect(f, o, err, batch)
+			return r.suspect(f, o, err, batch)
 		}
 		return fmt.Errorf("upload %q: %w", o.file.Name, err)
 	}
@@ -210,7 +211,7 @@ func (r *run) rowOf(f *folder, o *outgoing) *mail.Row {
 func (r *run) setAside(f *folder, o *outgoing, err error, batch *mail.Batch) time.Time {
 	row := r.rowOf(f, o)
 	row.UID, row.State, row.Why = 0, mail.Pending, err.Error()
-	r.postpone(row)
+	r.postpone(row, 0)
 	batch.PutRows = append(batch.PutRows, row)
 	if o.intent != nil {
 		batch.DropIntents = append(batch.DropIntents, o.intent.ID)
@@ -222,17 +223,40 @@ func (r *run) reportRefused(f *folder, o *outgoing, err error, retryAt time.Time
 	r.problem(f, fmt.Errorf("upload %q: %w", o.file.Name, err), retryHint("it stays here and ", retryAt))
 }
 
-// suspect notes that the connection broke off while a message was uploaded. That may
-// be how the server refuses it, or how trains go through tunnels. So the next run
-// tries it again, and after the others of the folder, which it does not stop then.
-func (r *run) suspect(f *folder, o *outgoing, err error, batch *mail.Batch) {
+// patience is how many connections a message may break before it has to wait.
+const patience = 8
+
+// suspect deals with a message at which the connection broke off, which may be how the
+// server refuses it. The first time it is the connection's fault. But a message at
+// which that happens again must not stop the others in every run: it is tried after
+// them, its folder alone is left until the next run, which learns whether it was stored
+// after all, and in the end it waits like a refused one.
+func (r *run) suspect(f *folder, o *outgoing, err error, batch *mail.Batch) error {
 	row := r.rowOf(f, o)
 	row.UID, row.State, row.Why = 0, mail.Pending, err.Error()
-	row.Tries, row.RetryAt = row.Tries+1, r.Now().Truncate(time.Second)
+	again := row.Tries > 0
+	r.postpone(row, patience)
 	batch.PutRows = append(batch.PutRows, row)
+	err = fmt.Errorf("upload %q: %w", o.file.Name, err)
+	if !again {
+		return err
+	}
+	hint := "the next sync tries again"
+	if row.Tries > patience {
+		hint = retryHint("it stays here and ", row.RetryAt)
+	}
+	r.problem(f, err, hint)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f.failed = err
+	return nil
 }
 
-// tries is how often an upload has failed.
+// retriedLast sorts uploads so that those which failed before do not stop the others.
+func retriedLast(actions []*conflict.Action) {
+	slices.SortStableFunc(actions, func(a, b *conflict.Action) int { return cmp.Compare(tries(a), tries(b)) })
+}
+
 func tries(a *conflict.Action) int {
 	if a.Item.Row == nil {
 		return 0
@@ -240,9 +264,13 @@ func tries(a *conflict.Action) int {
 	return a.Item.Row.Tries
 }
 
-// postpone sets the time of a pending row's next try.
-func (r *run) postpone(row *mail.Row) {
-	row.RetryAt = r.Now().Add(min(firstRetry<<min(row.Tries, 10), lastRetry)).Truncate(time.Second)
+// postpone sets the time of a pending row's next try: at once, as long as it was tried
+// no more often than free.
+func (r *run) postpone(row *mail.Row, free int) {
+	row.RetryAt = r.Now().Truncate(time.Second)
+	if row.Tries >= free {
+		row.RetryAt = r.Now().Add(min(firstRetry<<min(row.Tries-free, 10), lastRetry)).Truncate(time.Second)
+	}
 	row.Tries++
 }
 

@@ -171,7 +171,7 @@ func TestQuietKeepsBackOnlyWhatPasses(t *testing.T) {
 		{mail.ErrTryLater, 75, "the server asks to try later: the next sync tries again", false},
 		{mail.ErrUntrusted, 75, "server not trusted: no password was sent; look at host, ca_file and pin_sha256", true},
 		{mail.ErrLogin, 77, "login refused: check user and password_command", true},
-		{mail.ErrMissing, 1, "maildir missing: mount it or put it back; nothing was removed from the server", true},
+		{mail.ErrMissing, 1, "maildir missing: mount it or put it back, or look at maildir in the configuration; nothing was removed from the server", true},
 	} {
 		b := newBench(t, "alice")
 		b.err = c.err

@@ -17,6 +17,7 @@ import (
 
 	"mailtwin/cmd/internal/config"
 	"mailtwin/cmd/internal/progress"
+	"mailtwin/conflict/mail"
 	engine "mailtwin/sync"
 )
 
@@ -136,7 +137,17 @@ func (a *App) syncAccount(ctx context.Context, t target, f syncFlags, bar *progr
 		}
 		defer s.close()
 		a.options(&s.opts, t, f, bar)
+		var listed []mail.Folder
+		s.opts.Selected = func(f mail.Folder) bool {
+			listed = append(listed, f)
+			return t.account.Selected(f)
+		}
 		o.report, err = a.rooms.run(ctx, s.opts)
+		if len(listed) > 0 {
+			for _, pattern := range t.account.Folders.Idle(listed) {
+				o.report.Skipped = append(o.report.Skipped, mail.Notice{Text: fmt.Sprintf("the pattern %q in folders matches no folder", pattern)})
+			}
+		}
 		if s.opts.Remote != nil {
 			o.traffic = s.opts.Remote.Traffic()
 		}
@@ -198,7 +209,7 @@ func (a *App) locked(ctx context.Context, acc config.Account, f syncFlags, do fu
 func (a *App) options(opts *engine.Options, t target, f syncFlags, bar *progress.Bar) {
 	acc := t.account
 	opts.Account = acc.Name
-	opts.Selected, opts.Policy = acc.Selected, acc.Policy
+	opts.Policy = acc.Policy
 	opts.Only = t.folders
 	opts.Trash = acc.Trash
 	opts.CreateLocal, opts.CreateRemote = acc.CreateFolders.Local, acc.CreateFolders.Remote

@@ -62,7 +62,14 @@ func newStory(t *testing.T, server *dovecot.Server, user string) *story {
 	return &story{T: t, server: server, user: user, phone: server.PhoneOf(t, user), dir: t.TempDir()}
 }
 
-// embeddedWith is a story on the embedded server, with its oddities.
+// embedded is a story on the embedded server, which needs no other program.
+func embedded(t *testing.T) *story {
+	t.Helper()
+	s, _ := embeddedWith(t, imaptest.Options{})
+	return s
+}
+
+// embeddedWith is embedded, where the server has its oddities.
 func embeddedWith(t *testing.T, opts imaptest.Options) (*story, *imaptest.Server) {
 	t.Helper()
 	server, err := imaptest.Start(opts)
@@ -105,8 +112,9 @@ type computer struct {
 func (s *story) device(name string, settings ...string) *computer {
 	d := &computer{story: s, name: name, maildir: filepath.Join(s.dir, name, "Mail"), config: filepath.Join(s.dir, name, "config.toml")}
 	s.check(os.MkdirAll(filepath.Dir(d.config), 0o700))
-	lines := []string{`state_dir = "state"`, `[accounts.alice]`, `maildir = "Mail"`}
+	lines := []string{`state_dir = "state"`, `[accounts.alice]`}
 	defaults := [][2]string{
+		{"maildir", `"Mail"`},
 		{"host", strconv.Quote(s.server.Host)}, {"port", strconv.Itoa(s.server.Port)}, {"tls", `"none"`},
 		{"user", strconv.Quote(s.user)}, {"password", strconv.Quote(s.server.Password)},
 		{"timeout", `"20s"`}, {"fsync", "false"},

@@ -10,12 +10,6 @@ import (
 	"mailtwin/conflict/mail"
 )
 
-// embedded is a story on the embedded server, which needs no other program.
-func embedded(t *testing.T) *story {
-	t.Helper()
-	return onEmbedded()(t)
-}
-
 // folderSettings are for one folder each.
 var folderSettings = []string{
 	// Later ones win over this one.

@@ -54,7 +54,7 @@ func (e *busyError) ExitCode() int { return exitTemporary }
 // caller calls unlock.
 func lockAccount(ctx context.Context, dir string, wait time.Duration, waiting func(other *busyError)) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the state directory: %w", err)
+		return nil, fmt.Errorf("make the state directory: %w: state_dir may name another place", err)
 	}
 	// One that somebody made before may have a wider mode; the files in it need not
 	// be private by themselves.

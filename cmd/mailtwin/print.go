@@ -123,7 +123,7 @@ func nextStep(err error) string {
 	case errors.Is(err, mail.ErrNoSpace):
 		return "make room, and sync again; what has come is kept"
 	case errors.Is(err, mail.ErrMissing):
-		return "mount it or put it back; nothing was removed from the server"
+		return "mount it or put it back, or look at maildir in the configuration; nothing was removed from the server"
 	}
 	return ""
 }

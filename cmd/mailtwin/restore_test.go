@@ -125,7 +125,7 @@ func TestRestoreWantsToKnowWhichAccount(t *testing.T) {
 	if err := os.Remove(filepath.Join(b.dir, "alice")); err != nil {
 		t.Fatal(err)
 	}
-	b.run(t.Context(), "restore alice one@example.org", 1, "", "mailtwin: alice: maildir missing: there is no directory \"DIR/alice\": mount it or put it back; nothing was removed from the server\n")
+	b.run(t.Context(), "restore alice one@example.org", 1, "", "mailtwin: alice: maildir missing: there is no directory \"DIR/alice\": mount it or put it back, or look at maildir in the configuration; nothing was removed from the server\n")
 }
 
 func TestRemovedMessagesArePurgedAfterAWeek(t *testing.T) {

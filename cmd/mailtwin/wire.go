@@ -102,13 +102,20 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 		}
 	}()
 	log := a.log.With("account", acc.Name)
-	dir := a.stateDir(acc.Name)
-	_, err = os.Stat(filepath.Join(dir, stateFile))
-	first := errors.Is(err, fs.ErrNotExist)
+	db, err := a.openState(ctx, acc, dryRun)
+	if err != nil {
+		return nil, err
+	}
+	closers = append(closers, db.Close)
+	known, err := db.Folders(ctx)
+	if err != nil {
+		return nil, err
+	}
+	first := len(known) == 0
 
-	// Only an account without a state may have no Maildir yet. Later on one that is
-	// not there is an unmounted disk, and an empty one in its place would say that
-	// all mail was removed.
+	// Only an account that was never in step may have no Maildir yet. Later on one that
+	// is not there is an unmounted disk, and an empty one in its place would say that all
+	// mail was removed.
 	root := acc.Maildir
 	if _, err := os.Stat(root); first && errors.Is(err, fs.ErrNotExist) {
 		if dryRun {
@@ -125,11 +132,6 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 		return nil, err
 	}
 	closers = append(closers, local.Close)
-	db, err := a.openState(ctx, acc, dryRun)
-	if err != nil {
-		return nil, err
-	}
-	closers = append(closers, db.Close)
 	server := remote.Open(remote.Options{
 		Host: acc.Host, Port: acc.Port, TLS: tlsModes[acc.TLS], CAFile: acc.CAFile, PinSHA256: acc.PinSHA256,
 		User: acc.User, Auth: acc.Auth,

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"mailtwin/conflict/mail"
@@ -106,6 +107,19 @@ func (ps Patterns) Decide(f mail.Folder) (chosen bool, by string) {
 		}
 	}
 	return chosen, by
+}
+
+// Idle gives the patterns that are to choose folders and match none of these: most
+// often they are mistyped. One that excludes may well stand there just in case.
+func (ps Patterns) Idle(folders []mail.Folder) []string {
+	var idle []string
+	for _, p := range ps {
+		matches := func(f mail.Folder) bool { return p.match(string(f)) }
+		if !p.exclude && !slices.ContainsFunc(folders, matches) {
+			idle = append(idle, p.text)
+		}
+	}
+	return idle
 }
 
 // Strings gives the patterns as they were written.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -104,6 +105,14 @@ func defined(pattern, name string, at int, inbox bool) bool {
 	}
 	same := pattern[0] == name[at] || inbox && at < 5 && strings.EqualFold(pattern[:1], name[at:at+1])
 	return same && defined(pattern[1:], name, at+1, inbox)
+}
+
+func TestPatternsThatChooseNothing(t *testing.T) {
+	ps := mustPatterns("INBOX", "Lsits/*", "!Spam", "S%", `odd\*`)
+	got := ps.Idle([]mail.Folder{"INBOX", "Lists/go", "Sent"})
+	if want := []string{"Lsits/*", `odd\*`}; !slices.Equal(got, want) {
+		t.Errorf("they are %q, want %q", got, want)
+	}
 }
 
 func TestTheLastPatternThatMatchesDecides(t *testing.T) {
