@@ -312,8 +312,8 @@ func TestSignalEndsWith130(t *testing.T) {
 
 func TestWhatIsNotSupportedIsRefused(t *testing.T) {
 	for setting, key := range map[string]string{
-		`layout = "maildir++"`:    `layout = "maildir++" is`,
-		`auth = "xoauth2"`:        `auth = "xoauth2" is`,
+		`layout = "maildir++"`: `layout = "maildir++" is`,
+		`auth = "xoauth2"`:     `auth = "xoauth2" is`,
 		// To download everything all the same would be worse.
 		`max_size = "5MB"`:           `max_size is`,
 		`headers_only = ["Lists/*"]`: `headers_only is`,
