@@ -551,6 +551,29 @@ func TestLosingTrackDoublesNothing(t *testing.T) {
 	}
 }
 
+// Without mod-sequences only the flags of messages are read that base should know.
+func TestAForgottenMessageIsPairedAgain(t *testing.T) {
+	s := sim.NewServer()
+	s.Options = sim.Options{NoCondStore: true}
+	s.Deliver("INBOX", onWire(letter("one")), mail.Flags{}, day)
+	s.Deliver("INBOX", onWire(letter("two")), mail.Flags{}, day)
+	d := newDevice(t, s)
+	d.sync()
+	folders, err := d.state.Folders(t.Context())
+	must(t, err)
+	for row, err := range d.state.RowsByUID(t.Context(), folders[0].ID) {
+		must(t, err)
+		must(t, d.state.Commit(t.Context(), &mail.Batch{DropRows: []mail.RowID{row.ID}}))
+		break
+	}
+	must(t, os.Chtimes(filepath.Join(d.dir("INBOX"), "cur"), day, day)) // so that the folder is scanned
+	rep := d.sync()
+	if rep.Local != (engine.Counts{}) || rep.Remote != (engine.Counts{}) {
+		t.Errorf("it was taken for another one: %+v", rep)
+	}
+	d.inStep()
+}
+
 func TestADryRunChangesNothingAndSaysWhatItWould(t *testing.T) {
 	s := account(t)
 	d := newDevice(t, s)

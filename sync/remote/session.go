@@ -39,6 +39,7 @@ type box struct {
 	name     string // as the server calls it; "" where nothing is selected
 	cursor   mail.Cursor
 	readOnly bool
+	fleeting bool // its UIDs do not outlast the session (RFC 4315, 2: UIDNOTSTICKY)
 	// permanent are the flags that can be set for good; nil where the server did not
 	// say, and then all can (RFC 9051, 7.1).
 	permanent *[]string
@@ -95,6 +96,7 @@ func (s *session) open(name string, readOnly bool) error {
 			Messages:      data.NumMessages,
 		},
 		readOnly:  notes.ReadOnly,
+		fleeting:  notes.UIDNotSticky,
 		permanent: notes.PermanentFlags,
 		scan:      scan,
 	}

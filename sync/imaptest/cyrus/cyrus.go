@@ -34,11 +34,15 @@ type Server struct {
 // Option changes how a Server is set up.
 type Option func(*options)
 
-type options struct{ classic bool }
+type options struct{ classic, munge bool }
 
 // Classic gives the account the namespace that Cyrus had from the beginning: all folders
 // lie in INBOX, and "." stands between the parts of a name.
 func Classic() Option { return func(o *options) { o.classic = true } }
+
+// Munging lets it write an X for each octet above 127 in the header of what it is sent,
+// as Cyrus does unless it is told not to.
+func Munging() Option { return func(o *options) { o.munge = true } }
 
 // Start starts a Cyrus and waits until it answers. It ends with the test, and shows what
 // it said if the test failed. Without Cyrus the test is skipped, or fails if
@@ -70,9 +74,8 @@ func Start(t testing.TB, opts ...Option) *Server {
 // program finds one of the programs that Cyrus keeps to itself.
 func program(name string) string { return daemon.Find("/usr/lib/cyrus/bin/" + name) }
 
-// By default Cyrus writes an X for each octet above 127 in a header, and keeps what was
-// deleted under a name that has the second in it, so that nothing can be deleted twice
-// in one.
+// By default Cyrus keeps a folder that was deleted under a name that has the second in
+// it, so that nothing can be deleted twice in one.
 const imapdConf = `
 configdirectory: %[1]s/conf
 proc_path: %[1]s/proc
@@ -97,7 +100,7 @@ xlist-sent: Sent
 xlist-trash: Trash
 altnamespace: %[3]s
 unixhierarchysep: %[3]s
-munge8bit: no
+munge8bit: %[4]s
 delete_mode: immediate
 `
 
@@ -154,12 +157,9 @@ func (s *Server) prepare(o options) error {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return fmt.Errorf("open cyrus's directory: %w", err)
 	}
-	alt := "yes"
-	if o.classic {
-		alt = "no"
-	}
+	word := map[bool]string{true: "yes", false: "no"}
 	for file, text := range map[string]string{
-		"imapd.conf": fmt.Sprintf(imapdConf, dir, name, alt),
+		"imapd.conf": fmt.Sprintf(imapdConf, dir, name, word[!o.classic], word[o.munge]),
 		"cyrus.conf": fmt.Sprintf(cyrusConf, program("ctl_cyrusdb"), program("imapd"), filepath.Join(dir, "imapd.conf"), s.Port),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
