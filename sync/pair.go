@@ -252,10 +252,16 @@ func (r *run) tie(ctx context.Context, f *folder, locals, remotes []*conflict.It
 			intents[in.Key] = in
 		}
 	}
+	// A scan tells no size of a message that base should know.
+	var err error
+	if bare := sizeless(remotes); len(bare) > 0 {
+		if remotes, err = r.learn(ctx, f, remotes, bare); err != nil {
+			return nil, nil, err
+		}
+	}
 	adopt := f.base.Remote == mail.Cursor{} // nothing of the folder was ever in step
 	pairs := conflict.TieNew(locals, remotes, intents, adopt)
 	for len(pairs.Ask) > 0 {
-		var err error
 		if remotes, err = r.learn(ctx, f, remotes, pairs.Ask); err != nil {
 			return nil, nil, err
 		}
@@ -273,6 +279,16 @@ func (r *run) tie(ctx context.Context, f *folder, locals, remotes []*conflict.It
 		}
 	}
 	return joined, left, nil
+}
+
+func sizeless(items []*conflict.Item) []*conflict.Item {
+	var bare []*conflict.Item
+	for _, item := range items {
+		if item.Message.Size == 0 {
+			bare = append(bare, item)
+		}
+	}
+	return bare
 }
 
 // learn asks the server for more about messages: their fingerprints first, and then
@@ -299,6 +315,9 @@ func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Ite
 			if item := byUID[id.UID]; item != nil {
 				told[id.UID] = true
 				item.Identity.Fingerprint, item.Identity.MessageID = id.Identity.Fingerprint, id.Identity.MessageID
+				if item.Message.Size == 0 {
+					item.Message.Size, item.Message.Date, item.Identity.Size = id.Identity.Size, id.Date, id.Identity.Size
+				}
 			}
 		}
 	}

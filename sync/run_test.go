@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	gosync "sync"
 	"testing"
 	"time"
 
@@ -550,6 +551,29 @@ func TestLosingTrackDoublesNothing(t *testing.T) {
 	}
 }
 
+// Without mod-sequences only the flags of messages are read that base should know.
+func TestAForgottenMessageIsPairedAgain(t *testing.T) {
+	s := sim.NewServer()
+	s.Options = sim.Options{NoCondStore: true}
+	s.Deliver("INBOX", onWire(letter("one")), mail.Flags{}, day)
+	s.Deliver("INBOX", onWire(letter("two")), mail.Flags{}, day)
+	d := newDevice(t, s)
+	d.sync()
+	folders, err := d.state.Folders(t.Context())
+	must(t, err)
+	for row, err := range d.state.RowsByUID(t.Context(), folders[0].ID) {
+		must(t, err)
+		must(t, d.state.Commit(t.Context(), &mail.Batch{DropRows: []mail.RowID{row.ID}}))
+		break
+	}
+	must(t, os.Chtimes(filepath.Join(d.dir("INBOX"), "cur"), day, day)) // so that the folder is scanned
+	rep := d.sync()
+	if rep.Local != (engine.Counts{}) || rep.Remote != (engine.Counts{}) {
+		t.Errorf("it was taken for another one: %+v", rep)
+	}
+	d.inStep()
+}
+
 func TestADryRunChangesNothingAndSaysWhatItWould(t *testing.T) {
 	s := account(t)
 	d := newDevice(t, s)
@@ -694,11 +718,12 @@ func TestAMoveInTheMiddleOfARunKeepsItsFlags(t *testing.T) {
 	for _, f := range []mail.Folder{"INBOX", "Archive"} {
 		s.Deliver(f, onWire(letter("new in "+string(f))), mail.Flags{}, day)
 	}
-	moved := false
+	var once gosync.Once
 	s.Before = func(c sim.Call) error {
-		if c.Method == "Fetch" && !moved {
-			moved = true
-			must(t, os.Rename(d.find("INBOX", "About read."), filepath.Join(d.dir("Archive"), "cur", "moved:2,FS")))
+		if c.Method == "Fetch" {
+			once.Do(func() {
+				must(t, os.Rename(d.find("INBOX", "About read."), filepath.Join(d.dir("Archive"), "cur", "moved:2,FS")))
+			})
 		}
 		return nil
 	}

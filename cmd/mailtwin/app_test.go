@@ -312,9 +312,7 @@ func TestSignalEndsWith130(t *testing.T) {
 
 func TestWhatIsNotSupportedIsRefused(t *testing.T) {
 	for setting, key := range map[string]string{
-		`tunnel = "ssh host imap"`: `tunnel is`,
-		`namespaces = ["shared"]`:  `namespaces is`,
-		`auth = "xoauth2"`:         `auth = "xoauth2" is`,
+		`auth = "xoauth2"`: `auth = "xoauth2" is`,
 		// To download everything all the same would be worse.
 		`max_size = "5MB"`:           `max_size is`,
 		`headers_only = ["Lists/*"]`: `headers_only is`,

@@ -137,6 +137,7 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 		User: acc.User, Auth: acc.Auth,
 		Password: func(ctx context.Context) (string, error) { return secret.Password(ctx, acc) },
 		Timeout:  acc.Timeout, Connections: acc.Connections, ReadOnly: dryRun, Map: acc.Map,
+		Namespaces: acc.Namespaces, Tunnel: acc.Tunnel,
 		Trace: a.trace(acc.Name), Log: log,
 	})
 	closers = append(closers, server.Close)
@@ -261,13 +262,10 @@ func (a *App) made(ctx context.Context, acc config.Account) (decisions []mail.De
 // where to pass over it would touch mail, or bring more of it here, in another way than
 // the user wrote.
 func unsupported(acc config.Account) error {
-	usual := config.Defaults()
 	for _, gap := range []struct {
 		here bool
 		keys []string
 	}{
-		{acc.Tunnel != nil, []string{"tunnel"}},
-		{!slices.Equal(acc.Namespaces, usual.Namespaces), []string{"namespaces"}},
 		{slices.Contains([]string{"xoauth2", "oauthbearer"}, acc.Auth), []string{"auth = \"" + acc.Auth + "\""}},
 		{len(acc.Limits()) > 0, acc.Limits()},
 	} {

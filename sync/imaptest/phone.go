@@ -158,11 +158,10 @@ func (p *Phone) connect(ctx context.Context) error {
 
 // mailbox gives the server's name of a folder.
 func (p *Phone) mailbox(f mail.Folder) string {
-	parts := f.Parts()
-	if parts[0] == string(mail.Inbox) {
-		return strings.Join(parts, p.delim)
+	if f == mail.Inbox {
+		return string(f)
 	}
-	return p.prefix + strings.Join(parts, p.delim)
+	return p.prefix + strings.Join(f.Parts(), p.delim)
 }
 
 func (p *Phone) folder(name string) mail.Folder {
@@ -181,13 +180,25 @@ func (p *Phone) within(ctx context.Context, what string, folder mail.Folder, rea
 			return err
 		}
 		err = f(c, data)
-		if c.Caps().Has(imap.CapUnselect) && c.State() == imap.ConnStateSelected {
-			if uerr := c.Unselect().Wait(); err == nil {
+		if c.State() == imap.ConnStateSelected {
+			if uerr := leave(c, p.mailbox(folder)); err == nil {
 				err = uerr
 			}
 		}
 		return err
 	})
+}
+
+// leave leaves a folder without expunging it, as CLOSE does to one that can be written
+// (RFC 3501, 6.4.2).
+func leave(c *imapclient.Client, mailbox string) error {
+	if c.Caps().Has(imap.CapUnselect) {
+		return c.Unselect().Wait()
+	}
+	if _, err := c.Select(mailbox, &imap.SelectOptions{ReadOnly: true}).Wait(); err != nil {
+		return err
+	}
+	return c.UnselectAndExpunge().Wait()
 }
 
 // List tells of the folders by name, with role and NoSelect.

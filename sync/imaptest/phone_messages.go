@@ -3,6 +3,7 @@ package imaptest
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -121,7 +122,11 @@ func expunge(c *imapclient.Client, uid mail.UID) error {
 	if err := store(c, uid, imap.StoreFlagsAdd, mail.Flags{System: mail.Deleted}); err != nil {
 		return err
 	}
-	return c.UIDExpunge(imap.UIDSetNum(imap.UID(uid))).Close()
+	err := c.UIDExpunge(imap.UIDSetNum(imap.UID(uid))).Close()
+	if no := new(imap.Error); errors.As(err, &no) && no.Type == imap.StatusResponseTypeBad {
+		return c.Expunge().Close() // without UIDPLUS, all that is marked goes
+	}
+	return err
 }
 
 // Move moves a message into another folder and gives its UID there, or 0 where the

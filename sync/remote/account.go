@@ -53,6 +53,9 @@ type Options struct {
 	// Map has local names for folders on the server and for all that lies in them. Both
 	// are without the delimiter of the server; INBOX is in neither.
 	Map map[mail.Folder]mail.Folder
+	// Namespaces are the classes of folders to list: any of Personal, Other and Shared
+	// (RFC 2342). None stands for Personal alone.
+	Namespaces []string
 
 	// Timeout bounds connecting, the greeting and the login, each, and every wait
 	// without progress; 0 means 45 s.
@@ -93,6 +96,7 @@ type Account struct {
 	past       mail.Traffic // of the sessions that have ended
 	names      directory
 	scans      scans
+	plainList  bool // the server refuses the extended LIST that it offers
 	unsorted   bool // the server does not list messages in the order of their UIDs
 	late       bool // the server tells flags and dates after the body only
 }

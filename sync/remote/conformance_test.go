@@ -10,6 +10,8 @@ import (
 	"mailtwin/conflict/mail"
 	"mailtwin/sync"
 	"mailtwin/sync/imaptest"
+	"mailtwin/sync/imaptest/courier"
+	"mailtwin/sync/imaptest/cyrus"
 	"mailtwin/sync/imaptest/dovecot"
 	"mailtwin/sync/remote"
 	"mailtwin/sync/sim/remotetest"
@@ -34,7 +36,10 @@ func TestAccountKeepsItsPromises(t *testing.T) {
 		"without MOVE":        {dovecot.Hide("MOVE")},
 		"without ESEARCH":     {dovecot.Hide("ESEARCH")},
 		"without LIST-STATUS": {dovecot.Hide("LIST-STATUS")},
-		"without all of them": {dovecot.Hide("CONDSTORE", "QRESYNC", "UIDPLUS", "MOVE", "ESEARCH", "LIST-STATUS", "LIST-EXTENDED", "SPECIAL-USE", "LITERAL+", "SASL-IR", "IDLE")},
+		"without NAMESPACE":   {dovecot.Hide("NAMESPACE")},
+		"without LITERAL+":    {dovecot.Hide("LITERAL+")},
+		"all in INBOX":        {dovecot.Namespace("INBOX.", ".")},
+		"without all of them": {dovecot.Hide("NAMESPACE", "CONDSTORE", "QRESYNC", "UIDPLUS", "MOVE", "ESEARCH", "LIST-STATUS", "LIST-EXTENDED", "SPECIAL-USE", "LITERAL+", "SASL-IR", "IDLE")},
 	}
 	for name, opts := range servers {
 		t.Run("dovecot/"+name, func(t *testing.T) {
@@ -49,6 +54,32 @@ func TestAccountKeepsItsPromises(t *testing.T) {
 				user := users[next.Add(1)-1]
 				p := server.PhoneOf(t, user)
 				return open(t, remote.Options{Host: server.Host, Port: server.Port, TLS: remote.None, User: user}, server.Password), phone{t, p}
+			})
+		})
+	}
+	others := map[string]func(t *testing.T) privateServer{
+		"cyrus": func(t *testing.T) privateServer {
+			s := cyrus.Start(t)
+			return privateServer{s.Port, s.Password, s.PhoneOf}
+		},
+		"cyrus/classic": func(t *testing.T) privateServer {
+			s := cyrus.Start(t, cyrus.Classic())
+			return privateServer{s.Port, s.Password, s.PhoneOf}
+		},
+		"courier": func(t *testing.T) privateServer {
+			s := courier.Start(t)
+			return privateServer{s.Port, s.Password, s.PhoneOf}
+		},
+	}
+	for name, start := range others {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := start(t)
+			var next atomic.Int32
+			remotetest.Run(t, func(t *testing.T) (sync.Remote, remotetest.Phone) {
+				user := fmt.Sprintf("u%d", next.Add(1))
+				p := server.phone(t, user)
+				return open(t, remote.Options{Host: "127.0.0.1", Port: server.port, TLS: remote.None, User: user}, server.password), phone{t, p}
 			})
 		})
 	}
@@ -72,6 +103,13 @@ func TestAccountKeepsItsPromises(t *testing.T) {
 			return open(t, remote.Options{Host: server.Host, Port: server.Port, TLS: remote.None, User: server.User}, server.Password), phone{t, p}
 		})
 	})
+}
+
+// privateServer is a server on loopback that has an account for whoever logs in.
+type privateServer struct {
+	port     int
+	password string
+	phone    func(t testing.TB, user string) *imaptest.Phone
 }
 
 // Dovecot, when it finds STORE and UID EXPUNGE in its buffer together and another

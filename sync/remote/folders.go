@@ -21,15 +21,17 @@ const maxFolders = 10_000
 func (a *Account) Folders(ctx context.Context) (mail.RemoteListing, error) {
 	var out mail.RemoteListing
 	err := a.with(ctx, "list folders", "", func(s *session) error {
-		list, err := s.list()
+		list, spaces, err := a.list(s)
 		if err != nil {
 			return err
 		}
-		dir := newDirectory(a.opts.Map)
+		dir := newDirectory(a.opts.Map, spaces)
 		out = dir.read(list)
-		if err := s.statuses(out.Folders, dir.names); err != nil {
+		notices, err := s.statuses(out.Folders, dir.names)
+		if err != nil {
 			return err
 		}
+		out.Notices = append(out.Notices, notices...)
 		for _, line := range s.take().Dropped {
 			out.Notices = append(out.Notices, mail.Notice{
 				Text: "what the server said was left out: " + mail.Clean(line, maxText)})
@@ -55,17 +57,72 @@ func (s *session) statusItems() *imap.StatusOptions {
 }
 
 // list asks for all folders at once, with their status where the server has
-// LIST-STATUS (RFC 5819).
-func (s *session) list() ([]*imap.ListData, error) {
+// LIST-STATUS (RFC 5819), and for the namespaces in the same breath, the first time.
+func (a *Account) list(s *session) ([]*imap.ListData, spaces, error) {
 	s.take()
+	a.mu.Lock()
+	spaces := a.names.spaces
+	plain := a.plainList
+	a.mu.Unlock()
 	var opts imap.ListOptions
-	extended := s.caps.Has(imap.CapListStatus) || s.caps.Has(imap.CapListExtended)
-	if s.caps.Has(imap.CapListStatus) {
-		opts.ReturnStatus = s.statusItems()
+	if !plain {
+		extended := s.caps.Has(imap.CapListStatus) || s.caps.Has(imap.CapListExtended)
+		if s.caps.Has(imap.CapListStatus) {
+			opts.ReturnStatus = s.statusItems()
+		}
+		// RFC 6154, 2: a server may keep the marks to itself unless asked.
+		opts.ReturnSpecialUse = extended && s.caps.Has(imap.CapSpecialUse)
 	}
-	// RFC 6154, 2: a server may keep the marks to itself unless asked.
-	opts.ReturnSpecialUse = extended && s.caps.Has(imap.CapSpecialUse)
-	cmd := s.client.List("", "*", &opts)
+	listing := s.client.List("", "*", &opts)
+	var ask *imapclient.NamespaceCommand
+	if spaces == nil && s.caps.Has(imap.CapNamespace) {
+		ask = s.client.Namespace() // behind the LIST, which takes the server longer
+	}
+	list, err := collectList(listing)
+	if spaces == nil {
+		data := new(imap.NamespaceData)
+		if ask != nil {
+			told, err := ask.Wait()
+			switch {
+			case err == nil:
+				data = told
+			case refused(err) == nil:
+				return nil, nil, s.trouble(err)
+			}
+		}
+		spaces = a.opts.readSpaces(data)
+	}
+	if spaces.own().delim == 0 && len(list) > 0 {
+		spaces = spaces.parted(list[0].Delim)
+	}
+	if refused(err) != nil && (opts.ReturnStatus != nil || opts.ReturnSpecialUse) {
+		// It offers what it does not understand. The plain LIST is understood by all.
+		a.log.Info("server refuses the extended LIST", "answer", text(refused(err)))
+		a.mu.Lock()
+		a.plainList = true
+		a.mu.Unlock()
+		opts = imap.ListOptions{}
+		list, err = collectList(s.client.List("", "*", &opts))
+	}
+	if err != nil {
+		return nil, nil, s.trouble(err)
+	}
+	// RFC 2342, 7: what "*" does not show must be asked for below its prefix.
+	for _, space := range spaces {
+		if space.own || !space.wanted || space.prefix == "" || strings.ContainsAny(space.prefix, "%*") {
+			continue
+		}
+		more, err := collectList(s.client.List("", space.prefix+"*", &opts))
+		if err != nil && refused(err) == nil {
+			return nil, nil, s.trouble(err)
+		}
+		list = slices.Concat(list, more[:min(len(more), max(0, maxFolders-len(list)))])
+	}
+	return list, spaces, nil
+}
+
+// collectList reads all that a LIST tells, up to a bound.
+func collectList(cmd *imapclient.ListCommand) ([]*imap.ListData, error) {
 	var list []*imap.ListData
 	for data := cmd.Next(); data != nil; data = cmd.Next() {
 		if len(list) < maxFolders {
@@ -73,15 +130,15 @@ func (s *session) list() ([]*imap.ListData, error) {
 		}
 	}
 	if err := cmd.Close(); err != nil {
-		return nil, s.trouble(err)
+		return nil, err
 	}
 	return list, nil
 }
 
 // statuses asks for the status of each folder that has none yet, all at once: where
 // there is no LIST-STATUS, or the server kept some back. What it still keeps back
-// stays unknown.
-func (s *session) statuses(folders []mail.RemoteFolder, names map[mail.Folder]string) error {
+// stays unknown. A folder that the server says cannot be read is none.
+func (s *session) statuses(folders []mail.RemoteFolder, names map[mail.Folder]string) (notices []mail.Notice, err error) {
 	cmds := make(map[int]*imapclient.StatusCommand)
 	for i, f := range folders {
 		if !f.NoSelect && f.Status == (mail.Cursor{}) {
@@ -89,22 +146,25 @@ func (s *session) statuses(folders []mail.RemoteFolder, names map[mail.Folder]st
 		}
 	}
 	for _, i := range slices.Sorted(maps.Keys(cmds)) {
+		f := &folders[i]
 		data, err := cmds[i].Wait()
-		if err != nil {
-			err = s.trouble(err)
-		}
+		no := refused(err)
 		switch {
-		case s.broken:
-			return fmt.Errorf("status of %s: %w", folders[i].Name, err)
-		case errors.Is(err, mail.ErrGone):
+		case err == nil:
+			f.Status = cursorOf(data)
+		case no == nil:
+			return nil, fmt.Errorf("status of %s: %w", f.Name, s.trouble(err))
+		case no.Code == imap.ResponseCodeNoPerm:
+			f.NoSelect = true
+			notices = append(notices, mail.Notice{Folder: f.Name, Text: "the server does not let it be read: " + text(no)})
+		case errors.Is(refusal(no), mail.ErrGone):
 			// Dovecot goes on listing a folder that was deleted and has others inside, and
 			// does not mark it.
-			folders[i].NoSelect = true
-		case err == nil:
-			folders[i].Status = cursorOf(data)
+			f.NoSelect = true
+			notices = append(notices, mail.Notice{Folder: f.Name, Text: "the server lists it, and has no such folder: " + text(no)})
 		}
 	}
-	return nil
+	return notices, nil
 }
 
 // cursorOf reads a STATUS. Without the count it says nothing.
@@ -187,6 +247,15 @@ func (a *Account) CreateFolder(ctx context.Context, folder mail.Folder) error {
 		a.mu.Lock()
 		a.names.names[folder] = name
 		a.mu.Unlock()
+		// Many programs show only folders that are subscribed. One that is not is there all
+		// the same.
+		if err := s.client.Subscribe(name).Wait(); err != nil {
+			if refused(err) == nil {
+				s.broken = true
+			}
+			a.log.Info("server does not subscribe to the new folder", "folder", mail.Clean(string(folder), maxText),
+				"error", mail.Clean(err.Error(), maxText))
+		}
 		return nil
 	})
 }
@@ -194,14 +263,17 @@ func (a *Account) CreateFolder(ctx context.Context, folder mail.Folder) error {
 // DeleteFolder deletes a folder, with all that is in it. Folders inside it stay.
 func (a *Account) DeleteFolder(ctx context.Context, folder mail.Folder) error {
 	return a.change(ctx, "delete folder", folder, func(s *session, name string) error {
-		if s.box.name == name && s.caps.Has(imap.CapUnselect) {
-			// Some servers do not delete a folder that somebody has selected.
-			if err := s.client.Unselect().Wait(); err != nil {
-				return s.trouble(err)
-			}
-		}
 		if s.box.name == name {
+			// Some servers do not delete a folder that the session has selected. CLOSE would
+			// expunge it (RFC 9051, 6.4.1), and its messages with it if the DELETE fails.
 			s.box = box{}
+			if s.caps.Has(imap.CapUnselect) {
+				if err := s.client.Unselect().Wait(); err != nil {
+					return s.trouble(err)
+				}
+			} else if err := s.open(string(mail.Inbox), true); err != nil {
+				return err
+			}
 		}
 		s.done = true
 		err := s.trouble(s.client.Delete(name).Wait())

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -112,11 +113,71 @@ func TestFoldersOfAServerWithoutExtensions(t *testing.T) {
 	if got["INBOX"].Status != (mail.Cursor{UIDValidity: 7, UIDNext: 9, Messages: 3}) {
 		t.Errorf("INBOX is %+v", got["INBOX"])
 	}
-	if got["Other"].Status != (mail.Cursor{}) || got["Third"].Status != (mail.Cursor{}) || len(got) != 3 {
+	if got["Other"] != (mail.RemoteFolder{Name: "Other"}) || got["Third"] != (mail.RemoteFolder{Name: "Third", NoSelect: true}) || len(got) != 3 {
 		t.Errorf("the folders are %+v", got)
 	}
-	if len(notices) != 0 {
+	if len(notices) != 1 || notices[0].Folder != "Third" {
 		t.Errorf("notices are %v", notices)
+	}
+}
+
+func TestAServerThatOffersAListingThatItRefuses(t *testing.T) {
+	var asked []string
+	a := open(t, scripted(t, func(s *script) {
+		s.login("LIST-STATUS SPECIAL-USE")
+		for {
+			tag, command := s.hear()
+			asked = append(asked, command)
+			switch {
+			case strings.Contains(command, "RETURN"):
+				s.say(tag + " BAD what is that?")
+			case strings.HasPrefix(command, "LIST"):
+				s.say(`* LIST () "/" INBOX`, tag+" OK")
+			case strings.HasPrefix(command, "STATUS"):
+				s.say("* STATUS INBOX (MESSAGES 3 UIDNEXT 9 UIDVALIDITY 7)", tag+" OK")
+			default:
+				s.say(tag + " OK")
+			}
+		}
+	}))
+	for range 2 {
+		got, notices := listOf(t, a)
+		if got["INBOX"].Status != (mail.Cursor{UIDValidity: 7, UIDNext: 9, Messages: 3}) || len(notices) != 0 {
+			t.Errorf("INBOX is %+v, notices %v", got["INBOX"], notices)
+		}
+	}
+	if len(asked) != 5 { // it is not asked for that again
+		t.Errorf("the client said %q", asked)
+	}
+}
+
+func TestANewFolderIsSubscribed(t *testing.T) {
+	var heard []string
+	a := open(t, scripted(t, func(s *script) {
+		s.login("NAMESPACE")
+		for {
+			tag, command := s.hear()
+			verb, _, _ := strings.Cut(command, " ")
+			switch verb {
+			case "LIST":
+				s.say(`* LIST () "." INBOX`)
+			case "NAMESPACE":
+				s.say(`* NAMESPACE (("INBOX." ".")) NIL NIL`)
+			case "CREATE", "SUBSCRIBE":
+				heard = append(heard, strings.ReplaceAll(command, `"`, ""))
+			}
+			if verb == "SUBSCRIBE" {
+				s.say(tag + " NO there are no subscriptions") // which is no failure
+			} else {
+				s.say(tag + " OK")
+			}
+		}
+	}))
+	if err := a.CreateFolder(t.Context(), "Lists/go"); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"CREATE INBOX.Lists.go", "SUBSCRIBE INBOX.Lists.go"}; !slices.Equal(heard, want) {
+		t.Errorf("the client said %q", heard)
 	}
 }
 

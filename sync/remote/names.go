@@ -21,13 +21,13 @@ const maxName = 1024
 // does.
 type directory struct {
 	known   bool
-	delim   rune // 0: names have no parts
+	spaces  spaces
 	renamed map[mail.Folder]mail.Folder
 	names   map[mail.Folder]string
 }
 
-func newDirectory(renamed map[mail.Folder]mail.Folder) directory {
-	return directory{known: true, renamed: renamed, names: make(map[mail.Folder]string)}
+func newDirectory(renamed map[mail.Folder]mail.Folder, spaces spaces) directory {
+	return directory{known: true, spaces: spaces, renamed: renamed, names: make(map[mail.Folder]string)}
 }
 
 // read sorts out what a LIST told: folders that there can be, and what was left
@@ -45,6 +45,7 @@ func (d *directory) read(list []*imap.ListData) mail.RemoteListing {
 	}
 	type entry struct {
 		*imap.ListData
+		space   space
 		name    mail.Folder
 		renamed bool
 	}
@@ -54,16 +55,17 @@ func (d *directory) read(list []*imap.ListData) mail.RemoteListing {
 			Folder: mail.Folder(mail.Clean(data.Mailbox, maxText)), Text: "left out: " + err.Error()})
 	}
 	for _, data := range list {
-		name, err := folderName(data.Mailbox, data.Delim)
+		space := d.spaces.of(data.Mailbox)
+		if !space.wanted {
+			continue
+		}
+		name, err := space.folder(data.Mailbox, data.Delim)
 		if err != nil {
 			leave(data, err)
 			continue
 		}
-		if d.delim == 0 {
-			d.delim = data.Delim
-		}
 		ours := rename(name, d.renamed)
-		entries = append(entries, entry{data, ours, ours != name})
+		entries = append(entries, entry{data, space, ours, ours != name})
 	}
 	slices.SortStableFunc(entries, func(a, b entry) int {
 		if a.renamed != b.renamed {
@@ -76,11 +78,17 @@ func (d *directory) read(list []*imap.ListData) mail.RemoteListing {
 	})
 	for _, e := range entries {
 		if first, twice := d.names[e.name]; twice {
+			if first == e.Mailbox {
+				continue // listed in two namespaces
+			}
 			leave(e.ListData, fmt.Errorf("%s is the server's %q already", e.name, mail.Clean(first, maxText)))
 			continue
 		}
 		d.names[e.name] = e.Mailbox
-		f := mail.RemoteFolder{Name: e.name, Role: role(e.name, e.Attrs), NoSelect: noSelect(e.Attrs)}
+		f := mail.RemoteFolder{Name: e.name, NoSelect: noSelect(e.Attrs)}
+		if e.space.own {
+			f.Role = role(e.name, e.Attrs) // another user's Trash is not ours
+		}
 		if e.Status != nil {
 			f.Status = cursorOf(e.Status)
 		}
@@ -99,15 +107,16 @@ func (d *directory) server(folder mail.Folder) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("%w: map gives another name to what this folder would be on the server", mail.ErrRefused)
 	}
+	prefix, delim := d.spaces.place(theirs)
 	parts := theirs.Parts()
 	switch {
-	case d.delim == 0 && len(parts) > 1:
+	case delim == 0 && len(parts) > 1:
 		return "", fmt.Errorf("%w: this server has no folders in folders", mail.ErrRefused)
-	case d.delim != 0 && slices.ContainsFunc(parts, func(p string) bool { return strings.ContainsRune(p, d.delim) }):
-		return "", fmt.Errorf("%w: on this server a name cannot contain %q", mail.ErrRefused, string(d.delim))
+	case delim != 0 && slices.ContainsFunc(parts, func(p string) bool { return strings.ContainsRune(p, delim) }):
+		return "", fmt.Errorf("%w: on this server a name cannot contain %q", mail.ErrRefused, string(delim))
 	}
-	name := strings.Join(parts, string(d.delim))
-	if _, err := folderName(name, d.delim); err != nil {
+	name := prefix + strings.Join(parts, string(delim))
+	if _, err := folderName(name, delim); err != nil {
 		return "", fmt.Errorf("%w: %w", mail.ErrRefused, err)
 	}
 	return name, nil

@@ -52,6 +52,9 @@ func TestServerNamesBecomeFolderNames(t *testing.T) {
 }
 
 // checkName holds what must be true of any name that a server may have.
+// oneSpace is a server that has the user's own folders, without a prefix, and no others.
+func oneSpace(delim rune) spaces { return spaces{{delim: delim, own: true, wanted: true}} }
+
 func checkName(t interface{ Fatalf(string, ...any) }, server string, delim rune) {
 	name, err := folderName(server, delim)
 	if err != nil {
@@ -60,8 +63,7 @@ func checkName(t interface{ Fatalf(string, ...any) }, server string, delim rune)
 	if strings.ContainsFunc(string(name), unicode.IsControl) || slices.Contains(name.Parts(), "") {
 		t.Fatalf("%q is called %q", server, name)
 	}
-	d := newDirectory(nil)
-	d.delim = delim
+	d := newDirectory(nil, oneSpace(delim))
 	first, _, _ := strings.Cut(server, string(delim))
 	back, err := d.server(name)
 	if err != nil || back != server && !(strings.EqualFold(first, "inbox") && strings.EqualFold(back, server)) {
@@ -130,7 +132,7 @@ func TestRenamingIsReversible(t *testing.T) {
 		for _, to := range rapid.SliceOfNDistinct(name, 0, 3, rapid.ID).Draw(t, "to") {
 			renamed[name.Draw(t, "from")] = to
 		}
-		d := newDirectory(renamed)
+		d := newDirectory(renamed, oneSpace('.'))
 		var list []*imap.ListData
 		for _, n := range rapid.SliceOfNDistinct(name, 0, 6, rapid.ID).Draw(t, "list") {
 			list = append(list, &imap.ListData{Mailbox: strings.ReplaceAll(string(n), "/", "."), Delim: '.'})
@@ -153,7 +155,7 @@ func TestRenamingIsReversible(t *testing.T) {
 		if err != nil {
 			return
 		}
-		fresh := newDirectory(renamed)
+		fresh := newDirectory(renamed, oneSpace('.'))
 		fresh.read([]*imap.ListData{{Mailbox: server, Delim: '.'}})
 		if _, ok := fresh.names[made]; !ok {
 			t.Fatalf("%q is made as %q, which is %v", made, server, fresh.names)
@@ -174,7 +176,7 @@ func TestTwoFoldersAreNotMixed(t *testing.T) {
 	} {
 		for range c.list {
 			c.list = append(c.list[1:], c.list[0])
-			d := newDirectory(map[mail.Folder]mail.Folder{"Old": "Archive"})
+			d := newDirectory(map[mail.Folder]mail.Folder{"Old": "Archive"}, oneSpace(c.delim))
 			var list []*imap.ListData
 			for _, n := range c.list {
 				list = append(list, &imap.ListData{Mailbox: n, Delim: c.delim})
@@ -195,8 +197,7 @@ func TestWhatTheServerCannotCall(t *testing.T) {
 		{"a/b", 0}, {"a.b", '.'}, {"a%2Fb", '/'}, {"a%00b", '/'}, {"a//b", '/'}, {"\xff", '/'}, {"Old", '/'},
 		{mail.Folder(strings.Repeat("x", 1025)), '/'},
 	} {
-		d := newDirectory(map[mail.Folder]mail.Folder{"Old": "New"})
-		d.delim = c.delim
+		d := newDirectory(map[mail.Folder]mail.Folder{"Old": "New"}, oneSpace(c.delim))
 		if name, err := d.server(c.folder); !errors.Is(err, mail.ErrRefused) {
 			t.Errorf("%q with delimiter %q is the server's %q, %v", c.folder, c.delim, name, err)
 		}

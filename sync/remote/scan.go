@@ -38,7 +38,7 @@ func (a *Account) Scan(ctx context.Context, folder mail.Folder, since mail.Curso
 			view.ReadOnly = false
 			view.Settable, view.NewKeywords = permanence(nil)
 		}
-		view.Restarted = restarted(since, now)
+		view.Restarted = restarted(since, now) || s.box.fleeting && since != (mail.Cursor{})
 		sc := &scan{s: s, visit: visit, view: &view, since: since, known: known}
 		if view.Restarted || since.HighestModSeq == 0 || since.UIDNext == 0 || now.HighestModSeq == 0 {
 			a.mu.Lock()
@@ -76,6 +76,9 @@ func restarted(since, now mail.Cursor) bool {
 // the answer to ENVELOPE or BODYSTRUCTURE is where servers differ most.
 var listItems = &imap.FetchOptions{UID: true, Flags: true, InternalDate: true, RFC822Size: true}
 
+// flagItems are what a scan asks of messages that base knows.
+var flagItems = &imap.FetchOptions{UID: true, Flags: true}
+
 // scan is one run of Scan.
 type scan struct {
 	s     *session
@@ -83,6 +86,9 @@ type scan struct {
 	view  *mail.View
 	since mail.Cursor
 	known int
+
+	// flagsBelow: of messages with lower UIDs flags are all that is asked.
+	flagsBelow mail.UID
 
 	buffer   bool        // visit nothing before the end
 	seen     mail.UIDSet // that the server told of
@@ -97,11 +103,18 @@ func (sc *scan) full() error {
 	s := sc.s
 	sc.view.Full = true
 	if s.box.cursor.Messages > 0 {
-		all := imap.UIDSet{{Start: 1, Stop: 0}} // 1:*
-		if err := s.read(s.client.Fetch(all, listItems), func(msg *imapclient.FetchMessageData) error {
-			return sc.listed(readReply(msg))
-		}); err != nil {
-			return err
+		fresh := imap.UID(1)
+		if !sc.view.Restarted && sc.since.UIDNext > 1 {
+			fresh = imap.UID(sc.since.UIDNext)
+			sc.flagsBelow = sc.since.UIDNext
+			if err := sc.listRange(imap.UIDRange{Start: 1, Stop: fresh - 1}, flagItems); err != nil {
+				return err
+			}
+		}
+		if now := s.box.cursor.UIDNext; now == 0 || now > mail.UID(fresh) {
+			if err := sc.listRange(imap.UIDRange{Start: fresh, Stop: 0}, listItems); err != nil {
+				return err
+			}
 		}
 	}
 	if err := sc.rest(); err != nil {
@@ -125,11 +138,23 @@ func (sc *scan) full() error {
 	return sc.present()
 }
 
+// listRange visits messages as they come.
+func (sc *scan) listRange(uids imap.UIDRange, items *imap.FetchOptions) error {
+	return sc.s.read(sc.s.client.Fetch(imap.UIDSet{uids}, items), func(msg *imapclient.FetchMessageData) error {
+		return sc.listed(readReply(msg))
+	})
+}
+
+// whole tells whether a reply has all that was asked.
+func (sc *scan) whole(r reply) bool {
+	return r.hasFlags && (r.uid < sc.flagsBelow || r.hasDate && r.hasSize)
+}
+
 // listed takes one message of the full listing. The server lists in the order of
 // sequence numbers, so of UIDs. One that did not tell all makes those above it
 // wait, until it has been asked for again.
 func (sc *scan) listed(r reply) error {
-	whole := r.hasFlags && r.hasDate && r.hasSize
+	whole := sc.whole(r)
 	sc.seen.Add(r.uid)
 	if !whole {
 		sc.lacking.Add(r.uid)

@@ -40,6 +40,7 @@ func serve(caps string, table map[string]string) func(s *script) {
 func TestWhatAScanTellsOfAbsence(t *testing.T) {
 	since := mail.Cursor{UIDValidity: 7, UIDNext: 5, HighestModSeq: 100, Messages: 4}
 	const changed = "UID FETCH 1:4 (UID FLAGS) (CHANGEDSINCE 100)"
+	const flags = "UID FETCH 1:4 (UID FLAGS)"
 	for _, c := range []struct {
 		name    string
 		caps    string
@@ -103,17 +104,31 @@ func TestWhatAScanTellsOfAbsence(t *testing.T) {
 			"UID FETCH 1:*":     "* 1 FETCH (UID 1)\r\n* 2 FETCH (UID 3)\r\n* 3 FETCH (UID 4)\r\nTAG OK done",
 		}, nil, mail.ByPresent, "1,3:4", mail.View{}},
 		{"no mod-sequences in this folder", "CONDSTORE ESEARCH", since, 4, map[string]string{
-			"SELECT":    selected(2, 5, 0, "* OK [NOMODSEQ] x"),
-			listCommand: listing(1, 3),
+			"SELECT": selected(2, 5, 0, "* OK [NOMODSEQ] x"),
+			flags:    listing(1, 3),
 		}, []mail.UID{1, 3}, mail.ByPresent, "1,3", mail.View{Full: true}},
+		{"HIGHESTMODSEQ 0", "CONDSTORE ESEARCH", since, 4, map[string]string{
+			"SELECT": selected(4, 5, 0, "* OK [HIGHESTMODSEQ 0] x"),
+			flags:    listing(1, 2, 3, 4),
+		}, []mail.UID{1, 2, 3, 4}, mail.ByPresent, "1:4", mail.View{Full: true}},
+		{"new messages without mod-sequences", "ESEARCH", since, 4, map[string]string{
+			"SELECT":          selected(5, 7, 0),
+			flags:             "* 1 FETCH (UID 1 FLAGS ())\r\n* 2 FETCH (UID 2 FLAGS ())\r\n* 3 FETCH (UID 4 FLAGS ())\r\nTAG OK done",
+			"UID FETCH 5:* (": "* 4 FETCH (UID 5)\r\n* 5 FETCH (UID 6)\r\nTAG OK done", // it tells the rest when asked again
+			"UID FETCH 5:6 (": listing(5, 6),
+		}, []mail.UID{1, 2, 4, 5, 6}, mail.ByPresent, "1:2,4:6", mail.View{Full: true}},
+		{"a folder whose UIDs do not last", "ESEARCH", since, 4, map[string]string{
+			"SELECT":    selected(4, 5, 0, "* NO [UIDNOTSTICKY] x"),
+			listCommand: listing(1, 2, 3, 4),
+		}, []mail.UID{1, 2, 3, 4}, mail.ByPresent, "1:4", mail.View{Full: true, Restarted: true}},
 		{"a listing that is shorter than the count", "ESEARCH", since, 4, map[string]string{
 			"SELECT":     selected(3, 5, 0),
-			listCommand:  listing(1, 3),
+			flags:        listing(1, 3),
 			"UID SEARCH": "* ESEARCH (#) UID COUNT 2 ALL 1,3\r\nTAG OK done",
 		}, []mail.UID{1, 3}, mail.AbsenceUnknown, "", mail.View{Full: true}},
 		{"a message that came meanwhile", "ESEARCH", since, 4, map[string]string{
 			"SELECT":     selected(2, 5, 0),
-			listCommand:  "* 3 EXISTS\r\n" + listing(1, 3),
+			flags:        "* 3 EXISTS\r\n" + listing(1, 3),
 			"UID SEARCH": "* ESEARCH (#) UID COUNT 3 ALL 1,3,5\r\nTAG OK done",
 		}, []mail.UID{1, 3}, mail.ByPresent, "1,3,5", mail.View{Full: true}},
 		{"an empty folder that never had anything", "ESEARCH", mail.Cursor{}, 0, map[string]string{
@@ -221,6 +236,24 @@ func TestAServerThatDoesNotTellUIDNEXT(t *testing.T) {
 	})))
 	if v := scanFolder(t, a, "INBOX", mail.Cursor{}, 0); v.Cursor.UIDNext != 9 {
 		t.Errorf("the cursor is %+v", v.Cursor)
+	}
+}
+
+// Without UIDNEXT nobody would notice that the server was restored from a backup, and
+// what it has lost would be removed here.
+func TestUIDNEXTIsAskedForWhereASelectDoesNotTellIt(t *testing.T) {
+	a := open(t, scripted(t, serve("", map[string]string{
+		"SELECT":             "* 2 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\nTAG OK done",
+		"STATUS \"INBOX\" (": "* STATUS INBOX (UIDNEXT 12)\r\nTAG OK done",
+		"STATUS INBOX (":     "* STATUS INBOX (UIDNEXT 12)\r\nTAG OK done",
+		listCommand:          listing(1, 8),
+	})))
+	if v := scanFolder(t, a, "INBOX", mail.Cursor{}, 0); v.Cursor.UIDNext != 12 {
+		t.Errorf("the cursor is %+v", v.Cursor)
+	}
+	v := scanFolder(t, a, "INBOX", mail.Cursor{UIDValidity: 7, UIDNext: 20, Messages: 4}, 4)
+	if !v.Restarted || len(v.order) != 2 {
+		t.Errorf("a folder that went back in time: visited %v, view %+v", v.order, v.View)
 	}
 }
 

@@ -39,6 +39,7 @@ type box struct {
 	name     string // as the server calls it; "" where nothing is selected
 	cursor   mail.Cursor
 	readOnly bool
+	fleeting bool // its UIDs do not outlast the session (RFC 4315, 2: UIDNOTSTICKY)
 	// permanent are the flags that can be set for good; nil where the server did not
 	// say, and then all can (RFC 9051, 7.1).
 	permanent *[]string
@@ -95,11 +96,23 @@ func (s *session) open(name string, readOnly bool) error {
 			Messages:      data.NumMessages,
 		},
 		readOnly:  notes.ReadOnly,
+		fleeting:  notes.UIDNotSticky,
 		permanent: notes.PermanentFlags,
 		scan:      scan,
 	}
 	if notes.NoModSeq || !s.caps.Has(imap.CapCondStore) {
 		b.cursor.HighestModSeq = 0
+	}
+	if b.cursor.UIDNext == 0 {
+		// RFC 3501, 6.3.1, wants it, and Courier tells it only here. Without it nobody would
+		// notice that the server was restored from a backup.
+		status, err := s.client.Status(name, &imap.StatusOptions{UIDNext: true}).Wait()
+		switch {
+		case err == nil:
+			b.cursor.UIDNext = mail.UID(status.UIDNext)
+		case refused(err) == nil:
+			return fmt.Errorf("select: %w", s.trouble(err))
+		}
 	}
 	s.box = b
 	return nil
@@ -180,6 +193,16 @@ func (s *session) trouble(err error) error {
 		return cause
 	}
 	return fmt.Errorf("%w: %s", mail.ErrUnreachable, mail.Clean(err.Error(), maxText))
+}
+
+// refused gives the NO or BAD that a command was answered with, after which the session
+// can go on; nil where the error is another one.
+func refused(err error) *imap.Error {
+	var no *imap.Error
+	if errors.As(err, &no) && no.Type != imap.StatusResponseTypeBye {
+		return no
+	}
+	return nil
 }
 
 // codeExpungeIssued says that a message which the command named was removed by another

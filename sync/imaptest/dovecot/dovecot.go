@@ -13,19 +13,16 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"mailtwin/conflict/mail"
 	"mailtwin/sync/imaptest"
 	"mailtwin/sync/imaptest/corpus"
+	"mailtwin/sync/imaptest/daemon"
 )
 
 // Server is a running Dovecot with one account; User gives more of them.
@@ -42,10 +39,8 @@ type Server struct {
 	dir      string
 	conf     string
 	identity *imaptest.Identity
-	uid, gid int // of those who own the mail
-	cmd      *exec.Cmd
-	lifeline *os.File // Dovecot is ended when it is closed
-	exited   chan struct{}
+	uid, gid int             // of those who own the mail
+	process  *daemon.Process // nil: stopped
 }
 
 // Account is a login.
@@ -93,10 +88,7 @@ func NoRoles() Option { return func(o *options) { o.roles = false } }
 func Start(t testing.TB, opts ...Option) *Server {
 	t.Helper()
 	if program("dovecot") == "" {
-		if os.Getenv("MAILTWIN_REQUIRE") == "1" {
-			t.Fatal("dovecot is not installed, and MAILTWIN_REQUIRE is 1")
-		}
-		t.Skip("dovecot is not installed")
+		daemon.Missing(t, "dovecot")
 	}
 	o := options{users: []string{"alice"}, sep: "/", roles: true}
 	for _, opt := range opts {
@@ -124,15 +116,9 @@ func Start(t testing.TB, opts ...Option) *Server {
 	return s
 }
 
-// program finds a program, also where the PATH of an ordinary user does not lead;
-// it gives "" if there is none.
+// program finds a program, also where the PATH of an ordinary user does not lead.
 func program(name string) string {
-	for _, where := range []string{name, "/usr/sbin/" + name, "/usr/local/sbin/" + name} {
-		if path, err := exec.LookPath(where); err == nil {
-			return path
-		}
-	}
-	return ""
+	return daemon.Find(name, "/usr/sbin/"+name, "/usr/local/sbin/"+name)
 }
 
 // prepare makes the directory and what does not depend on the ports.
@@ -243,48 +229,18 @@ func (s *Server) Restart() {
 // Stop ends the server in good order, which takes a second; connections to it are
 // cut, and new ones refused. It may be called when the server is stopped already.
 func (s *Server) Stop() {
-	if s.cmd == nil {
-		return
+	if s.process != nil {
+		s.process.Stop(s.Port, s.TLSPort)
+		s.process = nil
 	}
-	s.cmd.Process.Signal(syscall.SIGTERM) // has it gone already, the wait ends at once
-	select {
-	case <-s.exited:
-	case <-time.After(10 * time.Second):
-	}
-	s.Kill()
 }
 
 // Kill ends the server and all its processes at once, as a power cut does.
 func (s *Server) Kill() {
-	if s.cmd == nil {
-		return
+	if s.process != nil {
+		s.process.Kill(s.Port, s.TLSPort)
+		s.process = nil
 	}
-	group := -s.cmd.Process.Pid
-	// The processes share a group; that there is nothing left of it is no error.
-	syscall.Kill(group, syscall.SIGKILL)
-	<-s.exited
-	s.lifeline.Close()
-	s.cmd = nil
-	// They die a moment after the master, and hold the ports until then. Where nobody
-	// waits for orphans, as in many containers, the group never gets empty; what is
-	// left of it then holds no ports.
-	for began := time.Now(); time.Since(began) < 5*time.Second; time.Sleep(2 * time.Millisecond) {
-		if errors.Is(syscall.Kill(group, 0), syscall.ESRCH) {
-			return
-		}
-		if time.Since(began) > 50*time.Millisecond && s.refuses(s.Port) && s.refuses(s.TLSPort) {
-			return
-		}
-	}
-}
-
-func (s *Server) refuses(port int) bool {
-	conn, err := net.DialTimeout("tcp", net.JoinHostPort(s.Host, strconv.Itoa(port)), time.Second)
-	if err != nil {
-		return true
-	}
-	conn.Close()
-	return false
 }
 
 // special are the folders that the server has with a special use.

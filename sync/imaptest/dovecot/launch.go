@@ -1,22 +1,16 @@
 package dovecot
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
-	"time"
 
 	"mailtwin/conflict/mail"
+	"mailtwin/sync/imaptest/daemon"
 )
 
 // capabilities are what Dovecot 2.3 announces after login, for Hide to take from:
@@ -30,10 +24,10 @@ var capabilities = strings.Fields(`IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE I
 // configure chooses ports and writes dovecot.conf and the file of users.
 func (s *Server) configure(o options) error {
 	var err error
-	if s.Port, err = freePort(); err != nil {
+	if s.Port, err = daemon.FreePort(); err != nil {
 		return err
 	}
-	if s.TLSPort, err = freePort(); err != nil {
+	if s.TLSPort, err = daemon.FreePort(); err != nil {
 		return err
 	}
 	var users strings.Builder
@@ -119,34 +113,8 @@ func attr(r mail.Role) string { return strings.ToUpper(string(r[:1])) + string(r
 
 var errPortTaken = errors.New("another program has taken the port")
 
-// freePort finds a port that nobody listens on, below those that the system gives
-// to outgoing connections, so that it stays free while the server is restarted.
-func freePort() (int, error) {
-	for range 100 {
-		port := 10000 + rand.IntN(22000)
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			continue
-		}
-		if err := l.Close(); err != nil {
-			return 0, fmt.Errorf("look for a free port: %w", err)
-		}
-		return port, nil
-	}
-	return 0, errors.New("look for a free port: none found")
-}
-
-// script ends Dovecot when the test process is gone, however that came to pass: the
-// subshell reads from a pipe that nobody ever writes to. $$ stays the number of the
-// process that becomes Dovecot.
-const script = `( cat <&3 >/dev/null; kill $$ ) & exec "$1" -F -c "$0" 3<&-`
-
 // launch starts Dovecot on the configuration, and waits until it greets.
 func (s *Server) launch() error {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return fmt.Errorf("make a pipe: %w", err)
-	}
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
 	if err != nil {
 		return fmt.Errorf("open dovecot's log: %w", err)
@@ -156,60 +124,15 @@ func (s *Server) launch() error {
 	if err != nil {
 		return fmt.Errorf("look at dovecot's log: %w", err)
 	}
-	cmd := exec.Command("sh", "-c", script, s.conf, program("dovecot"))
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.ExtraFiles = []*os.File{r}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	err = cmd.Start()
-	r.Close()
-	if err != nil {
-		w.Close()
+	if s.process, err = daemon.Start(log, nil, program("dovecot"), "-F", "-c", s.conf); err != nil {
+		return err
+	}
+	if err := s.process.Await(s.Port); err != nil {
+		s.Stop()
+		if strings.Contains(s.Log()[min(int(before), len(s.Log())):], "Address already in use") {
+			return errPortTaken
+		}
 		return fmt.Errorf("start dovecot: %w", err)
-	}
-	s.cmd, s.lifeline, s.exited = cmd, w, make(chan struct{})
-	go func(exited chan struct{}) {
-		defer close(exited)
-		cmd.Wait() // how it ended is in its log
-	}(s.exited)
-
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		err := s.greets(deadline)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-s.exited:
-			s.Stop()
-			if strings.Contains(s.Log()[min(int(before), len(s.Log())):], "Address already in use") {
-				return errPortTaken
-			}
-			return fmt.Errorf("dovecot ended: %w", err)
-		case <-time.After(10 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			s.Stop()
-			return fmt.Errorf("dovecot does not answer: %w", err)
-		}
-	}
-}
-
-// greets tries once whether Dovecot answers on its plain port.
-func (s *Server) greets(deadline time.Time) error {
-	conn, err := net.DialTimeout("tcp", net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), time.Second)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(deadline); err != nil {
-		return err
-	}
-	line, err := bufio.NewReader(conn).ReadString('\n')
-	if err != nil {
-		return err
-	}
-	if !strings.HasPrefix(line, "* OK") {
-		return fmt.Errorf("greets with %q", line)
 	}
 	return nil
 }

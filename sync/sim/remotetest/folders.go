@@ -1,6 +1,9 @@
 package remotetest
 
 import (
+	"errors"
+	"strings"
+
 	"mailtwin/conflict/mail"
 )
 
@@ -77,8 +80,13 @@ var folderTests = []test{
 			if i == 0 {
 				other = "Test0"
 			}
+			err := a.remote.CreateFolder(a.ctx, other)
+			if strings.ContainsAny(string(name), "\"\U0001F4EC") && errors.Is(err, mail.ErrRefused) {
+				a.Logf("the server takes no such name as %s: %v", name, err)
+				continue
+			}
+			a.noErr("create", err)
 			a.phone.CreateFolder(name)
-			a.noErr("create", a.remote.CreateFolder(a.ctx, other))
 			uid := a.deliver(name, "for the phone's")[0]
 			mine := a.deliver(other, "for mine")[0]
 			listed := a.folders()
@@ -114,12 +122,23 @@ var folderTests = []test{
 		a.noFolder(folder)
 		a.wantErr("delete again", a.remote.DeleteFolder(a.ctx, folder), mail.ErrGone)
 	}},
+	{"a folder is deleted after it was read", func(a *account) {
+		// Servers exist that delete no folder which a session has open.
+		a.phone.CreateFolder(folder)
+		a.first(folder)
+		a.noErr("delete", a.remote.DeleteFolder(a.ctx, folder))
+		a.noFolder(folder)
+	}},
 	{"folders inside a deleted one stay", func(a *account) {
 		// RFC 9051, 6.3.5: DELETE must not remove inferior names.
 		a.phone.CreateFolder("Test")
 		a.phone.CreateFolder("Test/inner")
 		uid := a.deliver("Test/inner", "kept")[0]
-		a.noErr("delete", a.remote.DeleteFolder(a.ctx, "Test"))
+		err := a.remote.DeleteFolder(a.ctx, "Test")
+		if errors.Is(err, mail.ErrRefused) && !errors.Is(err, mail.ErrGone) {
+			a.Skipf("the server deletes no folder that has others inside: %v", err)
+		}
+		a.noErr("delete", err)
 		a.noFolder("Test")
 		if f, ok := a.folders()["Test/inner"]; !ok || f.NoSelect {
 			a.Errorf("Test/inner is %+v, listed: %v", f, ok)
