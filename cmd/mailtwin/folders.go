@@ -5,7 +5,6 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"mailtwin/conflict/mail"
 )
@@ -69,7 +68,7 @@ func (s *sight) folders() []folderReport {
 	}
 	for _, n := range s.remote.Notices {
 		if n.Folder != "" {
-			why := clean(strings.TrimPrefix(n.Text, "left out: "))
+			why := clean(n.Text)
 			reports = append(reports, folderReport{Name: clean(string(n.Folder)), State: stateLeftOut, Why: &why})
 		}
 	}

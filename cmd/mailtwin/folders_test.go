@@ -174,7 +174,7 @@ func TestStatesOfFolders(t *testing.T) {
 
 func TestWhatTheListingLeavesOut(t *testing.T) {
 	s := sight{account: config.Defaults(), remote: mail.RemoteListing{Notices: []mail.Notice{
-		{Folder: "a\x1b", Text: "left out: its name has control characters"}, {Text: "only the first \x1b10000"},
+		{Folder: "a\x1b", Text: "its name has control characters"}, {Text: "only the first \x1b10000"},
 	}}}
 	if got := s.folders(); len(got) != 1 || got[0].Name != "a" || got[0].State != "left_out" || *got[0].Why != "its name has control characters" {
 		t.Errorf("folders %+v", got)

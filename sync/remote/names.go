@@ -52,7 +52,7 @@ func (d *directory) read(list []*imap.ListData) mail.RemoteListing {
 	var entries []entry
 	leave := func(data *imap.ListData, err error) {
 		out.Notices = append(out.Notices, mail.Notice{
-			Folder: mail.Folder(mail.Clean(data.Mailbox, maxText)), Text: "left out: " + err.Error()})
+			Folder: mail.Folder(mail.Clean(data.Mailbox, maxText)), Text: err.Error()})
 	}
 	for _, data := range list {
 		space := d.spaces.of(data.Mailbox)
