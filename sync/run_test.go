@@ -7,11 +7,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	gosync "sync"
 	"testing"
 	"time"
 
-	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
 	engine "mailtwin/sync"
 	"mailtwin/sync/sim"
@@ -127,168 +125,6 @@ func TestReadersMoveFilesBetweenNewAndCur(t *testing.T) {
 	d.quiet()
 }
 
-func TestDeletedHere(t *testing.T) {
-	for name, c := range map[string]struct {
-		policy conflict.Policy
-		trash  bool
-		inbox  int
-		bin    int
-	}{
-		"to Trash":          {conflict.Policy{}, true, 2, 1},
-		"expunged":          {conflict.Policy{OnLocalDelete: conflict.Expunge}, true, 2, 0},
-		"kept":              {conflict.Policy{OnLocalDelete: conflict.Keep}, true, 3, 0},
-		"no Trash":          {conflict.Policy{}, false, 3, 0},
-		"Trash without \\T": {conflict.Policy{}, true, 2, 1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := account(t)
-			if !c.trash || strings.HasPrefix(name, "Trash without") {
-				must(t, s.SetRole("Trash", mail.RoleNone))
-			}
-			d := newDevice(t, s)
-			d.opts.Policy = always(c.policy)
-			if strings.HasPrefix(name, "Trash without") {
-				d.opts.Trash = "Trash"
-			}
-			d.sync()
-			must(t, os.Remove(d.find("INBOX", "About read.")))
-			d.sync()
-			if n := len(s.Messages("INBOX")); n != c.inbox {
-				t.Errorf("INBOX has %d messages, want %d", n, c.inbox)
-			}
-			if n := len(s.Messages("Trash")); n != c.bin {
-				t.Errorf("Trash has %d messages, want %d", n, c.bin)
-			}
-			if n := len(d.files("Trash")); n != c.bin {
-				t.Errorf("Trash has %d files, want %d", n, c.bin)
-			}
-			if n := len(d.files("INBOX")); n != 2 {
-				t.Errorf("INBOX has %d files, want 2: what was removed stays removed", n)
-			}
-			d.quiet()
-		})
-	}
-}
-
-func TestDeletedFromTrashIsExpunged(t *testing.T) {
-	s := account(t)
-	s.Deliver("Trash", onWire(letter("old")), flags(`\Seen`), day)
-	d := newDevice(t, s)
-	d.sync()
-	must(t, os.Remove(d.find("Trash", "About old.")))
-	d.sync()
-	if n := len(s.Messages("Trash")); n != 0 {
-		t.Errorf("Trash has %d messages", n)
-	}
-	d.quiet()
-}
-
-func TestDeletedOnTheServer(t *testing.T) {
-	for name, c := range map[string]struct {
-		policy conflict.Policy
-		files  int
-	}{
-		"removed": {conflict.Policy{}, 2},
-		"kept":    {conflict.Policy{OnRemoteDelete: conflict.KeepFile}, 3},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := account(t)
-			d := newDevice(t, s)
-			d.opts.Policy = always(c.policy)
-			d.sync()
-			must(t, s.Expunge("INBOX", s.Messages("INBOX")[1].UID))
-			d.sync()
-			if n := len(d.files("INBOX")); n != c.files {
-				t.Errorf("INBOX has %d files, want %d", n, c.files)
-			}
-			if n := len(s.Messages("INBOX")); n != 2 {
-				t.Errorf("INBOX has %d messages, want 2: what was removed stays removed", n)
-			}
-			if c.files == 2 {
-				kept := 0
-				filepath.WalkDir(d.store, func(path string, e os.DirEntry, err error) error {
-					if content, err := os.ReadFile(path); err == nil && string(content) == letter("read") {
-						kept++
-					}
-					return nil
-				})
-				if kept != 1 {
-					t.Errorf("the store of removed messages has the message %d times", kept)
-				}
-			}
-			d.quiet()
-		})
-	}
-}
-
-func TestDeleteAgainstEdit(t *testing.T) {
-	flagged, read := flags(`\Flagged`), flags(`\Answered`)
-	for name, c := range map[string]struct {
-		winner conflict.Winner
-		edit   mail.Flags
-		left   int
-	}{
-		"flagged is kept":           {conflict.KeepWins, flagged, 3},
-		"answered is not":           {conflict.KeepWins, read, 2},
-		"flagged, but delete wins":  {conflict.DeleteWins, flagged, 2},
-		"answered, and delete wins": {conflict.DeleteWins, read, 2},
-	} {
-		t.Run(name+", deleted here", func(t *testing.T) {
-			s := account(t)
-			d := newDevice(t, s)
-			d.opts.Policy = always(conflict.Policy{Winner: c.winner})
-			d.sync()
-			must(t, os.Remove(d.find("INBOX", "About read.")))
-			must(t, s.AddFlags("INBOX", s.Messages("INBOX")[1].UID, c.edit))
-			if rep := d.sync(); rep.Conflicts != 1 {
-				t.Errorf("%d conflicts recorded, want 1", rep.Conflicts)
-			}
-			if n := len(d.files("INBOX")); n != c.left {
-				t.Errorf("%d files are left, want %d", n, c.left)
-			}
-			d.inStep()
-			d.quiet()
-		})
-		t.Run(name+", deleted there", func(t *testing.T) {
-			s := account(t)
-			d := newDevice(t, s)
-			d.opts.Policy = always(conflict.Policy{Winner: c.winner})
-			d.sync()
-			letters := "S"
-			if c.edit == flagged {
-				letters = "FS"
-			} else {
-				letters = "RS"
-			}
-			d.rename(d.find("INBOX", "About read."), "cur", letters)
-			must(t, s.Expunge("INBOX", s.Messages("INBOX")[1].UID))
-			if rep := d.sync(); rep.Conflicts != 1 {
-				t.Errorf("%d conflicts recorded, want 1", rep.Conflicts)
-			}
-			if n := len(s.Messages("INBOX")); n != c.left {
-				t.Errorf("%d messages are left, want %d", n, c.left)
-			}
-			d.inStep()
-			d.quiet()
-		})
-	}
-}
-
-func TestExpungePurgesWhatIsMarked(t *testing.T) {
-	s := account(t)
-	d := newDevice(t, s)
-	d.opts.Policy = always(conflict.Policy{ExpungeDeleted: true})
-	d.sync()
-	d.rename(d.find("INBOX", "About read."), "cur", "ST")
-	must(t, s.AddFlags("Lists/go", s.Messages("Lists/go")[0].UID, flags(`\Deleted`)))
-	d.sync()
-	if n := len(s.Messages("INBOX")) + len(s.Messages("Lists/go")); n != 2 {
-		t.Errorf("%d messages are left on the server, want 2", n)
-	}
-	d.inStep()
-	d.quiet()
-}
-
 func TestFoldersAreMadeOnBothSides(t *testing.T) {
 	s := account(t)
 	d := newDevice(t, s)
@@ -330,71 +166,6 @@ func TestTwoDevicesByTurns(t *testing.T) {
 	a.inStep()
 	a.quiet()
 	b.quiet()
-}
-
-// A message that a program moves by writing a new file and removing the old one is
-// not put into Trash as well.
-func TestAMovedFileIsNotPutIntoTrash(t *testing.T) {
-	s := account(t)
-	d := newDevice(t, s)
-	d.sync()
-	old := d.find("INBOX", "About read.")
-	d.put("Archive", "9.moved:2,S", letter("read"))
-	must(t, os.Remove(old))
-	d.sync()
-	if n := len(s.Messages("Trash")); n != 0 {
-		t.Errorf("Trash has %d messages", n)
-	}
-	if n := len(s.Messages("Archive")); n != 1 {
-		t.Errorf("Archive has %d messages", n)
-	}
-	d.inStep()
-	d.quiet()
-}
-
-// Moves cost no body, in either direction, also when flags change at the same time.
-func TestMovesCarryNoBodies(t *testing.T) {
-	s := account(t)
-	d := newDevice(t, s)
-	d.sync()
-	s.Before = func(c sim.Call) error {
-		if c.Method == "Fetch" || c.Method == "Append" {
-			t.Errorf("%s in %s: a body travels", c.Method, c.Folder)
-		}
-		return nil
-	}
-	must(t, os.Rename(d.find("INBOX", "About read."), filepath.Join(d.dir("Archive"), "cur", "other.name:2,FS")))
-	moved := s.Move("INBOX", s.Messages("INBOX")[0].UID, "Lists") // "unread"
-	must(t, s.AddFlags("Lists", moved, flags(`\Answered`)))
-	must(t, os.Rename(d.find("Lists/go", "a list post"), d.dir("Lists/go")+"/cur/renamed:2,RS"))
-	rep := d.sync()
-	if rep.Local.Moved != 1 || rep.Remote.Moved != 1 || rep.Local.New+rep.Remote.New+rep.Local.Removed+rep.Remote.Removed > 0 {
-		t.Errorf("report: %+v", rep)
-	}
-	if got := censusOf(s, "Archive"); len(got) != 1 || !strings.HasPrefix(got[0], `\Flagged \Seen |`) {
-		t.Errorf("Archive has %s", short(got))
-	}
-	if got := d.census("Lists"); len(got) != 1 || !strings.HasPrefix(got[0], `\Answered |`) {
-		t.Errorf("Lists has %s", short(got))
-	}
-	d.inStep()
-	d.quiet()
-}
-
-// mutt's own trash setting copies into Trash and then removes: once is enough.
-func TestAProgramsOwnCopyInTrashIsTheOnlyOne(t *testing.T) {
-	s := account(t)
-	d := newDevice(t, s)
-	d.sync()
-	old := d.find("INBOX", "About read.")
-	d.put("Trash", "9.mutts:2,S", letter("read"))
-	must(t, os.Remove(old))
-	d.sync()
-	if n := len(s.Messages("Trash")); n != 1 {
-		t.Errorf("Trash has %d messages", n)
-	}
-	d.inStep()
-	d.quiet()
 }
 
 // A draft that is edited is a new file, and the old one gone; if the server refuses
@@ -469,55 +240,6 @@ func TestARefusedUploadWaitsAndTheRestFlows(t *testing.T) {
 	}
 	d.inStep()
 	d.quiet()
-}
-
-func TestLargeDeletionsAreHeldUntilAllowed(t *testing.T) {
-	s := account(t)
-	for i := range 20 {
-		s.Deliver("Archive", onWire(letter("old "+string(rune('a'+i)))), flags(`\Seen`), day)
-	}
-	d := newDevice(t, s)
-	d.sync()
-	must(t, os.RemoveAll(filepath.Join(d.dir("Archive"), "cur")))
-	must(t, os.Mkdir(filepath.Join(d.dir("Archive"), "cur"), 0o700))
-	d.put("INBOX", "1.other", letter("other"))
-	rep := d.sync()
-	if len(rep.Held) != 1 || rep.Held[0].Count != 20 || rep.Held[0].Folder != "Archive" {
-		t.Errorf("held: %+v", rep.Held)
-	}
-	if n := len(s.Messages("Archive")); n != 20 {
-		t.Errorf("%d messages are left of 20", n)
-	}
-	if rep.Remote.New != 1 {
-		t.Errorf("the rest does not flow: %+v", rep)
-	}
-	if rep = d.sync(); len(rep.Held) != 1 || rep.Held[0].Count != 20 {
-		t.Errorf("held in the next run: %+v", rep.Held)
-	}
-	d.opts.AllowDeletes, d.opts.Only = true, []mail.Folder{"Archive"}
-	d.sync()
-	d.opts.AllowDeletes, d.opts.Only = false, nil
-	if n := len(s.Messages("Trash")); n != 20 {
-		t.Errorf("Trash has %d messages", n)
-	}
-	d.sync()
-	d.inStep()
-	d.quiet()
-}
-
-func TestAMaildirWithoutItsInboxIsNoDeletion(t *testing.T) {
-	s := account(t)
-	d := newDevice(t, s)
-	d.sync()
-	must(t, os.RemoveAll(d.root))
-	must(t, os.Mkdir(d.root, 0o700))
-	_, err := d.run()
-	if err == nil || !strings.Contains(err.Error(), "INBOX") {
-		t.Errorf("sync of an emptied Maildir: %v", err)
-	}
-	if n := len(s.Messages("INBOX")); n != 3 {
-		t.Errorf("%d messages are left on the server", n)
-	}
 }
 
 // Another UIDVALIDITY, or a lost state, costs time and no mail: no body travels,
@@ -704,29 +426,6 @@ func TestABodyThatBreaksOffIsNotKept(t *testing.T) {
 		}
 	}
 	cut = false
-	d.sync()
-	d.inStep()
-	d.quiet()
-}
-
-// A file that is moved and flagged while a sync runs, in folders that the sync has
-// written into already, is flagged on the server, too.
-func TestAMoveInTheMiddleOfARunKeepsItsFlags(t *testing.T) {
-	s := account(t)
-	d := newDevice(t, s)
-	d.sync()
-	for _, f := range []mail.Folder{"INBOX", "Archive"} {
-		s.Deliver(f, onWire(letter("new in "+string(f))), mail.Flags{}, day)
-	}
-	var once gosync.Once
-	s.Before = func(c sim.Call) error {
-		if c.Method == "Fetch" {
-			once.Do(func() {
-				must(t, os.Rename(d.find("INBOX", "About read."), filepath.Join(d.dir("Archive"), "cur", "moved:2,FS")))
-			})
-		}
-		return nil
-	}
 	d.sync()
 	d.inStep()
 	d.quiet()

@@ -1,0 +1,151 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"mailtwin/conflict"
+	"mailtwin/conflict/mail"
+)
+
+// agree makes both sides have the same flags, and settles the rows.
+func (r *run) agree(ctx context.Context, w *work) error {
+	f := w.folder
+	letters, err := r.lettersFor(ctx, f, wordsOf(w.agrees))
+	if err != nil {
+		return err
+	}
+	refused, err := r.storeAll(ctx, f, w.agrees)
+	if err != nil {
+		return err
+	}
+	batch := &mail.Batch{}
+	synced := false
+	for _, a := range w.agrees {
+		file := fileOf(a.Item)
+		if a.Rename {
+			if file, err = r.Local.Reflag(ctx, f.name, file, a.Flags, letters); errors.Is(err, mail.ErrGone) {
+				// A reader was quicker; what it did is merged in the next round.
+				r.dirty(f, mail.Local)
+				r.leave(f)
+				continue
+			} else if err != nil {
+				return err
+			}
+			synced = true
+			r.count(func(rep *Report) { rep.Local.Flags++ })
+		}
+		if refused[a] {
+			continue
+		}
+		batch.PutRows = append(batch.PutRows, r.settled(f, a, file))
+		r.arrive(a.Item)
+	}
+	if synced {
+		r.dirty(f, mail.Local)
+		r.changed(f)
+		if err := r.Local.SyncFolder(ctx, f.name); err != nil {
+			return err
+		}
+	}
+	return r.commit(ctx, batch)
+}
+
+// settled makes the row of a message that both sides have.
+func (r *run) settled(f *folder, a *conflict.Action, file mail.File) *mail.Row {
+	row := &mail.Row{Folder: f.base.ID}
+	if a.Item.Row != nil {
+		*row = *a.Item.Row
+	} else {
+		row.Key, row.Identity = file.Key, a.Item.Identity
+	}
+	m := a.Item.Message
+	if a.Item.Remote == conflict.New {
+		row.UID, row.Date = m.UID, m.Date
+		row.RemoteDigest = mail.Digest{}
+	}
+	if m.Size != 0 {
+		row.TellSize(m.Size)
+	}
+	row.State, row.Why, row.Tries, row.RetryAt = mail.Settled, "", 0, time.Time{}
+	row.Flags, row.Key, row.Name, row.New = a.Base, file.Key, file.Name, file.New
+	if a.Item.Stat != (mail.Stat{}) {
+		row.Stat = a.Item.Stat
+	}
+	return row
+}
+
+// fileOf is the file of an item under the exact name that it had when it was seen
+// last.
+func fileOf(i *conflict.Item) mail.File {
+	if i.File.Name != "" {
+		return i.File
+	}
+	return mail.File{Key: i.Row.Key, Name: i.Row.Name, New: i.Row.New, Flags: i.Row.Flags}
+}
+
+// storeAll sends the changes of flags to the server, those that are alike in one
+// command, and tells which were refused.
+func (r *run) storeAll(ctx context.Context, f *folder, actions []*conflict.Action) (map[*conflict.Action]bool, error) {
+	type change struct{ add, remove mail.Flags }
+	sets := map[change]*mail.UIDSet{}
+	of := map[change][]*conflict.Action{}
+	var order []change
+	for _, a := range actions {
+		if a.Add.Empty() && a.Remove.Empty() {
+			continue
+		}
+		c := change{a.Add, a.Remove}
+		if sets[c] == nil {
+			sets[c] = &mail.UIDSet{}
+			order = append(order, c)
+		}
+		sets[c].Add(a.Item.UID())
+		of[c] = append(of[c], a)
+	}
+	refused := map[*conflict.Action]bool{}
+	for _, c := range order {
+		r.dirty(f, mail.Remote)
+		err := r.Remote.Store(ctx, f.name, r.validity(f), *sets[c], c.add, c.remove)
+		if errors.Is(err, mail.ErrRefused) {
+			for _, a := range of[c] {
+				refused[a] = true
+			}
+			r.refuse(f, err, "it is tried again in the next sync")
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		r.count(func(rep *Report) { rep.Remote.Flags += len(of[c]) })
+	}
+	return refused, nil
+}
+
+// lettersFor gives the folder's letters, with one for each of the words as long as
+// there are any. It must be asked before a file name, or base, first has a word:
+// that a name lacks a keyword says something only if the keyword has a letter.
+func (r *run) lettersFor(ctx context.Context, f *folder, words mail.Keywords) (mail.Letters, error) {
+	f.lettering.Lock()
+	defer f.lettering.Unlock()
+	letters, given := conflict.AssignLetters(f.letters, words)
+	if !given {
+		return f.letters, nil
+	}
+	if err := r.Local.SetLetters(ctx, f.name, letters); err != nil {
+		return f.letters, err
+	}
+	f.letters = letters
+	r.dirty(f, mail.Local)
+	return letters, nil
+}
+
+// wordsOf gives the keywords that file names, or base, will have after the actions.
+func wordsOf(actions []*conflict.Action) mail.Keywords {
+	words := mail.Keywords("")
+	for _, a := range actions {
+		words = words.With(a.Flags.Keywords).With(a.Base.Keywords)
+	}
+	return words
+}
