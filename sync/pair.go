@@ -307,7 +307,7 @@ func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Ite
 	told := map[mail.UID]bool{}
 	validity := f.view.Cursor.UIDValidity
 	if len(headers) > 0 {
-		identified, err := r.Remote.Identify(ctx, f.name, validity, headers)
+		identified, err := r.Remote.Identify(ctx, f.name, validity, headers, len(sizeless(ask)) > 0)
 		if err != nil {
 			return nil, err
 		}

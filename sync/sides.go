@@ -93,9 +93,9 @@ type Remote interface {
 	// and date.
 	Scan(ctx context.Context, folder mail.Folder, since mail.Cursor, known int, visit func(mail.Message) error) (mail.View, error)
 
-	// Identify asks for sizes, dates and fingerprints, which are all that is set in
-	// the rows' Identity besides the Message-ID. Messages that are gone are left out.
-	Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet) ([]mail.Identified, error)
+	// Identify asks for fingerprints, and, if sized, for sizes and dates, which are all
+	// that is set besides the Message-ID. Messages that are gone are left out.
+	Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, sized bool) ([]mail.Identified, error)
 
 	// Fetch streams whole messages, in any order, to visit, which reads each body to
 	// its end or gives an error. Messages that are gone are left out. An error of

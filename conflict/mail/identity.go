@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"hash"
+	"slices"
 	"strings"
 )
 
@@ -12,14 +13,14 @@ import (
 // means that it is not known.
 type Digest [sha256.Size]byte
 
-// Fingerprint is a hash of the header fields that FingerprintFields names,
-// unfolded: what a server tells about a whole folder for a few hundred bytes a
-// message. Equal fingerprints make candidates, not equals. The zero value means
-// that it is not known.
+// Fingerprint is a hash of the Message-ID, or, of a message that has none, of the
+// unfolded header fields that FingerprintFields names: what a server tells about a
+// whole folder for a hundred bytes a message. Equal fingerprints make candidates, not
+// equals. The zero value means that it is not known.
 type Fingerprint [16]byte
 
 // FingerprintFields are the header fields that a Fingerprint is made of, in its
-// order.
+// order. Where the first one is there, it is made of that alone.
 var FingerprintFields = []string{"Message-ID", "Date", "From", "To", "Subject"}
 
 // Identity is what makes a message that message, on whichever side it stands.
@@ -124,8 +125,8 @@ func (m *Measure) Identity() Identity {
 }
 
 // FingerprintOf computes the fingerprint of a header, and reads its Message-ID.
-// The header may be whole or hold the FingerprintFields only, in any order, with
-// either line end.
+// The header may be whole, or hold the FingerprintFields only, or their first one only
+// where that is not empty; in any order, with either line end.
 func FingerprintOf(header []byte) (Fingerprint, string) {
 	values := make(map[string][]string, len(FingerprintFields))
 	name, value := "", ""
@@ -156,8 +157,12 @@ func FingerprintOf(header []byte) (Fingerprint, string) {
 		}
 	}
 	end()
+	fields := FingerprintFields
+	if slices.ContainsFunc(values[fields[0]], func(v string) bool { return v != "" }) {
+		fields = fields[:1]
+	}
 	h := sha256.New()
-	for _, f := range FingerprintFields {
+	for _, f := range fields {
 		for _, v := range values[f] {
 			h.Write([]byte(f + ":" + v + "\n"))
 		}

@@ -258,9 +258,19 @@ func TestFingerprint(t *testing.T) {
 	if whole != part || id != "<x@y>" || partID != id {
 		t.Errorf("fingerprints %x and %x, Message-IDs %q and %q", whole, part, id, partID)
 	}
-	other, _ := FingerprintOf([]byte(strings.Replace(subset, "long", "short", 1)))
-	if other == whole {
-		t.Error("another subject, the same fingerprint")
+	if named, _ := FingerprintOf([]byte("Message-ID: <x@y>\n\n")); named != whole {
+		t.Error("the Message-ID is not all that counts")
+	}
+	if other, _ := FingerprintOf([]byte(strings.Replace(header, "x@y", "z@y", 1))); other == whole {
+		t.Error("another Message-ID, the same fingerprint")
+	}
+	for _, id := range []string{"X-ID: <x@y>", "Message-ID:  "} {
+		unnamed := strings.Replace(subset, "Message-ID: <x@y>", id, 1)
+		one, _ := FingerprintOf([]byte(unnamed))
+		other, _ := FingerprintOf([]byte(strings.Replace(unnamed, "long", "short", 1)))
+		if one == other || one == whole {
+			t.Errorf("%q: another subject, the same fingerprint", id)
+		}
 	}
 	var m Measure
 	m.Write([]byte(header + "\r\nSubject: in the body\r\n"))

@@ -198,7 +198,7 @@ func (c *Client) changed(folder mail.Folder, since mail.Cursor, known int, view 
 }
 
 // Identify tells of the messages in ascending order of UIDs.
-func (c *Client) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet) ([]mail.Identified, error) {
+func (c *Client) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, sized bool) ([]mail.Identified, error) {
 	var all []mail.Identified
 	err := c.call(ctx, Call{Method: "Identify", Folder: folder, UIDs: uids}, func() error {
 		s := c.server
@@ -211,8 +211,12 @@ func (c *Client) Identify(ctx context.Context, folder mail.Folder, validity uint
 		for _, m := range f.with(uids) {
 			id := m.body.identity
 			id.Digest = mail.Digest{}
-			id.Size = int64(len(m.body.raw)) + s.Options.SizeError
-			all = append(all, mail.Identified{UID: m.uid, Date: m.date, Identity: id})
+			id.Size = 0
+			told := mail.Identified{UID: m.uid, Identity: id}
+			if sized {
+				told.Date, told.Identity.Size = m.date, int64(len(m.body.raw))+s.Options.SizeError
+			}
+			all = append(all, told)
 		}
 		c.count(1, int64(len(all))*5*lineOctets, 0)
 		return nil

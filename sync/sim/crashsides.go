@@ -160,8 +160,8 @@ func (c *crashRemote) Scan(ctx context.Context, folder mail.Folder, since mail.C
 	})
 }
 
-func (c *crashRemote) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet) ([]mail.Identified, error) {
-	return look(c.crash, func() ([]mail.Identified, error) { return c.remote.Identify(ctx, folder, validity, uids) })
+func (c *crashRemote) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, sized bool) ([]mail.Identified, error) {
+	return look(c.crash, func() ([]mail.Identified, error) { return c.remote.Identify(ctx, folder, validity, uids, sized) })
 }
 
 func (c *crashRemote) Fetch(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, visit func(mail.Body) error) error {

@@ -130,7 +130,7 @@ func (f fakeRemote) Scan(context.Context, mail.Folder, mail.Cursor, int, func(ma
 	f.add("Scan")
 	return mail.View{}, nil
 }
-func (f fakeRemote) Identify(context.Context, mail.Folder, uint32, mail.UIDSet) ([]mail.Identified, error) {
+func (f fakeRemote) Identify(context.Context, mail.Folder, uint32, mail.UIDSet, bool) ([]mail.Identified, error) {
 	f.add("Identify")
 	return nil, nil
 }

@@ -87,8 +87,20 @@ var readTests = []test{
 // identified identifies messages and compares with what the phone sees.
 func (a *account) identified(uids mail.UIDSet, count int) {
 	a.Helper()
-	got, err := a.remote.Identify(a.ctx, folder, a.validity(folder), uids)
+	got, err := a.remote.Identify(a.ctx, folder, a.validity(folder), uids, true)
 	a.noErr("identify", err)
+	brief, err := a.remote.Identify(a.ctx, folder, a.validity(folder), uids, false)
+	a.noErr("identify", err)
+	if len(brief) != len(got) {
+		a.Errorf("without sizes, identify tells of %d messages, and of %d with them", len(brief), len(got))
+	}
+	for i, id := range brief {
+		want := got[i]
+		want.Date, want.Identity.Size = id.Date, id.Identity.Size // may be told nevertheless
+		if id != want {
+			a.Errorf("without sizes, identify tells %+v, want %+v", id, want)
+		}
+	}
 	var told []mail.UID
 	for _, id := range got {
 		if !uids.Has(id.UID) || slices.Contains(told, id.UID) {
