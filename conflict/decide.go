@@ -60,7 +60,7 @@ func movable(from, to *Item, w World) bool {
 		return false
 	}
 	if to.Local == New {
-		return from.there() && (w.CanMove || w.CanExpunge) && a.writesRemote() && b.writesRemote()
+		return from.there() && (w.CanMove || w.CanExpunge && from.Row != nil) && a.writesRemote() && b.writesRemote()
 	}
 	return from.here() && a.writesLocal() && b.writesLocal()
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"mailtwin/conflict/mail"
 )
@@ -146,9 +147,13 @@ func TestSetAside(t *testing.T) {
 	abandon(t, db, path)
 	before := snapshot(t, dir)
 
-	aside, err := SetAside(path)
+	now := time.Date(2024, 2, 29, 23, 59, 58, 0, time.Local)
+	aside, err := SetAside(path, now)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if want := path + ".damaged-2024-02-29-235958"; aside != want {
+		t.Errorf("its name is %q, want %q", aside, want)
 	}
 	moved := map[string]string{}
 	for name, content := range snapshot(t, dir) {
@@ -162,10 +167,10 @@ func TestSetAside(t *testing.T) {
 		t.Errorf("the new one has %v, %v", f, err)
 	}
 	closeNow(t, fresh)
-	if again, err := SetAside(path); err != nil || again == aside {
+	if again, err := SetAside(path, now); err != nil || again == aside {
 		t.Errorf("the second time: %q, %v", again, err)
 	}
-	if _, err := SetAside(path); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := SetAside(path, now); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("with nothing there: %v", err)
 	}
 	old := openAt(t, aside)

@@ -39,6 +39,9 @@ type folder struct {
 	refused     bool  // the server refused something: this round is the last one for it
 	stopped     bool
 	marked      bool // this run's marker is in place
+	met         bool // this run has looked at the marker
+	// loss is why base knew nothing of the folder, or was not believed.
+	loss conflict.Loss
 	// full is the size of the smallest message that was refused by this run because of a
 	// quota: none that is larger would be taken. 0: no such one.
 	full int64
@@ -267,23 +270,6 @@ func (r *run) countRows(ctx context.Context) error {
 		f.messages = min(remote, local)
 	}
 	return nil
-}
-
-// forget drops all that base knows of a folder's messages, since one of its sides is
-// not what base was made from. Then both are read from the start, and what is equal
-// is tied again: nothing is removed by inference from the loss.
-func (r *run) forget(ctx context.Context, f *folder, why string) error {
-	r.Log.Info("pairing again", "account", r.Account, "folder", string(f.name), "why", why)
-	r.once(f.name, why+": its messages are paired again, and nothing is removed for it")
-	old := f.base
-	f.base = mail.FolderBase{Name: old.Name, Role: old.Role, OnLocal: old.OnLocal, OnRemote: old.OnRemote, Letters: old.Letters, Marker: old.Marker}
-	delete(r.unsettled, old.ID)
-	f.localDirty, f.remoteDirty, f.messages = true, true, 0
-	batch := &mail.Batch{PutFolders: []*mail.FolderBase{&f.base}}
-	if old.ID != 0 {
-		batch.DropFolders = []mail.FolderID{old.ID}
-	}
-	return r.commit(ctx, batch)
 }
 
 // markIntents makes sure that folders are looked at into which an interrupted run was

@@ -12,7 +12,16 @@ import (
 
 // movedRow is the row of a message that has moved into the action's folder.
 func movedRow(f *folder, a *conflict.Action) *mail.Row {
-	row := *a.Item.From.Row
+	var row mail.Row
+	file, message := a.Item.From, a.Item
+	if a.Kind == conflict.MoveRemote {
+		file, message = a.Item, a.Item.From
+	}
+	if a.Item.From.Row != nil {
+		row = *a.Item.From.Row
+	} else {
+		row.Identity, row.Stat, row.Date = file.Identity, file.Stat, message.Message.Date
+	}
 	row.Folder, row.Flags = f.base.ID, a.Base
 	row.State, row.Why, row.Tries, row.RetryAt = mail.Settled, "", 0, time.Time{}
 	return &row
@@ -45,7 +54,7 @@ func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, batch 
 	if !r.Remote.Abilities().Move {
 		transfer = r.Remote.Copy
 	}
-	uid, err := transfer(ctx, from.name, r.validity(from), a.Item.From.Row.UID, f.name)
+	uid, err := transfer(ctx, from.name, r.validity(from), a.Item.From.UID(), f.name)
 	switch {
 	case errors.Is(err, mail.ErrGone), errors.Is(err, mail.ErrRestarted):
 		r.leave(f) // somebody else was quicker; the next round tells
@@ -67,7 +76,9 @@ func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, batch 
 	}
 	if uid == 0 {
 		// The server does not tell where it is: the next round finds it there.
-		batch.DropRows = append(batch.DropRows, row.ID)
+		if row.ID != 0 {
+			batch.DropRows = append(batch.DropRows, row.ID)
+		}
 		r.leave(f)
 		return nil
 	}

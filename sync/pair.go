@@ -27,6 +27,9 @@ func (r *run) pair(ctx context.Context, g *gathered) ([]*conflict.Item, error) {
 	if err := r.pairMoves(ctx, g); err != nil {
 		return nil, err
 	}
+	if err := r.pairStale(ctx, g); err != nil {
+		return nil, err
+	}
 	var items []*conflict.Item
 	for _, remotes := range g.newRemote {
 		items = append(items, remotes...)
@@ -46,16 +49,25 @@ func (r *run) pair(ctx context.Context, g *gathered) ([]*conflict.Item, error) {
 		}
 		arrived = append(arrived, g.newLocal[f]...)
 	}
+	var moved []*conflict.Item // whose other end is found already
+	arrived = slices.DeleteFunc(arrived, func(item *conflict.Item) bool {
+		known := item.Moved != nil || item.From != nil
+		if known {
+			moved = append(moved, item)
+		}
+		return known
+	})
 	arrived = conflict.MarkMoved(gone, arrived, func(name mail.Folder) mail.Letters { return r.folders[name].letters })
 	if err := r.markReplaced(ctx, gone); err != nil {
 		return nil, err
 	}
 	fetchAgain(gone)
-	return append(items, arrived...), nil
+	return slices.Concat(items, moved, arrived), nil
 }
 
 // pairMoves finds the messages that are gone in one folder of the server and new in
-// another.
+// another. A Maildir that was restored from a backup still has their files where they
+// were.
 func (r *run) pairMoves(ctx context.Context, g *gathered) error {
 	var gone []*conflict.Item
 	for _, item := range g.rows {
@@ -64,18 +76,76 @@ func (r *run) pairMoves(ctx context.Context, g *gathered) error {
 			gone = append(gone, item)
 		}
 	}
-	if len(gone) == 0 {
+	for f, files := range g.newLocal {
+		if f.stale(mail.Local) {
+			if err := r.fail(f, r.measureAll(ctx, g, f)); err != nil {
+				return err
+			}
+			files = g.newLocal[f]
+			gone = append(gone, lonely(files)...)
+		}
+	}
+	arrived := func() (all []*conflict.Item) {
+		for _, remotes := range g.newRemote {
+			all = append(all, remotes...)
+		}
+		return all
+	}
+	return r.pairPlaces(ctx, g, gone, arrived, func(t conflict.Tie) { t.Local.Moved, t.Remote.From = t.Remote, t.Local })
+}
+
+// pairStale finds, where a folder of the server was restored from a backup, the messages
+// in it that had moved away since: their files are new elsewhere.
+func (r *run) pairStale(ctx context.Context, g *gathered) error {
+	stale := func() (all []*conflict.Item) {
+		for f, remotes := range g.newRemote {
+			if f.stale(mail.Remote) {
+				all = append(all, remotes...)
+			}
+		}
+		return all
+	}
+	if len(stale()) == 0 {
+		return nil
+	}
+	var files []*conflict.Item
+	for f := range g.newLocal {
+		if err := r.fail(f, r.measureAll(ctx, g, f)); err != nil {
+			return err
+		}
+		files = append(files, lonely(g.newLocal[f])...)
+	}
+	return r.pairPlaces(ctx, g, files, stale, func(t conflict.Tie) { t.Remote.Moved, t.Local.From = t.Local, t.Remote })
+}
+
+// stale tells whether that side of the folder is older than the other one.
+func (f *folder) stale(side mail.Side) bool {
+	old, known := f.loss.Stale()
+	return known && old == side
+}
+
+// lonely gives the files without a message that have not moved.
+func lonely(files []*conflict.Item) []*conflict.Item {
+	var out []*conflict.Item
+	for _, item := range files {
+		if item.Lonely() && item.Moved == nil && item.From == nil {
+			out = append(out, item)
+		}
+	}
+	return out
+}
+
+// pairPlaces finds the files and the messages, of any folder, that are one, and joins
+// them.
+func (r *run) pairPlaces(ctx context.Context, g *gathered, files []*conflict.Item, messages func() []*conflict.Item, join func(conflict.Tie)) error {
+	if len(files) == 0 {
 		return nil
 	}
 	for {
-		var arrived []*conflict.Item
-		for _, remotes := range g.newRemote {
-			arrived = append(arrived, remotes...)
-		}
-		pairs := conflict.MoveNew(gone, arrived)
+		pairs := conflict.MoveNew(files, messages())
 		if len(pairs.Ask) == 0 {
 			for _, t := range pairs.Ties {
-				t.Local.Moved, t.Remote.From = t.Remote, t.Local
+				join(t)
 			}
 			return nil
 		}
@@ -345,7 +415,8 @@ func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Ite
 	var still []*conflict.Item
 	for _, item := range remotes {
 		if byUID[item.Message.UID] != nil && !told[item.Message.UID] {
-			f.remoteDirty, f.unsafe = true, true
+			r.dirty(f, mail.Remote)
+			r.leave(f)
 			continue
 		}
 		still = append(still, item)

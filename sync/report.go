@@ -34,6 +34,7 @@ type Report struct {
 	Conflicts     int
 	Held          []Held        // removals that wait for consent
 	Skipped       []mail.Notice // folders and messages left out, and why
+	Lost          []mail.Notice // what the run could not rely on, and what it did about it
 	Changed       []mail.Folder // folders in which something changed locally
 	Actions       []string      // dry run: what would be done, a line each
 	Problems      []*Problem    // what failed; the rest was synced
@@ -98,6 +99,7 @@ func (rep *Report) finish(r *run) {
 		}
 	}
 	slices.Sort(rep.Changed)
+	rep.Lost = r.tellLosses()
 	for _, h := range r.held {
 		rep.Held = append(rep.Held, h)
 	}

@@ -158,10 +158,15 @@ func (d *computer) exits(code int, args ...string) result {
 // report runs a sync that ends with that code, and gives its report.
 func (d *computer) report(code int, args ...string) accountReport {
 	d.Helper()
-	r := d.exits(code, append([]string{"sync", "--json"}, args...)...)
+	return parseReport(d.story, d.exits(code, append([]string{"sync", "--json"}, args...)...))
+}
+
+// parseReport reads the report that a sync has printed.
+func parseReport(s *story, r result) accountReport {
+	s.Helper()
 	var doc syncReport
 	if err := json.Unmarshal([]byte(r.stdout), &doc); err != nil || len(doc.Accounts) != 1 {
-		d.Fatalf("%v: %q", err, r.stdout)
+		s.Fatalf("%v: %q", err, r.stdout)
 	}
 	return doc.Accounts[0]
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	engine "mailtwin/sync"
@@ -73,7 +74,7 @@ func newAccountReport(o outcome) accountReport {
 		BytesIn:   o.traffic.BytesIn, BytesOut: o.traffic.BytesOut,
 		RoundTrips: o.traffic.RoundTrips, Connections: o.traffic.Connections,
 	}
-	for _, n := range o.report.Skipped {
+	for _, n := range slices.Concat(o.report.Skipped, o.report.Lost) {
 		r.Skipped = append(r.Skipped, skippedReport{clean(string(n.Folder)), clean(n.Text)})
 	}
 	var wrong []string
