@@ -45,6 +45,10 @@ type folder struct {
 	// full is the size of the smallest message that was refused by this run because of a
 	// quota: none that is larger would be taken. 0: no such one.
 	full int64
+	// ours are the uploads of this round, or the last one that had any; others is what
+	// somebody else has brought into the folder meanwhile, below the UID looked.
+	ours, others []*conflict.Item
+	looked       mail.UID
 	// stored are the files that this run has uploaded without being told where they are.
 	stored map[mail.Key]bool
 

@@ -210,7 +210,7 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 	for _, row := range batch.PutRows {
 		g.row(f, *row).Local = conflict.Gone
 	}
-	return left, nil
+	return r.awaitOthers(ctx, f, left)
 }
 
 // uploadedAndGone gives the files that an interrupted run was about to upload, and

@@ -26,6 +26,9 @@ const uploadBatch = 64
 func (r *run) upload(ctx context.Context, w *work) error {
 	actions := w.uploads
 	retriedLast(actions)
+	if len(actions) > 0 {
+		w.folder.ours, w.folder.others, w.folder.looked = nil, nil, r.uidNext(w.folder)
+	}
 	for len(actions) > 0 {
 		n := min(len(actions), uploadBatch)
 		if err := r.uploadBatch(ctx, w, actions[:n]); err != nil {
@@ -50,6 +53,7 @@ type outgoing struct {
 	id     mail.Identity
 	stat   mail.Stat
 	intent *mail.Intent
+	row    *mail.Row // once it is on the server, and its UID is known
 }
 
 func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Action) error {
@@ -75,12 +79,18 @@ func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Acti
 				continue
 			}
 		}
+		out = append(out, o)
+	}
+	out, err := r.needless(ctx, w, out)
+	if err != nil {
+		return errors.Join(err, r.commit(ctx, batch))
+	}
+	for _, o := range out {
 		o.intent = &mail.Intent{
 			Kind: mail.Upload, Folder: f.base.ID, Key: o.file.Key, Identity: o.id,
 			UIDValidity: r.validity(f), UIDNext: r.uidNext(f), Created: r.Now().Truncate(time.Second),
 		}
 		intents.PutIntents = append(intents.PutIntents, o.intent)
-		out = append(out, o)
 	}
 	if err := r.commit(ctx, intents); err != nil {
 		return err
@@ -90,6 +100,9 @@ func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Acti
 		if failed = r.appendOne(ctx, w, o, batch); failed != nil {
 			break
 		}
+	}
+	if failed == nil {
+		failed = r.giveWay(ctx, w, out, batch)
 	}
 	// What the server has answered is recorded, whatever became of the rest.
 	return errors.Join(failed, r.commit(context.WithoutCancel(ctx), batch))
@@ -189,6 +202,7 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 	row := r.rowOf(f, o)
 	row.UID, row.State, row.Date = uid, mail.Settled, date.Truncate(time.Second)
 	row.Why, row.Tries, row.RetryAt = "", 0, time.Time{}
+	o.row = row
 	batch.PutRows = append(batch.PutRows, row)
 	batch.DropIntents = append(batch.DropIntents, o.intent.ID)
 	return nil
