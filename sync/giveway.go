@@ -42,6 +42,9 @@ func (r *run) giveWay(ctx context.Context, w *work, out []*outgoing, batch *mail
 	if err := r.meetOthers(ctx, f, between.Without(own)); err != nil {
 		return err
 	}
+	if len(f.others) == 0 {
+		return nil
+	}
 	yield, err := r.yield(ctx, f, f.ours, &f.others)
 	if err != nil {
 		return err

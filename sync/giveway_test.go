@@ -158,6 +158,41 @@ func TestUploadedByTwoInTurns(t *testing.T) {
 	}
 }
 
+// Once a device has met another one's uploads, it does not upload what is among them.
+func TestWhatAnotherDeviceHasUploadedIsNotUploaded(t *testing.T) {
+	const n = 200
+	s := sim.NewServer()
+	a, b := adopting(t, s), adopting(t, s)
+	for i := range n {
+		text := letter(fmt.Sprint("copy ", i))
+		a.put("INBOX", fmt.Sprintf("%03d.copy-a:2,S", i), text)
+		b.put("INBOX", fmt.Sprintf("%03d.copy-b:2,S", i), text)
+	}
+	appends := 0
+	a.wrap = func(r engine.Remote) engine.Remote {
+		return &pausing{r, func() {
+			if appends == 10 {
+				b.sync()
+			}
+			appends++
+		}, func() {}}
+	}
+	rep := a.sync()
+	if appends > 64 || rep.Local.New != 0 || rep.Remote.New != 10 {
+		t.Errorf("%d uploads, report %+v", appends, rep)
+	}
+	a.wrap = nil
+	b.sync()
+	if got := len(s.Messages("INBOX")); got != n {
+		t.Errorf("the server has %d messages, want %d", got, n)
+	}
+	for _, d := range []*device{a, b} {
+		d.sync()
+		d.inStep()
+		d.quiet()
+	}
+}
+
 // A message that is twice here is twice there, though both uploads are new there.
 func TestOnesOwnTwinsStay(t *testing.T) {
 	s := sim.NewServer()

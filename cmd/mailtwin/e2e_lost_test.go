@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"mailtwin/conflict/mail"
-	"mailtwin/sync/imaptest"
 	"mailtwin/sync/imaptest/dovecot"
 )
 
@@ -31,11 +30,11 @@ type loss struct {
 	// says is in the line that tells of it; "" where there is nothing to tell.
 	says string
 	// back are messages that had been removed, or moved on, since the backup, and are
-	// there again, as "folder: subject"; gone are those that are not there any more.
-	back, gone []string
-	bodies     int // that travel, besides those of the changes at the time of the loss
-	aside      bool
-	settings   []string
+	// there again, as "folder: subject", or came with the loss.
+	back   []string
+	bodies int  // that travel, besides those of the changes at the time of the loss
+	aside  bool // a damaged database is kept
+	dated  bool // the messages have got other dates on the server
 }
 
 // lost is a story of a loss.
@@ -113,6 +112,56 @@ func restoreServer(l *lost) {
 	l.server.Restart()
 }
 
+// dies kills a sync that has brought a message across in each direction, and takes away
+// what the state database had not yet folded into its file.
+func (l *lost) dies() {
+	l.Helper()
+	l.deliver("INBOX", long("arrived"), none)
+	l.d.save("INBOX", "cur", "1.sent.host:2,S", long("sent"), then)
+	_, steps, _ := l.d.child(0)
+	l.deliver("INBOX", long("arrived, too"), none)
+	l.d.save("INBOX", "cur", "2.sent.host:2,S", long("sent, too"), then)
+	if killed, _, _ := l.d.child(steps * 3 / 4); !killed {
+		l.Fatalf("it ended before step %d", steps*3/4)
+	}
+	for _, log := range []string{"-wal", "-shm"} {
+		l.check(os.Remove(l.state() + log))
+	}
+}
+
+// migrate brings all mail to another server, with or without its dates, and tells the
+// devices of it.
+func (l *lost) migrate(dates bool) {
+	l.Helper()
+	other := dovecot.Start(l.T, dovecot.Sdbox(), dovecot.Extra(reuse))
+	phone := other.Phone(l.T)
+	listed, err := l.phone.List(l.Context())
+	l.check(err)
+	for _, f := range listed {
+		if f.NoSelect {
+			continue
+		}
+		if !slices.Contains([]mail.Folder{"INBOX", "Trash", "Sent", "Drafts", "Junk", "Archive"}, f.Name) {
+			l.check(phone.CreateFolder(l.Context(), f.Name, f.Role))
+		}
+		for _, m := range slices.Backward(l.messages(f.Name)) {
+			if !dates {
+				m.Date = then.AddDate(1, 0, 0)
+			}
+			_, err := phone.Deliver(l.Context(), f.Name, m.Raw, m.Flags, m.Date)
+			l.check(err)
+		}
+	}
+	for _, name := range []string{"laptop", "desktop"} {
+		config := filepath.Join(l.dir, name, "config.toml")
+		text, err := os.ReadFile(config)
+		l.check(err)
+		text = []byte(strings.Replace(string(text), fmt.Sprint("port = ", l.server.Port), fmt.Sprint("port = ", other.Port), 1))
+		l.check(os.WriteFile(config, text, 0o600))
+	}
+	l.phone = phone
+}
+
 // change is what happens between the backup and the loss.
 func (l *lost) change() {
 	l.Helper()
@@ -138,7 +187,9 @@ func (l *lost) during() (appears []string) {
 	l.deliver("Work", long("theirs"), none)
 	l.d.save("Lists/go", "cur", "1.mine.host:2,S", long("mine"), then)
 	l.check(l.phone.AddFlags(l.Context(), "INBOX", l.remote("INBOX", "in 10").UID, flagged))
-	l.d.reflag(l.d.find("INBOX", "in 11"), "FRS")
+	if len(l.d.files("INBOX")) > 0 {
+		l.d.reflag(l.d.find("INBOX", "in 11"), "FRS")
+	}
 	return []string{"Work: theirs", "Lists/go: mine"}
 }
 
@@ -217,8 +268,42 @@ func TestLosses(t *testing.T) {
 			old: true, lose: restoreServer, says: "restored",
 			back: []string{"INBOX: in 1"}, bodies: 3,
 		},
-		"one folder is numbered anew":   {lose: renumber("INBOX"), says: "numbers"},
-		"all folders are numbered anew": {lose: renumber("INBOX", "Work", "Lists/go", "Trash", "Sent", "Drafts", "Junk", "Archive"), says: "numbers"},
+		"the state's log is deleted after a kill": {
+			lose: func(l *lost) { l.dies() }, bodies: 4,
+			back: []string{"INBOX: arrived", "INBOX: sent", "INBOX: arrived, too", "INBOX: sent, too"},
+		},
+		"the server's mail is from a backup, and new mail has come": {
+			old: true, says: "restored", bodies: 3 + 8,
+			lose: func(l *lost) {
+				restoreServer(l)
+				for i := range 4 {
+					l.deliver("INBOX", long(fmt.Sprint("another ", i)), none)
+					l.deliver("Work", long(fmt.Sprint("one more ", i)), none)
+				}
+			},
+			back: []string{
+				"INBOX: in 1", "INBOX: another 0", "INBOX: another 1", "INBOX: another 2", "INBOX: another 3",
+				"Work: one more 0", "Work: one more 1", "Work: one more 2", "Work: one more 3",
+			},
+		},
+		"the Maildir is replaced by an empty one": {
+			says: "not the one of the last sync", bodies: 61,
+			lose: func(l *lost) {
+				for _, f := range l.d.folders() {
+					for _, sub := range []string{"cur", "new", "tmp"} {
+						l.check(os.RemoveAll(filepath.Join(l.d.maildir, string(f), sub)))
+						l.check(os.Mkdir(filepath.Join(l.d.maildir, string(f), sub), 0o700))
+					}
+					if err := os.Remove(filepath.Join(l.d.maildir, string(f), ".mailtwin")); err != nil && !os.IsNotExist(err) {
+						l.Fatal(err)
+					}
+				}
+			},
+		},
+		"the account moves to another server":                    {lose: func(l *lost) { l.migrate(true) }, says: "numbers"},
+		"the account moves to another server that has new dates": {lose: func(l *lost) { l.migrate(false) }, says: "numbers", dated: true},
+		"one folder is numbered anew":                            {lose: renumber("INBOX"), says: "numbers"},
+		"all folders are numbered anew":                          {lose: renumber("INBOX", "Work", "Lists/go", "Trash", "Sent", "Drafts", "Junk", "Archive"), says: "numbers"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -230,7 +315,7 @@ func TestLosses(t *testing.T) {
 }
 
 func (l *lost) run(c loss) {
-	l.d = l.story.device("laptop", c.settings...)
+	l.d = l.story.device("laptop")
 	d, second := l.d, l.story.device("desktop")
 	l.fillAccount()
 	settle(d)
@@ -242,7 +327,7 @@ func (l *lost) run(c loss) {
 	want := l.index()
 	c.lose(l)
 	want = append(want, l.during()...)
-	want = without(append(want, c.back...), c.gone)
+	want = append(want, c.back...)
 
 	r := d.run("sync", "--json")
 	rep := parseReport(l.story, r)
@@ -266,11 +351,11 @@ func (l *lost) run(c loss) {
 	if (len(aside) > 0) != c.aside {
 		l.Errorf("set aside: %q", aside)
 	}
-	settle(d)
-	d.same()
-	settle(second)
-	second.same()
-	d.quiet()
+	settle(d, second)
+	if !c.dated {
+		d.same()
+		second.same()
+	}
 	l.wantIndex("in the end", want)
 }
 
@@ -280,5 +365,3 @@ func (l *lost) wantIndex(when string, want []string) {
 	l.want(when+": too much there", without(got, want))
 	l.want(when+": missing there", without(want, got))
 }
-
-var _ = imaptest.Options{}
