@@ -231,16 +231,16 @@ func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChang
 func (r *run) joinRemote(ctx context.Context, f *folder, since mail.Cursor, known int, p *probe) ([]conflict.RemoteChange, mail.View, error) {
 	var view mail.View
 	var failed error
-	stopped := errors.New("stopped")
+	stopped, enough := errors.New("stopped"), false
 	messages := func(yield func(mail.Message, error) bool) {
 		view, failed = r.Remote.Scan(ctx, f.name, since, known, func(m mail.Message) error {
 			p.see(m)
-			if !yield(m, nil) {
+			if enough = enough || !yield(m, nil); enough {
 				return stopped
 			}
 			return nil
 		})
-		if failed != nil && !errors.Is(failed, stopped) {
+		if failed != nil && !enough {
 			yield(mail.Message{}, failed)
 		}
 	}
