@@ -81,7 +81,7 @@ func (r *run) meetOthers(ctx context.Context, f *folder, uids mail.UIDSet) error
 	if len(uids) == 0 {
 		return nil
 	}
-	found, err := r.Remote.Identify(ctx, f.name, r.validity(f), uids, true)
+	found, err := r.Remote.Identify(ctx, f.name, r.validity(f), uids, mail.Sizes)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (r *run) yield(ctx context.Context, f *folder, ours []*conflict.Item, other
 		if len(yield.Ask) == 0 {
 			return yield, nil
 		}
-		left, err := r.learn(ctx, f, *others, yield.Ask)
+		left, err := r.learn(ctx, f, *others, yield.Ask, false)
 		if err != nil {
 			return yield, err
 		}
@@ -167,7 +167,7 @@ func (r *run) awaitOthers(ctx context.Context, f *folder, news []*conflict.Item)
 	}
 	if len(unknown) > 0 {
 		var err error
-		if news, err = r.learn(ctx, f, news, unknown); err != nil {
+		if news, err = r.learn(ctx, f, news, unknown, false); err != nil {
 			return nil, err
 		}
 	}

@@ -91,7 +91,7 @@ func (r *run) lossThere(ctx context.Context, f *folder, view mail.View, p *probe
 	if loss := conflict.LossByCursor(f.base.Remote, view.Cursor); loss != conflict.NoLoss || len(p.doubted) == 0 {
 		return loss, nil
 	}
-	found, err := r.Remote.Identify(ctx, f.name, view.Cursor.UIDValidity, p.doubted, false)
+	found, err := r.Remote.Identify(ctx, f.name, view.Cursor.UIDValidity, p.doubted, mail.Fingerprints)
 	if err != nil {
 		return conflict.NoLoss, err
 	}

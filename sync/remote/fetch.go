@@ -98,7 +98,8 @@ func (s *session) read(cmd *imapclient.FetchCommand, visit func(*imapclient.Fetc
 // cutError marks an error of a literal that ended early.
 type cutError struct{ error }
 
-// headerItems are fields of a message's header, and if sized, its size and date.
+// headerItems are fields of a message's header, or the whole of it if there are none,
+// and if sized, its size and date.
 func headerItems(sized bool, fields []string) *imap.FetchOptions {
 	return &imap.FetchOptions{
 		UID: true, InternalDate: sized, RFC822Size: sized,
@@ -110,18 +111,22 @@ func headerItems(sized bool, fields []string) *imap.FetchOptions {
 // bounds the header of a file.
 const maxFields = 256 << 10
 
-// Identify asks for fingerprints, and sizes and dates. Nearly all messages have a
-// Message-ID, which says all; only of the others the server is asked for more.
-func (a *Account) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, sized bool) ([]mail.Identified, error) {
+// Identify asks what messages are. Nearly all have a Message-ID, which is all that
+// makes their fingerprint; only of the others the server is asked for more.
+func (a *Account) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, detail mail.Detail) ([]mail.Identified, error) {
 	if len(uids) == 0 {
 		return nil, nil
 	}
+	sized := detail >= mail.Sizes
 	var found map[mail.UID]mail.Identified
 	err := a.on(ctx, "identify messages in", folder, func(s *session, name string) error {
 		if err := s.hold(name, validity, a.opts.ReadOnly); err != nil {
 			return err
 		}
 		found = map[mail.UID]mail.Identified{}
+		if detail == mail.Headers {
+			return s.identify(uids, headerItems(sized, nil), found)
+		}
 		if err := s.identify(uids, headerItems(sized, mail.FingerprintFields[:1]), found); err != nil {
 			return err
 		}
@@ -157,6 +162,9 @@ func (s *session) identify(uids mail.UIDSet, opts *imap.FetchOptions, found map[
 			seen.Add(r.uid)
 			id := mail.Identified{UID: r.uid, Date: r.date, Identity: mail.Identity{Size: r.size}}
 			id.Identity.Fingerprint, id.Identity.MessageID = mail.FingerprintOf(header)
+			if opts.BodySection[0].HeaderFields == nil {
+				id.Identity.Header = mail.HeaderOf(header)
+			}
 			found[r.uid] = id
 			return nil
 		})

@@ -198,7 +198,7 @@ func (c *Client) changed(folder mail.Folder, since mail.Cursor, known int, view 
 }
 
 // Identify tells of the messages in ascending order of UIDs.
-func (c *Client) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, sized bool) ([]mail.Identified, error) {
+func (c *Client) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, detail mail.Detail) ([]mail.Identified, error) {
 	var all []mail.Identified
 	err := c.call(ctx, Call{Method: "Identify", Folder: folder, UIDs: uids}, func() error {
 		s := c.server
@@ -211,9 +211,12 @@ func (c *Client) Identify(ctx context.Context, folder mail.Folder, validity uint
 		for _, m := range f.with(uids) {
 			id := m.body.identity
 			id.Digest = mail.Digest{}
+			if detail < mail.Headers {
+				id.Header = mail.Fingerprint{}
+			}
 			id.Size = 0
 			told := mail.Identified{UID: m.uid, Identity: id}
-			if sized {
+			if detail >= mail.Sizes {
 				told.Date, told.Identity.Size = m.date, int64(len(m.body.raw))+s.Options.SizeError
 			}
 			all = append(all, told)
