@@ -231,11 +231,20 @@ func dsn(path string, params ...string) string {
 
 // create makes an empty file for SQLite to fill, so that nobody else can read it from
 // the start; "-wal" and "-shm" get the mode of the file. A file that is there is not
-// opened: see the package comment on locks.
+// opened: see the package comment on locks. If it is empty, and has no log either,
+// somebody has emptied it: SQLite would take it for a new one, and nobody would hear
+// that the state was lost.
 func create(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return nil
+		info, err := os.Stat(path)
+		if err != nil || info.Size() > 0 {
+			return err
+		}
+		if _, err := os.Stat(path + "-wal"); err == nil {
+			return nil
+		}
+		return fmt.Errorf("%w: it is empty", ErrCorrupt)
 	}
 	if err != nil {
 		return err
