@@ -19,18 +19,30 @@ const (
 )
 
 func (l Loss) String() string {
-	return [...]string{
+	names := [...]string{
 		"", "mailtwin's state of this Maildir is lost, or the Maildir is a copy",
 		"mailtwin's state was restored from a backup", "the Maildir was restored from a backup",
 		"the Maildir is not the one of the last sync", "the server numbers its messages anew",
 		"the server's mail was restored from a backup",
-	}[l]
+	}
+	if int(l) >= len(names) { // base has it from elsewhere
+		l = NoLoss
+	}
+	return names[l]
 }
 
-// Stale tells which side is known to be older than the other one. What is in one folder
-// there, and in another one on the other side, has moved since.
-func (l Loss) Stale() (side mail.Side, known bool) {
-	return map[Loss]mail.Side{MaildirOld: mail.Local, ServerOld: mail.Remote}[l], l == MaildirOld || l == ServerOld
+// Follows tells which side follows the other one, where a message is in one folder there
+// and in another one here: it has moved since, and which of the two has moved it is lost.
+// What is older follows; else the Maildir does, since other devices have seen what is on
+// the server. A Maildir that may be anybody's follows nobody.
+func (l Loss) Follows() (side mail.Side, known bool) {
+	switch l {
+	case ServerOld:
+		return mail.Remote, true
+	case StateLost, StateOld, MaildirOld, Renumbered:
+		return mail.Local, true
+	}
+	return 0, false
 }
 
 // LossByMarker compares the marker of a folder that was in step with the one that is

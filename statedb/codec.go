@@ -20,7 +20,7 @@ const (
 	folderColumns = "id, name, mailbox_id, role, uidvalidity, uidnext, modseq, messages, " +
 		"stamp_folder, stamp_cur, stamp_new, stamp_dev, stamp_inode, marker_account, marker_folder, marker_generation, " +
 		"letters, on_local, on_remote, read_only, settable_system, settable_keywords, new_keywords, settings, " +
-		"verified, synced, problem"
+		"verified, synced, problem, lost"
 	decisionColumns = "at, folder, message_id, uid, key, what, why"
 )
 
@@ -94,7 +94,7 @@ func folderValues(f *mail.FolderBase) []any {
 		blob(f.Marker.Account), blob(f.Marker.Folder), f.Marker.Generation,
 		packLetters(&f.Letters), truth(f.OnLocal), truth(f.OnRemote),
 		truth(f.Access.ReadOnly), int64(f.Access.Settable.System), blob(f.Access.Settable.Keywords), truth(f.Access.NewKeywords),
-		blob(f.Settings), unix(f.Verified), unix(f.Synced), blob(f.Problem)}
+		blob(f.Settings), unix(f.Verified), unix(f.Synced), blob(f.Problem), int64(f.Lost)}
 }
 
 func readFolder(v *values) mail.FolderBase {
@@ -120,6 +120,7 @@ func readFolder(v *values) mail.FolderBase {
 	f.Verified = v.time()
 	f.Synced = v.time()
 	f.Problem = string(v.bytes())
+	f.Lost = uint8(v.uint(math.MaxUint8))
 	return f
 }
 

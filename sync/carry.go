@@ -287,7 +287,7 @@ func (r *run) settle(ctx context.Context) error {
 		if f.listing != nil {
 			f.base.Local, f.base.Letters = f.listing.Stamp, f.letters
 		}
-		f.base.Problem = ""
+		f.base.Problem, f.base.Lost = "", 0
 		if !f.resettled || f.view != nil && f.listing != nil {
 			f.base.Settings, f.resettled = f.settings(), false
 		}

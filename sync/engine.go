@@ -191,7 +191,7 @@ func (r *run) load(ctx context.Context) error {
 	}
 	r.blank = len(folders) == 0
 	for _, base := range folders {
-		r.folders[base.Name] = &folder{name: base.Name, base: base, letters: base.Letters}
+		r.folders[base.Name] = &folder{name: base.Name, base: base, letters: base.Letters, known: true}
 	}
 	if r.intents, err = r.State.Intents(ctx); err != nil {
 		return fmt.Errorf("read the state: %w", err)

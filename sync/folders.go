@@ -38,10 +38,10 @@ type folder struct {
 	failed      error // it is left as it is until the next run
 	refused     bool  // the server refused something: this round is the last one for it
 	stopped     bool
-	marked      bool // this run's marker is in place
-	met         bool // this run has looked at the marker
-	// loss is why base knew nothing of the folder, or was not believed.
-	loss conflict.Loss
+	marked      bool          // this run's marker is in place
+	met         bool          // this run has looked at the marker
+	known       bool          // base knew the folder when the run began
+	loss        conflict.Loss // that this run met, or one that was interrupted
 	// full is the size of the smallest message that was refused by this run because of a
 	// quota: none that is larger would be taken. 0: no such one.
 	full int64

@@ -21,12 +21,16 @@ func (r *run) checkMarkers(ctx context.Context) error {
 			return err
 		}
 		f.met = true
+		if loss := conflict.Loss(f.base.Lost); loss != conflict.NoLoss {
+			r.lose(f, loss) // a run that was interrupted has found it
+		}
 		base := f.base.Marker
 		f.base.Marker = marker
 		if f.base.Local == (mail.Stamp{}) && f.base.Remote == (mail.Cursor{}) {
 			// It was never in step, so there is nothing to forget. A folder that somebody
 			// renamed brings its marker along; but not into a base that knows no folder at all.
-			if r.blank && marker != (mail.Marker{}) {
+			// One that base knows was met by a run that was interrupted.
+			if r.blank && marker != (mail.Marker{}) || f.known && conflict.LossByMarker(base, marker) != conflict.NoLoss {
 				r.lose(f, conflict.StateLost)
 			}
 			return nil
@@ -109,7 +113,7 @@ func (r *run) lossThere(ctx context.Context, f *folder, view mail.View, p *probe
 func (r *run) lose(f *folder, loss conflict.Loss) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	f.loss = loss
+	f.loss, f.base.Lost = loss, uint8(loss)
 	if loss == conflict.NoLoss {
 		return
 	}
@@ -117,16 +121,18 @@ func (r *run) lose(f *folder, loss conflict.Loss) {
 	if r.losses == nil {
 		r.losses = map[conflict.Loss][]mail.Folder{}
 	}
-	r.losses[loss] = append(r.losses[loss], f.name)
+	if !slices.Contains(r.losses[loss], f.name) {
+		r.losses[loss] = append(r.losses[loss], f.name)
+	}
 }
 
 // forget drops all that base knows of a folder's messages, since one of its sides is
 // not what base was made from. Then both are read from the start, and what is equal
 // is tied again: nothing is removed by inference from the loss.
 func (r *run) forget(ctx context.Context, f *folder, loss conflict.Loss) error {
-	r.lose(f, loss)
 	old := f.base
 	f.base = mail.FolderBase{Name: old.Name, Role: old.Role, OnLocal: old.OnLocal, OnRemote: old.OnRemote, Letters: old.Letters, Marker: old.Marker}
+	r.lose(f, loss)
 	r.mu.Lock()
 	delete(r.unsettled, old.ID)
 	r.mu.Unlock()

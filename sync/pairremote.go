@@ -57,7 +57,7 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 		t.Local.Follow(t.Remote, f.base.ID)
 		g.dropRemote(f, t.Remote)
 	}
-	if err := r.pairStale(ctx, g, arrived); err != nil {
+	if err := r.pairFollowing(ctx, g, arrived); err != nil {
 		return nil, err
 	}
 	if err := r.pairCopies(ctx, g, round); err != nil {
@@ -71,17 +71,16 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 
 // formerly makes, of new files whose messages may have been where they are, and that
 // somebody may have moved on, the items that they would be then: those that an
-// interrupted run may have uploaded, and those of a Maildir that was restored from a
-// backup.
+// interrupted run may have uploaded, and all where the Maildir follows the server.
 func (r *run) formerly(arrived []*conflict.Item) map[*conflict.Item]*conflict.Item {
 	uploads := map[mail.Intent]bool{}
 	for _, in := range r.intents {
 		uploads[mail.Intent{Kind: in.Kind, Folder: in.Folder, Key: in.Key}] = true
 	}
-	files := map[*conflict.Item]*conflict.Item{}
+	files, follows := map[*conflict.Item]*conflict.Item{}, r.follows(mail.Local)
 	for _, file := range unpaired(arrived) {
 		f := r.folders[file.Folder]
-		if f.stale(mail.Local) || uploads[mail.Intent{Kind: mail.Upload, Folder: f.base.ID, Key: file.File.Key}] {
+		if follows || uploads[mail.Intent{Kind: mail.Upload, Folder: f.base.ID, Key: file.File.Key}] {
 			files[r.settledOnce(file)] = file
 		}
 	}
@@ -111,18 +110,17 @@ func unpaired(files []*conflict.Item) []*conflict.Item {
 	return out
 }
 
-// pairStale finds, where a folder of the server was restored from a backup, the messages
-// in it that had moved away since: their files are new elsewhere.
-func (r *run) pairStale(ctx context.Context, g *gathered, arrived []*conflict.Item) error {
-	stale := func(f *folder) bool { return f.stale(mail.Remote) }
-	if len(r.usable(stale)) == 0 {
+// pairFollowing finds, where the server follows the Maildir, the messages that are in
+// another folder there than their files.
+func (r *run) pairFollowing(ctx context.Context, g *gathered, arrived []*conflict.Item) error {
+	if !r.follows(mail.Remote) {
 		return nil
 	}
 	of := map[*conflict.Item]*conflict.Item{}
 	for _, file := range unpaired(arrived) {
 		of[r.settledOnce(file)] = file
 	}
-	ties, err := r.pairMoves(ctx, g, slices.Collect(maps.Keys(of)), stale)
+	ties, err := r.pairMoves(ctx, g, slices.Collect(maps.Keys(of)), func(*folder) bool { return true })
 	if err != nil {
 		return err
 	}
@@ -141,10 +139,14 @@ func (r *run) pairStale(ctx context.Context, g *gathered, arrived []*conflict.It
 	return nil
 }
 
-// stale tells whether that side of the folder is older than the other one.
-func (f *folder) stale(side mail.Side) bool {
-	old, known := f.loss.Stale()
-	return known && old == side
+// follows tells whether that side follows the other one, for what became of a folder.
+func (r *run) follows(side mail.Side) bool {
+	for _, f := range r.folders {
+		if which, known := f.loss.Follows(); known && which == side {
+			return true
+		}
+	}
+	return false
 }
 
 // dropRemote forgets a new message that has become part of another item.

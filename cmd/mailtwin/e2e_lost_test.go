@@ -34,8 +34,19 @@ type loss struct {
 	back   []string
 	bodies int  // that travel, besides those of the changes at the time of the loss
 	aside  bool // a damaged database is kept
-	dated  bool // the messages have got other dates on the server
+	// follows is the side that takes over where messages are, since which of the two has
+	// moved them is lost; 0 where that is known.
+	follows side
+	dated   bool // the messages have got other dates on the server
 }
+
+type side int
+
+const (
+	neither side = iota
+	theServer
+	theMaildir
+)
 
 // lost is a story of a loss.
 type lost struct {
@@ -181,16 +192,31 @@ func (l *lost) change() {
 	d.same()
 }
 
-// during is what happens at the time of the loss.
-func (l *lost) during() (appears []string) {
+// during is what happens at the time of the loss, and gives what is there after it of
+// what was in before.
+func (l *lost) during(before []string, follows side) []string {
 	l.Helper()
+	_, err := l.phone.Move(l.Context(), "INBOX", l.remote("INBOX", "in 12").UID, "Work")
+	l.check(err)
+	if follows != theServer {
+		before = append(without(before, []string{"INBOX: in 12"}), "Work: in 12")
+	}
 	l.deliver("Work", long("theirs"), none)
 	l.d.save("Lists/go", "cur", "1.mine.host:2,S", long("mine"), then)
 	l.check(l.phone.AddFlags(l.Context(), "INBOX", l.remote("INBOX", "in 10").UID, flagged))
 	if len(l.d.files("INBOX")) > 0 {
 		l.d.reflag(l.d.find("INBOX", "in 11"), "FRS")
 	}
-	return []string{"Work: theirs", "Lists/go: mine"}
+	// A server that was restored follows each device when that comes to it, so one that
+	// comes later, and has not heard of a move, takes it back.
+	if len(l.d.files("INBOX")) > 0 && follows != theServer {
+		f := l.d.find("INBOX", "in 17")
+		l.check(os.Rename(f.path, filepath.Join(l.d.maildir, "Lists", "go", "cur", "moved.during:2,RS")))
+		if follows != theMaildir {
+			before = append(without(before, []string{"INBOX: in 17"}), "Lists/go: in 17")
+		}
+	}
+	return append(before, "Work: theirs", "Lists/go: mine")
 }
 
 // index gives what the server has, as "folder: subject".
@@ -228,44 +254,44 @@ func TestLosses(t *testing.T) {
 	}
 	for name, c := range map[string]loss{
 		"the state directory is deleted": {
-			lose: func(l *lost) { l.d.loseState() }, says: "state of this Maildir is lost",
+			lose: func(l *lost) { l.d.loseState() }, says: "state of this Maildir is lost", follows: theMaildir,
 		},
 		"the state database is deleted": {
-			lose: func(l *lost) { l.check(os.Remove(l.state())) }, says: "state of this Maildir is lost",
+			lose: func(l *lost) { l.check(os.Remove(l.state())) }, says: "state of this Maildir is lost", follows: theMaildir,
 		},
 		"the state database is empty": {
-			lose: alter(func([]byte) []byte { return nil }), says: "set aside as", aside: true,
+			lose: alter(func([]byte) []byte { return nil }), says: "set aside as", follows: theMaildir, aside: true,
 		},
 		"the state database is cut off": {
-			lose: alter(func(text []byte) []byte { return text[:len(text)/2] }), says: "set aside as", aside: true,
+			lose: alter(func(text []byte) []byte { return text[:len(text)/2] }), says: "set aside as", follows: theMaildir, aside: true,
 		},
 		"the state database is cut off in a page": {
-			lose: alter(func(text []byte) []byte { return text[:len(text)/2+100] }), says: "set aside as", aside: true,
+			lose: alter(func(text []byte) []byte { return text[:len(text)/2+100] }), says: "set aside as", follows: theMaildir, aside: true,
 		},
 		"the state database is garbage": {
-			lose: alter(func(text []byte) []byte { return []byte(strings.Repeat("garbage ", len(text)/8)) }), says: "set aside as", aside: true,
+			lose: alter(func(text []byte) []byte { return []byte(strings.Repeat("garbage ", len(text)/8)) }), says: "set aside as", follows: theMaildir, aside: true,
 		},
 		"the state database is garbage but for its first page": {
 			lose: alter(func(text []byte) []byte {
 				return append(slices.Clone(text[:4096]), strings.Repeat("garbage ", len(text)/8-512)...)
-			}), says: "set aside as", aside: true,
+			}), says: "set aside as", follows: theMaildir, aside: true,
 		},
 		"the state database has a hole": {
 			lose: alter(func(text []byte) []byte {
 				copy(text[12<<10:], make([]byte, 8<<10))
 				return text
-			}), says: "set aside as", aside: true,
+			}), says: "set aside as", follows: theMaildir, aside: true,
 		},
-		"the state is from a backup": {old: true, lose: restoreState, says: "restored"},
+		"the state is from a backup": {old: true, lose: restoreState, says: "restored", follows: theMaildir},
 		"the Maildir is from a backup": {
-			old: true, lose: restoreMaildir, says: "restored",
+			old: true, lose: restoreMaildir, says: "restored", follows: theMaildir,
 			back: []string{"INBOX: in 1"}, bodies: 3,
 		},
 		"the state and the Maildir are from a backup": {
 			old: true, lose: func(l *lost) { restoreState(l); restoreMaildir(l) }, bodies: 3,
 		},
 		"the server's mail is from a backup": {
-			old: true, lose: restoreServer, says: "restored",
+			old: true, lose: restoreServer, says: "restored", follows: theServer,
 			back: []string{"INBOX: in 1"}, bodies: 3,
 		},
 		"the state's log is deleted after a kill": {
@@ -273,7 +299,7 @@ func TestLosses(t *testing.T) {
 			back: []string{"INBOX: arrived", "INBOX: sent", "INBOX: arrived, too", "INBOX: sent, too"},
 		},
 		"the server's mail is from a backup, and new mail has come": {
-			old: true, says: "restored", bodies: 3 + 8,
+			old: true, says: "restored", follows: theServer, bodies: 3 + 8,
 			lose: func(l *lost) {
 				restoreServer(l)
 				for i := range 4 {
@@ -300,10 +326,10 @@ func TestLosses(t *testing.T) {
 				}
 			},
 		},
-		"the account moves to another server":                    {lose: func(l *lost) { l.migrate(true) }, says: "numbers"},
-		"the account moves to another server that has new dates": {lose: func(l *lost) { l.migrate(false) }, says: "numbers", dated: true},
-		"one folder is numbered anew":                            {lose: renumber("INBOX"), says: "numbers"},
-		"all folders are numbered anew":                          {lose: renumber("INBOX", "Work", "Lists/go", "Trash", "Sent", "Drafts", "Junk", "Archive"), says: "numbers"},
+		"the account moves to another server":                    {lose: func(l *lost) { l.migrate(true) }, says: "numbers", follows: theMaildir},
+		"the account moves to another server that has new dates": {lose: func(l *lost) { l.migrate(false) }, says: "numbers", follows: theMaildir, dated: true, bodies: 2},
+		"one folder is numbered anew":                            {lose: renumber("INBOX"), says: "numbers", follows: theMaildir},
+		"all folders are numbered anew":                          {lose: renumber("INBOX", "Work", "Lists/go", "Trash", "Sent", "Drafts", "Junk", "Archive"), says: "numbers", follows: theMaildir},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -326,7 +352,7 @@ func (l *lost) run(c loss) {
 	settle(second)
 	want := l.index()
 	c.lose(l)
-	want = append(want, l.during()...)
+	want = l.during(want, c.follows)
 	want = append(want, c.back...)
 
 	r := d.run("sync", "--json")
@@ -364,4 +390,31 @@ func (l *lost) wantIndex(when string, want []string) {
 	got := l.index()
 	l.want(when+": too much there", without(got, want))
 	l.want(when+": missing there", without(want, got))
+}
+
+// TestKilledAfterALoss: the sync after a loss can be interrupted, too.
+func TestKilledAfterALoss(t *testing.T) {
+	server := dovecot.Start(t, dovecot.Users("whole"), dovecot.Extra(reuse))
+	prepare := func(s *story) (*lost, []string) {
+		l := &lost{story: s, server: server, d: s.device("laptop")}
+		s.fillAccount()
+		settle(l.d)
+		want := s.index()
+		l.d.loseState()
+		return l, l.during(want, theMaildir)
+	}
+	whole, _ := prepare(newStory(t, server, "whole"))
+	_, steps, _ := whole.d.child(0)
+	all := map[string]func(s *story){}
+	for n := range 8 {
+		at := 1 + n*steps/8
+		all[fmt.Sprintf("at step %d of %d", at, steps)] = func(s *story) {
+			l, want := prepare(s)
+			l.d.child(at)
+			settle(l.d)
+			l.d.same()
+			l.wantIndex("after it", want)
+		}
+	}
+	stories(t, all)
 }

@@ -118,6 +118,9 @@ type FolderBase struct {
 	Verified time.Time // when all UIDs and flags were last read, to the second
 	Synced   time.Time // when the folder was last in step, to the second
 	Problem  string    // what went wrong with it in the last run; "" where nothing did
+	// Lost is what became of it since it was in step, as conflict.Loss has it; 0 for
+	// nothing.
+	Lost uint8
 }
 
 // IntentKind is what an Intent is about to do.

@@ -21,7 +21,7 @@ INSERT INTO base VALUES (1, 0, 0, 0, 1);
 -- A folder, with how far each side of it has been read. uidvalidity to messages are
 -- the cursor of the remote side, stamp_* the stamp of the local one, marker_* the
 -- marker in the local folder. read_only to new_keywords are what the server lets one
--- do there, settings the policy that was followed last. letters is a list of up to 26 keywords, each with its
+-- do there, settings the policy that was followed last, lost what became of it since. letters is a list of up to 26 keywords, each with its
 -- length before it. name is NULL only inside a commit, while folders change names.
 CREATE TABLE folders (
     id                INTEGER PRIMARY KEY,
@@ -50,7 +50,8 @@ CREATE TABLE folders (
     settings          BLOB    NOT NULL,
     verified          INTEGER,
     synced            INTEGER,
-    problem           BLOB    NOT NULL
+    problem           BLOB    NOT NULL,
+    lost              INTEGER NOT NULL
 ) STRICT;
 
 -- A message. uid and key are NULL where it is not on that side, so that any number of

@@ -37,7 +37,7 @@ func folders(t *testing.T, w *world) {
 		Marker:   mail.Marker{Account: hostile, Folder: "0123", Generation: math.MaxInt64},
 		Letters:  mail.Letters{0: "work", 1: hostile, 7: "$Junk", 25: strings.Repeat("z", 300)},
 		OnLocal:  true,
-		Verified: time.Unix(1700000000, 0).UTC(), Synced: time.Unix(0, 0).UTC(), Problem: hostile,
+		Verified: time.Unix(1700000000, 0).UTC(), Synced: time.Unix(0, 0).UTC(), Problem: hostile, Lost: 255,
 	}
 	bare := &mail.FolderBase{Name: mail.Inbox, OnRemote: true}
 	w.commit(t, &mail.Batch{PutFolders: []*mail.FolderBase{full, bare}})
