@@ -1,0 +1,94 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"mailtwin/conflict/mail"
+)
+
+// TestSomethingElseInAFoldersPlace: a folder that is in step and empty goes when its
+// directory is gone, and not when something else has taken the directory's place: that
+// is damage, or a move to another disk, and the server's folder stays.
+func TestSomethingElseInAFoldersPlace(t *testing.T) {
+	for _, layout := range []struct{ name, dir string }{{"nested", "Lists/go"}, {"maildir++", ".Lists.go"}} {
+		for name, c := range map[string]struct {
+			lose func(t *testing.T, dir string) error
+			says string
+		}{
+			"a file": {
+				func(t *testing.T, dir string) error { return os.WriteFile(dir, nil, 0o600) },
+				"a file stands in the place of its directory",
+			},
+			"a symbolic link": {
+				func(t *testing.T, dir string) error { return os.Symlink(t.TempDir(), dir) },
+				"a symbolic link, which is not followed, stands in the place of its directory",
+			},
+			"a directory without cur and new": {
+				func(t *testing.T, dir string) error { return os.Mkdir(dir, 0o700) },
+				"has neither cur nor new",
+			},
+			"a directory of other things": {
+				func(t *testing.T, dir string) error { return os.MkdirAll(filepath.Join(dir, "notes", "old"), 0o700) },
+				"has neither cur nor new",
+			},
+		} {
+			t.Run(layout.name+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				s := embedded(t)
+				d := s.device("laptop", `layout = "`+layout.name+`"`)
+				s.check(s.phone.CreateFolder(s.Context(), "Lists/go", mail.RoleNone))
+				d.sync()
+				dir := filepath.Join(d.maildir, filepath.FromSlash(layout.dir))
+				s.check(os.RemoveAll(dir))
+				s.check(c.lose(t, dir))
+				s.deliver("Archive", note("flows"), seen)
+				for _, came := range []int{1, 0} {
+					if r := d.report(1); r.Local.New != came || len(r.Skipped) > 0 {
+						t.Errorf("%d came, and it left out %v", r.Local.New, r.Skipped)
+					}
+				}
+				r := d.exits(1, "sync")
+				if r.stdout != "" || strings.Count(r.stderr, "\n") != 1 || !strings.HasPrefix(r.stderr, "mailtwin: alice: Lists/go: ") {
+					t.Errorf("it prints %q and %q, want one line", r.stdout, r.stderr)
+				}
+				d.said(r.stderr, c.says, layout.dir, "put the folder back")
+				// It has what came meanwhile, and that is there when the directory is back.
+				s.deliver("Lists/go", note("theirs"), seen)
+				d.exits(1, "sync")
+				s.check(os.RemoveAll(dir))
+				for _, sub := range []string{"cur", "new", "tmp"} {
+					s.check(os.MkdirAll(filepath.Join(dir, sub), 0o700))
+				}
+				if r := d.sync(); r.Local.New != 1 {
+					t.Errorf("it brought %+v", r.Local)
+				}
+				settle2(d)
+			})
+		}
+	}
+}
+
+// TestAFolderWithFoldersInsideCanGo: what is left of it is a directory that only holds
+// the others.
+func TestAFolderWithFoldersInsideCanGo(t *testing.T) {
+	t.Parallel()
+	s := embedded(t)
+	d := s.device("laptop")
+	s.check(s.phone.CreateFolder(s.Context(), "Lists", mail.RoleNone))
+	s.check(s.phone.CreateFolder(s.Context(), "Lists/go", mail.RoleNone))
+	d.sync()
+	for _, sub := range []string{"cur", "new", "tmp"} {
+		s.check(os.Remove(filepath.Join(d.maildir, "Lists", sub)))
+	}
+	settle2(d)
+	listed, err := s.phone.List(s.Context())
+	s.check(err)
+	for _, f := range listed {
+		if f.Name == "Lists" && !f.NoSelect {
+			t.Error("Lists is still on the server")
+		}
+	}
+}
