@@ -21,7 +21,8 @@ const unfinished = ".mailtwin-unfinished"
 // Folders is Local.Folders. Symbolic links are not followed, hidden directories
 // are not folders. A folder of which something is missing or cannot be looked at
 // has the zero Stamp, and so has a known one where something else stands in the place
-// of its directory: Scan says what it is.
+// of its directory: Scan says what it is. mail.ErrLayout: the Maildir is one of the
+// other layout.
 func (t *Tree) Folders(ctx context.Context, known []mail.LocalFolder) ([]mail.LocalFolder, error) {
 	if err := t.check(); err != nil {
 		return nil, err
@@ -44,12 +45,43 @@ func (t *Tree) Folders(ctx context.Context, known []mail.LocalFolder) ([]mail.Lo
 		}
 	}
 	w.doubt()
+	if w.places[mail.Inbox] == "" {
+		knows := slices.ContainsFunc(known, func(k mail.LocalFolder) bool { return k.Name == mail.Inbox })
+		if err := t.otherLayout(knows); err != nil {
+			return nil, err
+		}
+	}
 	slices.SortFunc(w.found, func(a, b mail.LocalFolder) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	t.placeLock.Lock()
 	t.places = w.places
 	t.placeLock.Unlock()
 	// What an unmount in the middle took away must not look like folders removed.
 	return w.found, t.check()
+}
+
+// otherLayout gives an error if the Maildir, which has no INBOX, has one where the other
+// layout would have it, and that is our work: base knows of an INBOX, or a marker says
+// so. The folders of one layout are none in the other.
+func (t *Tree) otherLayout(knows bool) error {
+	other := Nested
+	if t.opts.Layout == Nested {
+		other = MaildirPlus
+	}
+	names, err := other.encode(mail.Inbox)
+	if err != nil {
+		return err
+	}
+	dir := path.Join(append([]string{"."}, names...)...)
+	if _, err := t.stamp(dir); err != nil {
+		return nil // then there is no such INBOX
+	}
+	if !knows {
+		text, err := readSmall(t.fs, path.Join(dir, markerFile), maxMarkerFile)
+		if err != nil || parseMarker(text) == (mail.Marker{}) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: it has layout = %q, and the configuration says %q", mail.ErrLayout, other, t.opts.Layout)
 }
 
 // noFolder: a directory has neither cur nor new, it only holds folders. It is a

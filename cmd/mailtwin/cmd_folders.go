@@ -113,11 +113,17 @@ func (a *App) look(ctx context.Context, s *sight) error {
 	if s.remote, err = session.opts.Remote.Folders(ctx); err != nil {
 		return fmt.Errorf("list the folders on the server: %w", err)
 	}
-	if s.local, err = session.opts.Local.Folders(ctx, nil); err != nil {
-		return fmt.Errorf("list the folders of the Maildir: %w", err)
-	}
 	if s.base, err = session.opts.State.Folders(ctx); err != nil {
 		return fmt.Errorf("read the state: %w", err)
+	}
+	var known []mail.LocalFolder
+	for _, b := range s.base {
+		if b.OnLocal {
+			known = append(known, mail.LocalFolder{Name: b.Name, Stamp: b.Local})
+		}
+	}
+	if s.local, err = session.opts.Local.Folders(ctx, known); err != nil {
+		return fmt.Errorf("list the folders of the Maildir: %w", err)
 	}
 	rows, err := session.opts.State.Unsettled(ctx)
 	if err != nil {
@@ -169,7 +175,10 @@ func (a *App) printFolders(acc accountFolders) {
 	for _, f := range acc.Folders {
 		directory, messages, state := "-", "-", strings.ReplaceAll(f.State, "_", " ")
 		if f.Directory != nil {
-			directory = strings.TrimPrefix(*f.Directory, acc.Maildir+string(filepath.Separator))
+			directory = "."
+			if *f.Directory != acc.Maildir {
+				directory = strings.TrimPrefix(*f.Directory, acc.Maildir+string(filepath.Separator))
+			}
 		}
 		if f.Messages != nil {
 			messages = strconv.Itoa(*f.Messages)

@@ -92,3 +92,63 @@ func TestAFolderWithFoldersInsideCanGo(t *testing.T) {
 		}
 	}
 }
+
+// TestAnotherLayoutIsRefused: the folders of one layout are not those of the other, and
+// that is neither a removal of all of them nor a reason to fetch all mail again.
+func TestAnotherLayoutIsRefused(t *testing.T) {
+	for from, to := range map[string]string{"nested": "maildir++", "maildir++": "nested"} {
+		for _, lost := range []string{"", ", and its state lost", ", with an INBOX that is empty"} {
+			t.Run(from+lost, func(t *testing.T) {
+				t.Parallel()
+				s := embedded(t)
+				d := s.device("laptop", `layout = "`+from+`"`)
+				if !strings.Contains(lost, "empty") {
+					s.deliver("INBOX", note("theirs"), seen)
+				}
+				s.check(s.phone.CreateFolder(s.Context(), "Lists/go", mail.RoleNone))
+				settle2(d)
+				before := s.both(d)
+				if strings.Contains(lost, "state") {
+					d.loseState()
+				}
+				d = s.device("laptop", `layout = "`+to+`"`)
+				want := `another Maildir layout: it has layout = "` + from + `", and the configuration says "` + to +
+					`": nothing was changed; put layout back, or begin anew with another maildir and without the account's state directory` + "\n"
+				for _, args := range [][]string{{"sync"}, {"-q", "sync"}, {"sync", "--dry-run"}, {"folders"}, {"sync", "--allow-deletes"}} {
+					if r := d.exits(2, args...); r.stdout != "" || strings.Count(r.stderr, "\n") != 1 || !strings.HasPrefix(r.stderr, "mailtwin: alice: ") || !strings.HasSuffix(r.stderr, want) {
+						t.Errorf("%v prints %q and %q", args, r.stdout, r.stderr)
+					}
+				}
+				s.want("after it", s.both(d), before...)
+				// Either way out leads on.
+				d = s.device("laptop", `layout = "`+from+`"`)
+				settle2(d)
+				s.want("with the old layout", s.both(d), before...)
+				s.check(os.Rename(d.maildir, d.maildir+".old"))
+				d.loseState()
+				settle2(s.device("laptop", `layout = "`+to+`"`))
+			})
+		}
+	}
+}
+
+// both tells what is on both sides.
+func (s *story) both(d *computer) []string {
+	s.Helper()
+	var all []string
+	listed, err := s.phone.List(s.Context())
+	s.check(err)
+	for _, f := range listed {
+		all = append(all, string(f.Name))
+		if !f.NoSelect {
+			for _, m := range s.messages(f.Name) {
+				all = append(all, string(f.Name)+" "+m.Flags.String()+" "+string(m.Raw))
+			}
+		}
+	}
+	s.check(filepath.WalkDir(d.maildir, func(path string, e os.DirEntry, err error) error {
+		all = append(all, path)
+		return err
+	}))
+	return all
+}
