@@ -142,7 +142,12 @@ func (a *App) syncAccount(ctx context.Context, t target, f syncFlags, bar *progr
 			listed = append(listed, f)
 			return t.account.Selected(f)
 		}
-		o.report, err = a.rooms.run(ctx, s.opts)
+		if s.begin != nil {
+			err = s.begin(ctx)
+		}
+		if err == nil {
+			o.report, err = a.rooms.run(ctx, s.opts)
+		}
 		if len(listed) > 0 {
 			for _, pattern := range t.account.Folders.Idle(listed) {
 				o.report.Skipped = append(o.report.Skipped, mail.Notice{Text: fmt.Sprintf("the pattern %q in folders matches no folder", pattern)})
