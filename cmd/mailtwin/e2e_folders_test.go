@@ -189,6 +189,56 @@ func TestFoldersGoBothWays(t *testing.T) {
 	})
 }
 
+// TestSubscriptions: we subscribe to what we make, and no longer to what we delete; all
+// else is the business of others.
+func TestSubscriptions(t *testing.T) {
+	all := map[string]func(s *story){
+		"follow": func(s *story) {
+			subscribed := func(want ...mail.Folder) {
+				s.Helper()
+				got, err := s.phone.Subscribed(s.Context())
+				s.check(err)
+				if !slices.Equal(got, want) {
+					s.Errorf("subscribed: %q, want %q", got, want)
+				}
+			}
+			d := s.device("laptop", `on_local_delete = "expunge"`)
+			for _, name := range []mail.Folder{"Shown", "Hidden", "Old"} {
+				s.check(s.phone.CreateFolder(s.Context(), name, mail.RoleNone))
+			}
+			for _, name := range []mail.Folder{"Shown", "Old"} {
+				s.check(s.phone.Subscribe(s.Context(), name, true))
+			}
+			s.deliver("Shown", note("one"), seen)
+			s.deliver("Hidden", note("two"), seen)
+			d.sync()
+			subscribed("Old", "Shown")
+			for _, name := range []mail.Folder{"Lists/go", "Lists", "日本 & more"} {
+				d.save(name, "cur", "1.a.host:2,S", note("in "+string(name)), then)
+			}
+			d.save("Hidden", "cur", "1.a.host:2,S", note("mine"), then)
+			settle(d)
+			subscribed("Lists", "Lists/go", "Old", "Shown", "日本 & more")
+			s.check(os.RemoveAll(filepath.Join(d.maildir, "Old")))
+			d.sync()
+			subscribed("Lists", "Lists/go", "Shown", "日本 & more")
+			// With mail in it, it goes on a person's word.
+			s.check(os.RemoveAll(filepath.Join(d.maildir, "日本 & more")))
+			d.exits(1, "sync")
+			subscribed("Lists", "Lists/go", "Shown", "日本 & more")
+			d.sync("--allow-deletes", "alice:日本 & more")
+			subscribed("Lists", "Lists/go", "Shown")
+			s.check(s.phone.Subscribe(s.Context(), "Lists/go", false))
+			s.deliver("Lists/go", note("more"), seen)
+			settle(d)
+			subscribed("Lists", "Shown")
+			d.same()
+		},
+	}
+	stories(t, all, dovecot.NoRoles())
+	t.Run("dots", func(t *testing.T) { stories(t, all, dovecot.NoRoles(), dovecot.Namespace("INBOX.", ".")) })
+}
+
 func TestTwoDevicesByTurns(t *testing.T) {
 	stories(t, map[string]func(s *story){
 		"end equal": func(s *story) {
