@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -170,8 +169,8 @@ func usable(acc config.Account) error {
 // printFolders prints an account for people.
 func (a *App) printFolders(acc accountFolders) {
 	fmt.Fprintf(a.Stdout, "%s: %s, %s\n", acc.Name, acc.Maildir, count(len(acc.Folders), "folder"))
-	w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "  FOLDER\tROLE\tDIRECTORY\tMESSAGES\tSTATE")
+	found := table{indent: "  "}
+	found.row("FOLDER", "ROLE", "DIRECTORY", "MESSAGES", "STATE")
 	for _, f := range acc.Folders {
 		directory, messages, state := "-", "-", strings.ReplaceAll(f.State, "_", " ")
 		if f.Directory != nil {
@@ -186,9 +185,9 @@ func (a *App) printFolders(acc accountFolders) {
 		if f.Why != nil {
 			state += ": " + *f.Why
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", f.Name, f.Role, directory, messages, state)
+		found.row(f.Name, f.Role, directory, messages, state)
 	}
-	w.Flush() // its errors are those of Stdout, which nobody could be told of
+	found.print(a.Stdout)
 	for _, note := range acc.Notes {
 		fmt.Fprintln(a.Stderr, line(acc.Name, "", note, ""))
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -209,8 +208,8 @@ func (a *App) printStatus(s accountStatus) {
 	if len(s.Folders) == 0 {
 		return
 	}
-	w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "  FOLDER\tHERE\tSERVER\tWAITING\tHELD\tLAST IN STEP\t")
+	found := table{indent: "  "}
+	found.row("FOLDER", "HERE", "SERVER", "WAITING", "HELD", "LAST IN STEP")
 	for _, f := range s.Folders {
 		last := "never"
 		if f.LastSync != nil {
@@ -220,9 +219,9 @@ func (a *App) printStatus(s accountStatus) {
 		if f.Problem != nil {
 			problem = *f.Problem
 		}
-		fmt.Fprintf(w, "  %s\t%d\t%d\t%d\t%d\t%s\t%s\n", f.Name, f.Local, f.Remote, f.Pending, f.Held, last, problem)
+		found.row(f.Name, f.Local, f.Remote, f.Pending, f.Held, last, problem)
 	}
-	w.Flush() // its errors are those of Stdout, which nobody could be told of
+	found.print(a.Stdout)
 	for _, f := range s.Folders {
 		for _, r := range f.Reasons {
 			fmt.Fprintln(a.Stdout, "  "+s.describe(f, r))

@@ -39,10 +39,10 @@ func TestStatus(t *testing.T) {
 		removed: maildir.StoreSize{Messages: 12, Bytes: 1_234_567},
 	}
 	stamp := at.Local().Format(time.DateTime)
-	table := "  FOLDER    HERE  SERVER  WAITING  HELD  LAST IN STEP         \n" +
-		"  INBOX     12    13      3        0     " + stamp + "  \n" +
+	table := "  FOLDER    HERE  SERVER  WAITING  HELD  LAST IN STEP\n" +
+		"  INBOX     12    13      3        0     " + stamp + "\n" +
 		"  Lists/go  300   300     0        2     never                is [1mread-only\n" +
-		"  My Work   7     7       0        8     " + stamp + "  \n" +
+		"  My Work   7     7       0        8     " + stamp + "\n" +
 		"  INBOX: 2 messages: over [1mquota: tried again from " + stamp + " on\n" +
 		"  INBOX: 1 message: interrupted: the next sync tries again\n" +
 		"  Lists/go: 2 messages: more than half: to go on: mailtwin sync --allow-deletes alice:Lists/go\n" +
