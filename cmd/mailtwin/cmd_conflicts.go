@@ -55,7 +55,7 @@ type conflictReport struct {
 func (a *App) conflicts(ctx context.Context, args []string, asJSON bool) int {
 	targets, err := a.accounts("conflicts", args)
 	if err != nil {
-		return exitUsage
+		return a.misused(err, asJSON)
 	}
 	code := exitOK
 	doc := conflictsReport{Accounts: []accountConflicts{}}

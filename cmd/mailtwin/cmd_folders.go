@@ -56,7 +56,7 @@ type accountFolders struct {
 func (a *App) folders(ctx context.Context, args []string, asJSON bool) int {
 	targets, err := a.accounts("folders", args)
 	if err != nil {
-		return exitUsage
+		return a.misused(err, asJSON)
 	}
 	var outcomes []outcome
 	doc := foldersReport{Accounts: []accountFolders{}}

@@ -82,7 +82,7 @@ const maxIDs = 10
 func (a *App) status(ctx context.Context, args []string, asJSON bool) int {
 	targets, err := a.accounts("status", args)
 	if err != nil {
-		return exitUsage
+		return a.misused(err, asJSON)
 	}
 	code := exitOK
 	doc := statusReport{Accounts: []accountStatus{}}

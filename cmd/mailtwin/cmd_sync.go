@@ -61,15 +61,7 @@ Exit codes: 0 all in step; 1 something failed or is held, the rest was synced;
 func (a *App) sync(ctx context.Context, args []string, f syncFlags) int {
 	targets, err := a.syncTargets(args, f)
 	if err != nil {
-		// The document comes on every way out; there is no account to tell of here.
-		if f.json {
-			text := strings.ReplaceAll(err.Error(), "\n", "; ")
-			return a.printed(exitUsage, struct {
-				Accounts []accountReport `json:"accounts"`
-				Error    string          `json:"error"`
-			}{[]accountReport{}, clean(text)})
-		}
-		return exitUsage
+		return a.misused(err, f.json)
 	}
 	var bar *progress.Bar
 	if isTerminal(a.Stderr) && !a.quiet && a.verbose == 0 && !f.dryRun {
@@ -94,6 +86,19 @@ func (a *App) sync(ctx context.Context, args []string, f syncFlags) int {
 		return a.printed(code, newSyncReport(outcomes))
 	}
 	return code
+}
+
+// misused gives the exit code for a mistake in the command line or the configuration,
+// which was printed. The document of --json comes on every way out; there is no account
+// to tell of here.
+func (a *App) misused(err error, asJSON bool) int {
+	if !asJSON {
+		return exitUsage
+	}
+	return a.printed(exitUsage, struct {
+		Accounts []struct{} `json:"accounts"`
+		Error    string     `json:"error"`
+	}{[]struct{}{}, clean(strings.ReplaceAll(err.Error(), "\n", "; "))})
 }
 
 // printed prints a document, and gives code, or what the failure to print it is worth.
