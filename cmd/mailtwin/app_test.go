@@ -70,6 +70,11 @@ func newBench(t *testing.T, accounts ...string) *bench {
 					b.runs[acc.Name] = run
 					return nil
 				}
+				s.recorded = func(context.Context) (lastRun, error) {
+					b.mu.Lock()
+					defer b.mu.Unlock()
+					return b.runs[acc.Name], nil
+				}
 			}
 			return s, nil
 		},

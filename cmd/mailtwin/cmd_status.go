@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -113,21 +112,29 @@ func newAccountStatus(name string, p past, err error) accountStatus {
 	for _, r := range p.waiting {
 		rows[r.Folder] = append(rows[r.Folder], r)
 	}
-	var run runRecord
-	if len(p.last.Report) > 0 && json.Unmarshal(p.last.Report, &run) != nil {
-		run = runRecord{} // as if it had not been recorded
-	}
+	run := readRunRecord(p.last.Report)
 	for _, f := range p.folders {
 		c := p.counts[f.ID]
 		status := folderStatus{
 			Name:  clean(string(f.Name)),
 			Local: c.Local, Remote: c.Remote, Pending: c.Pending, Held: c.Held, Parted: c.Parted,
-			LastSync: when(f.Synced), Problem: text(f.Problem), Reasons: reasons(rows[f.ID]),
+			LastSync: run.lastSync(f), Problem: text(f.Problem), Reasons: reasons(rows[f.ID]),
 		}
 		status.wait(run.Held)
 		s.Folders = append(s.Folders, status)
 	}
 	return s
+}
+
+// lastSync tells when a folder last was in step. One that was found unchanged has no
+// newer time of its own.
+func (r runRecord) lastSync(f mail.FolderBase) *time.Time {
+	name := clean(string(f.Name))
+	at := r.inStep(name)
+	if _, behind := r.Behind[name]; at == nil || !behind && f.Synced.After(*at) {
+		return when(f.Synced)
+	}
+	return at
 }
 
 // wait notes what the last run held until somebody consents. A folder that vanished has

@@ -166,7 +166,7 @@ func (a *App) syncAccount(ctx context.Context, t target, f syncFlags, bar *progr
 		}
 		o.err, o.duration = err, time.Since(started)
 		a.purge(ctx, s, o)
-		return errors.Join(err, a.record(ctx, s, o, started))
+		return errors.Join(err, a.record(ctx, s, o, started, len(t.folders) == 0))
 	})
 	if o.err == nil && !f.dryRun && len(o.report.Changed) > 0 {
 		o.err = a.postSync(ctx, t.account, o.report)
@@ -238,18 +238,23 @@ func (a *App) options(opts *engine.Options, t target, f syncFlags, bar *progress
 
 // record keeps what came of a run for `status`. It does so also after a signal, and
 // gives it a moment for that.
-func (a *App) record(ctx context.Context, s *session, o outcome, started time.Time) error {
+func (a *App) record(ctx context.Context, s *session, o outcome, started time.Time, whole bool) error {
 	if s.record == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	report := newRunRecord(o)
+	before, err := s.recorded(ctx)
+	if err != nil {
+		return fmt.Errorf("record the run: %w", err)
+	}
+	finished := time.Now()
+	report := newRunRecord(o, finished, whole, readRunRecord(before.Report))
 	text, err := json.Marshal(report)
 	if err != nil {
 		return fmt.Errorf("record the run: %w", err)
 	}
-	run := lastRun{Started: started, Finished: time.Now(), OK: report.OK, Report: text}
+	run := lastRun{Started: started, Finished: finished, OK: report.OK, Report: text}
 	if report.Error != nil {
 		run.Error = *report.Error
 	}

@@ -58,10 +58,12 @@ type session struct {
 	// begin makes the Maildir, once the server has let us in, and fills in opts.Local;
 	// nil where there is a Maildir.
 	begin func(ctx context.Context) error
-	// record keeps the run for status, and purge forgets the messages that were removed
-	// until then; nil where nothing may be written.
-	record func(ctx context.Context, run lastRun) error
-	purge  func(ctx context.Context, until time.Time) error
+	// record keeps the run for status in place of the one before, which recorded gives, and
+	// purge forgets the messages that were removed until then; nil where nothing may be
+	// written.
+	record   func(ctx context.Context, run lastRun) error
+	recorded func(ctx context.Context) (lastRun, error)
+	purge    func(ctx context.Context, until time.Time) error
 	// path gives a folder's directory below the Maildir.
 	path  func(folder mail.Folder) (string, error)
 	close func()
@@ -154,6 +156,10 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 	s.opts.Remote, s.opts.State = server, db
 	if !dryRun {
 		s.record = func(ctx context.Context, run lastRun) error { return db.PutRun(ctx, statedb.Run(run)) }
+		s.recorded = func(ctx context.Context) (lastRun, error) {
+			run, err := db.LastRun(ctx)
+			return lastRun(run), err
+		}
 	}
 	if !none || dryRun {
 		return s, openLocal()
