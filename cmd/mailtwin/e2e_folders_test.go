@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -186,6 +187,48 @@ func TestFoldersGoBothWays(t *testing.T) {
 	t.Run("dots", func(t *testing.T) {
 		stories(t, map[string]func(s *story){"made here": all["made here"], "made on the server": all["made on the server"]},
 			dovecot.Namespace("", "."))
+	})
+}
+
+// TestAFolderThatTheServerCannotHave: it is said in one line, with the ways out, and all
+// else flows.
+func TestAFolderThatTheServerCannotHave(t *testing.T) {
+	stories(t, map[string]func(s *story){
+		"its name is refused": func(s *story) {
+			d := s.device("laptop")
+			d.sync()
+			// Dovecot's Maildir has no folder with a dot in its name.
+			d.save("v1.2", "cur", "1.a.host:2,S", note("mine"), then)
+			d.save("v1.2/notes*.1", "cur", "1.b.host:2,S", note("inside"), then)
+			d.save("Work", "cur", "1.c.host:2,S", note("flows"), then)
+			for i := range 2 {
+				s.deliver("INBOX", note(fmt.Sprint("theirs ", i)), seen)
+				r := d.exits(1, "sync")
+				lines := strings.SplitAfter(r.stderr, "\n")
+				if r.stdout != "" || len(lines) != 3 {
+					s.Errorf("it prints %q and %q", r.stdout, r.stderr)
+				}
+				d.said(lines[0], "mailtwin: alice: v1.2: create folder v1.2: refused by the server: ",
+					`: rename its directory, or leave it out: folders = ["!v1.2"], or create_folders = "local"`)
+				d.said(lines[1], "mailtwin: alice: v1.2/notes*.1: ", `folders = ["!v1.2/notes\\*.1"]`)
+			}
+			d.want("INBOX", d.subjects("INBOX"), "theirs 0", "theirs 1")
+			s.want("Work", s.there("Work"), "flows")
+			d.want("v1.2", d.subjects("v1.2"), "mine")
+			for _, way := range []string{`folders = ["!v1.2", "!v1.2/*"]`, `create_folders = "local"`} {
+				d.again(way)
+				if r := d.exits(0, "sync"); r.stdout+r.stderr != "" {
+					s.Errorf("with %s it says %q", way, r.stderr)
+				}
+				d.quiet()
+			}
+			d.again()
+			s.check(os.Rename(filepath.Join(d.maildir, "v1.2"), filepath.Join(d.maildir, "v1")))
+			s.check(os.Rename(filepath.Join(d.maildir, "v1", "notes*.1"), filepath.Join(d.maildir, "v1", "notes")))
+			settle(d)
+			d.same()
+			s.want("v1/notes", s.there("v1/notes"), "inside")
+		},
 	})
 }
 
