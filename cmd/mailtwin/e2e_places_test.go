@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -68,6 +69,45 @@ func TestSomethingElseInAFoldersPlace(t *testing.T) {
 				settle2(d)
 			})
 		}
+	}
+}
+
+// TestSomethingWhereAFolderIsToBeMade: the folder waits until the place is free, and
+// nothing else does.
+func TestSomethingWhereAFolderIsToBeMade(t *testing.T) {
+	for name, block := range map[string]func(t *testing.T, dir string) error{
+		"a file":                   func(_ *testing.T, dir string) error { return os.WriteFile(dir, []byte("mine"), 0o600) },
+		"a link out of it":         func(t *testing.T, dir string) error { return os.Symlink(t.TempDir(), dir) },
+		"a link to nowhere":        func(_ *testing.T, dir string) error { return os.Symlink("nowhere", dir) },
+		"a link to another folder": func(_ *testing.T, dir string) error { return os.Symlink("Archive", dir) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := embedded(t)
+			d := s.device("laptop")
+			s.check(os.MkdirAll(d.maildir, 0o700))
+			work := filepath.Join(d.maildir, "Work")
+			s.check(block(t, work))
+			for _, f := range []mail.Folder{"Work", "Work/new"} {
+				s.check(s.phone.CreateFolder(s.Context(), f, mail.RoleNone))
+				s.deliver(f, note("in "+string(f)), seen)
+			}
+			for i := range 2 {
+				s.deliver("Archive", note("flows "+strconv.Itoa(i)), seen)
+				r := d.exits(1, "sync")
+				lines := strings.SplitAfter(r.stderr, "\n")
+				if r.stdout != "" || len(lines) != 3 {
+					t.Errorf("it prints %q and %q", r.stdout, r.stderr)
+				}
+				d.said(lines[0], "mailtwin: alice: Work: ", ` stands in the place of the directory "Work": move it away`)
+				d.said(lines[1], "mailtwin: alice: Work/new: ", ` stands in the place of the directory "Work": move it away`)
+			}
+			d.want("Archive", d.subjects("Archive"), "flows 0", "flows 1")
+			s.check(os.Rename(work, work+".mine"))
+			settle2(d)
+			d.want("Work", d.subjects("Work"), "in Work")
+			d.want("Work/new", d.subjects("Work/%6Eew"), "in Work/new")
+		})
 	}
 }
 
