@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -111,10 +110,16 @@ func (w *walk) blind(dir string) {
 // the folders inside; only a directory that is not there was removed. INBOX is not
 // among them: that it is lost is for the whole account to know.
 func (w *walk) doubt() {
+	var missing []string
+	for dir, k := range w.known {
+		if k.Name != mail.Inbox && w.places[k.Name] == "" {
+			missing = append(missing, dir)
+		}
+	}
+	slices.Sort(missing) // what is around comes first
 	seen := slices.Clone(w.found)
-	for _, dir := range slices.Sorted(maps.Keys(w.known)) { // what is around comes first
-		k := w.known[dir]
-		if k.Name != mail.Inbox && w.places[k.Name] == "" && w.blocked(dir, seen) {
+	for _, dir := range missing {
+		if w.places[w.known[dir].Name] == "" && w.blocked(dir, seen) {
 			w.blind(dir)
 		}
 	}
