@@ -3,6 +3,8 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"mailtwin/conflict/mail"
@@ -138,6 +140,68 @@ func TestSettingsOverTime(t *testing.T) {
 			settle(d)
 			d.same()
 			s.want("Trash", s.there("Trash"), "mine 1", "one")
+		},
+		"folders, those that are left out": func(s *story) {
+			d := s.device("laptop")
+			for _, f := range []mail.Folder{"Work", "Old", "Lists"} {
+				s.check(s.phone.CreateFolder(s.Context(), f, mail.RoleNone))
+				s.deliver(f, note("first in "+string(f)), seen)
+			}
+			settle(d)
+			// They stay as they are on both sides, whatever happens to them.
+			d.again(`folders = ["*", "!Work", "!Old", "!Lists"]`)
+			settle(d)
+			d.remove(d.find("Work", "first in Work"))
+			d.save("Work", "cur", "1.mine.host:2,S", note("mine"), then)
+			s.deliver("Work", note("theirs"), seen)
+			s.check(os.RemoveAll(filepath.Join(d.maildir, "Old")))
+			s.check(s.phone.DeleteFolder(s.Context(), "Lists"))
+			settle(d)
+			d.want("Work", d.subjects("Work"), "mine")
+			s.want("Work", s.there("Work"), "first in Work", "theirs")
+			s.want("Old", s.there("Old"), "first in Old")
+			d.want("Lists", d.subjects("Lists"), "first in Lists")
+
+			// Taken in again: what was removed meanwhile was; and a folder that was thrown away on
+			// one side while nobody synced it comes back.
+			d.again()
+			settle(d)
+			d.same()
+			d.want("Work", d.subjects("Work"), "mine", "theirs")
+			s.want("Trash", s.there("Trash"), "first in Work")
+			d.want("Old", d.subjects("Old"), "first in Old")
+			s.want("Lists", s.there("Lists"), "first in Lists")
+		},
+		"create_folders and remove_folders": func(s *story) {
+			d := s.device("laptop", `create_folders = "none"`, `remove_folders = "none"`)
+			for _, f := range []mail.Folder{"Theirs", "Empty"} {
+				s.check(s.phone.CreateFolder(s.Context(), f, mail.RoleNone))
+			}
+			s.deliver("Theirs", note("theirs"), seen)
+			d.save("Mine", "cur", "1.a.host:2,S", note("mine"), then)
+			d.save("INBOX", "cur", "1.a.host:2,S", note("flows"), then)
+			d.exits(0, "sync")
+			d.again(`remove_folders = "none"`)
+			settle(d)
+			d.same()
+
+			s.check(os.RemoveAll(filepath.Join(d.maildir, "Empty")))
+			s.check(os.RemoveAll(filepath.Join(d.maildir, "Theirs")))
+			s.check(s.phone.DeleteFolder(s.Context(), "Mine"))
+			settle(d)
+			s.want("Theirs", s.there("Theirs"), "theirs")
+			d.want("Mine", d.subjects("Mine"), "mine")
+			d.again()
+			if r := d.exits(1, "sync"); strings.Count(r.stderr, "\n") != 2 {
+				s.Errorf("it says %q", r.stderr)
+			}
+			listed, err := s.phone.List(s.Context())
+			s.check(err)
+			if slices.ContainsFunc(listed, func(f mail.RemoteFolder) bool { return f.Name == "Empty" }) {
+				s.Error("the empty folder is still there")
+			}
+			s.want("Theirs", s.there("Theirs"), "theirs")
+			d.want("Mine", d.subjects("Mine"), "mine")
 		},
 	})
 }
