@@ -1,0 +1,190 @@
+package main
+
+import (
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"mailtwin/sync/imaptest"
+	"mailtwin/sync/imaptest/dovecot"
+)
+
+// through is a story on a Dovecot that the computers see through quirks. The phone does
+// not.
+func through(odd func() imaptest.Quirks, opts ...dovecot.Option) func(t *testing.T) *story {
+	return func(t *testing.T) *story {
+		s := onDovecot(opts...)(t)
+		var acted atomic.Bool
+		t.Cleanup(func() {
+			if !acted.Load() && !t.Failed() {
+				t.Error("the server said nothing odd")
+			}
+		})
+		between := imaptest.Between(t, s.server.Host, s.server.Port, func() imaptest.Quirks {
+			q := odd()
+			answer := q.Answer
+			q.Answer = func(line, command string) []string {
+				lines := answer(line, command)
+				if len(lines) != 1 || lines[0] != line {
+					acted.Store(true)
+				}
+				return lines
+			}
+			return q
+		})
+		s.server = &dovecot.Server{Host: between.Host, Port: between.Port, User: s.user, Password: s.server.Password}
+		return s
+	}
+}
+
+// says are quirks that change what the server says, all of them one after the other.
+func says(edits ...func(line string) string) func() imaptest.Quirks {
+	return func() imaptest.Quirks {
+		return imaptest.Quirks{Answer: func(line, _ string) []string {
+			for _, edit := range edits {
+				line = edit(line)
+			}
+			if line == "" {
+				return nil
+			}
+			return []string{line}
+		}}
+	}
+}
+
+// becomes changes what matches; a line that becomes "" is not said.
+func becomes(pattern, with string) func(string) string {
+	re := regexp.MustCompile(pattern)
+	return func(line string) string { return re.ReplaceAllString(line, with) }
+}
+
+const (
+	permanent = `^\* OK \[PERMANENTFLAGS \(`
+	anyLine   = `.*$`
+)
+
+var (
+	noUIDNext = []func(string) string{
+		becomes(`^\* OK \[UIDNEXT`+anyLine, ""), becomes(`^(\* STATUS .*\(.*?) ?UIDNEXT \d+`, "$1"),
+	}
+	noUIDs = []func(string) string{becomes(`\[(APPENDUID|COPYUID) [^]]*\] `, "")}
+	// system is what Exchange says.
+	system = becomes(permanent+anyLine, `* OK [PERMANENTFLAGS (\Seen \Answered \Flagged \Deleted \Draft)] Permanent flags`)
+	small  = func(line string) string {
+		list := regexp.MustCompile(`(?i)(FLAGS \()([^)]*)\)`)
+		return list.ReplaceAllStringFunc(line, func(flags string) string {
+			words := strings.Fields(flags[strings.Index(flags, "(")+1 : len(flags)-1])
+			for i, w := range words {
+				if !strings.HasPrefix(w, `\`) {
+					words[i] = strings.ToLower(w)
+				}
+			}
+			return "FLAGS (" + strings.Join(words, " ") + ")"
+		})
+	}
+	larger = func(line string) string {
+		return regexp.MustCompile(`RFC822\.SIZE \d+`).ReplaceAllStringFunc(line, func(item string) string {
+			n, _ := strconv.Atoi(strings.TrimPrefix(item, "RFC822.SIZE "))
+			return "RFC822.SIZE " + strconv.Itoa(n+7)
+		})
+	}
+)
+
+// exchange takes no keyword, neither with a STORE nor with an APPEND.
+func exchange() imaptest.Quirks {
+	q := says(system)()
+	keyword := regexp.MustCompile(`(?i)^(?:UID STORE .* [+-]?FLAGS(?:\.SILENT)?|APPEND .*?) \((?:[^)]* )?[^\\)][^)]*\)`)
+	q.Refuse = func(command string) string {
+		if keyword.MatchString(command) {
+			return "BAD Command Argument Error. 11"
+		}
+		return ""
+	}
+	return q
+}
+
+// forgetful leaves the status of a folder out of the listing, and tells it only if asked
+// for it by name.
+func forgetful() imaptest.Quirks {
+	said := false
+	return imaptest.Quirks{Answer: func(line, _ string) []string {
+		if strings.HasPrefix(line, "* STATUS Lists/go ") && !said {
+			said = true
+			return nil
+		}
+		return []string{line}
+	}}
+}
+
+// secretive does not tell the status of a folder at all.
+func secretive() imaptest.Quirks {
+	q := says(becomes(`^\* STATUS Lists/go `+anyLine, ""))()
+	q.Refuse = func(command string) string {
+		if strings.HasPrefix(command, `STATUS "Lists/go"`) || strings.HasPrefix(command, "STATUS Lists/go") {
+			return "NO [SERVERBUG] Internal error occurred."
+		}
+		return ""
+	}
+	return q
+}
+
+// chatty says things that nobody asked for: the flags of each message before the first
+// answer about it, as if they had just changed.
+func chatty() imaptest.Quirks {
+	exists, told := "", map[string]bool{}
+	flags := regexp.MustCompile(`^(\* \d+ FETCH) \(.*(UID \d+).*(FLAGS \([^)]*\)).*` + imaptest.Literal)
+	return imaptest.Quirks{Answer: func(line, command string) []string {
+		switch m := flags.FindStringSubmatch(line); {
+		case strings.HasSuffix(line, " EXISTS"):
+			exists = line
+		case strings.HasSuffix(line, " EXPUNGE"):
+			exists = ""
+		case m != nil && !told[m[2]]:
+			told[m[2]] = true
+			return []string{m[1] + " (" + m[2] + " " + m[3] + ")", m[1] + " (" + m[3] + ")", line}
+		}
+		if command == "" || strings.HasPrefix(command, "SELECT") {
+			return []string{line}
+		}
+		extra := []string{"* OK [ALERT] The disk is nearly full.", "* NO it is really full", "* 0 RECENT", line}
+		if exists != "" {
+			extra = append([]string{exists}, extra...)
+		}
+		return extra
+	}}
+}
+
+var quirks = map[string]kind{
+	"which lists IMAP4rev2": {start: through(says(becomes(`CAPABILITY IMAP4rev1`, "CAPABILITY IMAP4rev1 IMAP4rev2")))},
+	"with NOMODSEQ": {start: through(says(becomes(`^\* OK \[HIGHESTMODSEQ`+anyLine, "* OK [NOMODSEQ] None"),
+		becomes(`\[HIGHESTMODSEQ \d+\] `, ""), becomes(`HIGHESTMODSEQ \d+`, "HIGHESTMODSEQ 0"))), costly: true},
+	"which tells no HIGHESTMODSEQ": {start: through(says(becomes(`^\* OK \[HIGHESTMODSEQ`+anyLine, ""),
+		becomes(`\[HIGHESTMODSEQ \d+\] `, ""), becomes(` ?HIGHESTMODSEQ \d+`, ""))), costly: true},
+	"which tells no UIDNEXT":                {start: through(says(noUIDNext...)), costly: true},
+	"which tells no UIDs":                   {start: through(says(noUIDs...))},
+	"which tells no UIDs, without MOVE":     {start: through(says(noUIDs...), dovecot.Hide("MOVE"))},
+	"which tells no UIDs and no UIDNEXT":    {start: through(says(slices.Concat(noUIDs, noUIDNext)...)), costly: true},
+	"which tells UIDs of another folder":    {start: through(says(becomes(`\[(APPENDUID|COPYUID) (\d+) `, "[$1 1$2 ")))},
+	"without \\* in PERMANENTFLAGS":         {start: through(says(becomes(`(`+permanent+`.*) \\\*\)`, "$1)")))},
+	"without PERMANENTFLAGS":                {start: through(says(becomes(permanent+anyLine, "")))},
+	"which takes only system flags":         {start: through(exchange), fixed: true},
+	"which has keywords in small letters":   {start: through(says(small))},
+	"whose sizes lie":                       {start: through(says(larger))},
+	"which keeps back a status":             {start: through(forgetful), costly: true},
+	"which refuses a status":                {start: through(secretive), costly: true},
+	"which says what nobody asked for":      {start: through(chatty)},
+	"which says that, and has no CONDSTORE": {start: through(chatty, dovecot.Hide("CONDSTORE", "QRESYNC")), costly: true},
+}
+
+// TestTheSameStoryThroughQuirks: what one server or another says, or keeps to itself.
+func TestTheSameStoryThroughQuirks(t *testing.T) {
+	for name, k := range quirks {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k.tell(k.start(t))
+		})
+	}
+}
