@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -187,4 +189,54 @@ func TestTheSameStoryThroughQuirks(t *testing.T) {
 			k.tell(k.start(t))
 		})
 	}
+}
+
+// notSticky is a server whose UIDs say nothing from one session to the next (RFC 4315, 3).
+func notSticky() imaptest.Quirks {
+	q := says(noUIDs...)()
+	answer := q.Answer
+	q.Answer = func(line, command string) []string {
+		lines := answer(line, command)
+		if strings.HasPrefix(command, "SELECT") || strings.HasPrefix(command, "EXAMINE") {
+			lines = append([]string{"* NO [UIDNOTSTICKY] Non-persistent UIDs"}, lines...)
+		}
+		return lines
+	}
+	return q
+}
+
+// TestUIDsThatDoNotLast: what is gone cannot be told from what has another number. So new
+// mail and flags go both ways and nothing is doubled, but nothing is removed either: what
+// one of them removed comes back, and what was moved is in both places.
+func TestUIDsThatDoNotLast(t *testing.T) {
+	s := through(notSticky)(t)
+	laptop, desktop := s.device("laptop"), s.device("desktop")
+	for _, m := range []string{"one", "two", "three", "four"} {
+		s.deliver("INBOX", note(m), none)
+	}
+	k := kind{}
+	k.settle(laptop, desktop)
+	laptop.save("INBOX", "cur", "1.a.host:2,S", note("from the laptop"), then)
+	laptop.reflag(laptop.find("INBOX", "one"), "S")
+	desktop.reflag(desktop.find("INBOX", "one"), "F")
+	s.check(s.phone.AddFlags(s.Context(), "INBOX", s.remote("INBOX", "two").UID, seen))
+	s.deliver("INBOX", note("from the phone"), none)
+	r := laptop.sync()
+	if len(r.Skipped) != 1 || !strings.Contains(r.Skipped[0].Reason, "nothing is removed") {
+		t.Errorf("it said %v", r.Skipped)
+	}
+	k.settle(laptop, desktop)
+	s.marks("one", seen.With(flagged), seen.With(flagged), laptop, desktop)
+	s.marks("two", seen, seen, laptop, desktop)
+	all := []string{"four", "from the laptop", "from the phone", "one", "three", "two"}
+	s.want("INBOX", s.there("INBOX"), all...)
+
+	laptop.remove(laptop.find("INBOX", "three"))
+	s.check(s.phone.Delete(s.Context(), "INBOX", s.remote("INBOX", "four").UID))
+	filed := laptop.find("INBOX", "two")
+	s.check(os.Rename(filed.path, filepath.Join(laptop.maildir, "Archive", "cur", filepath.Base(filed.path))))
+	k.settle(laptop, desktop)
+	s.want("INBOX", s.there("INBOX"), all...)
+	s.want("Archive", s.there("Archive"), "two")
+	s.want("Trash", s.there("Trash"))
 }
