@@ -171,7 +171,9 @@ func TestALimitOfOneFolderIsAskedFor(t *testing.T) {
 	s := through(asked)(t)
 	d := s.device("laptop")
 	d.sync()
-	large := func(name string, size int) string { return note(name) + strings.Repeat(strings.Repeat("x", 79)+"\n", size/80) }
+	large := func(name string, size int) string {
+		return note(name) + strings.Repeat(strings.Repeat("x", 79)+"\n", size/80)
+	}
 	d.save("INBOX", "cur", "1.large:2,S", large("large", 3<<20), then)
 	d.save("INBOX", "cur", "2.fits:2,S", large("fits", 3<<19), then)
 	d.save("Sent", "cur", "3.sent:2,S", large("sent", 3<<20), then)

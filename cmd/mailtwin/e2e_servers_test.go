@@ -3,7 +3,6 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"mailtwin/conflict/mail"
@@ -277,63 +276,4 @@ func TestServersThatChangeWhatTheyAreSent(t *testing.T) {
 			laptop.did(laptop.sync(), counts4{Flags: 1}, counts4{})
 		})
 	}
-}
-
-// rights lets a folder's file dovecot-acl say what its owner may do.
-const rights = "mail_plugins = $mail_plugins acl\nprotocol imap {\n mail_plugins = $mail_plugins acl imap_acl\n}\nplugin {\n acl = vfile\n}"
-
-func TestFoldersThatCannotBeReadOrWritten(t *testing.T) {
-	server := dovecot.Start(t, dovecot.Extra(rights))
-	s := newStory(t, server, server.User)
-	for folder, may := range map[mail.Folder]string{"Secret": "l", "Notices": "lr"} {
-		s.check(s.phone.CreateFolder(s.Context(), folder, mail.RoleNone))
-		s.deliver(folder, note("in "+string(folder)), none)
-		acl := filepath.Join(server.MailDir, "."+string(folder), "dovecot-acl")
-		s.check(os.WriteFile(acl, []byte("owner "+may+"\n"), 0o644))
-	}
-	s.phone.Close() // its session knows the rights as they were
-	s.deliver("INBOX", note("mine"), none)
-	d := s.device("laptop")
-	r := d.sync()
-	d.want("INBOX", d.subjects("INBOX"), "mine")
-	d.want("Notices", d.subjects("Notices"), "in Notices")
-	if slices.Contains(d.folders(), "Secret") {
-		s.Error("a folder was made that cannot be read")
-	}
-	said := map[string]int{}
-	for _, n := range r.Skipped {
-		said[n.Folder]++
-	}
-	if said["Secret"] != 1 || said["Notices"] != 1 || len(said) != 2 {
-		s.Errorf("it said %v", r.Skipped)
-	}
-	d.reflag(d.only("Notices"), "S")
-	d.save("INBOX", "cur", "1.a.host:2,S", note("another"), then)
-	r = d.sync()
-	d.did(r, counts4{}, counts4{New: 1})
-	if f := d.only("Notices"); !f.flags.Equal(seen) {
-		s.Errorf("what changed here has flags %v", f.flags)
-	}
-	d.did(d.sync(), counts4{}, counts4{})
-}
-
-func TestSharedFolders(t *testing.T) {
-	server := dovecot.Start(t, dovecot.Extra("namespace public {\n type = public\n separator = /\n prefix = Public/\n"+
-		" location = maildir:~/public\n subscriptions = no\n}"))
-	s := newStory(t, server, server.User)
-	s.check(s.phone.CreateFolder(s.Context(), "Public/news", mail.RoleNone))
-	s.deliver("Public/news", note("for all"), none)
-	laptop, desktop := s.device("laptop"), s.device("desktop", `namespaces = ["personal", "shared"]`)
-	laptop.sync()
-	if slices.Contains(laptop.folders(), "Public/news") {
-		s.Error("a shared folder came unasked")
-	}
-	laptop.quiet()
-	desktop.sync()
-	desktop.want("Public/news", desktop.subjects("Public/news"), "for all")
-	desktop.save("Public/news", "cur", "1.a.host:2,S", note("from me"), then)
-	desktop.sync()
-	s.want("Public/news", s.there("Public/news"), "for all", "from me")
-	desktop.did(desktop.sync(), counts4{}, counts4{})
-	desktop.same()
 }
