@@ -159,8 +159,39 @@ func chatty() imaptest.Quirks {
 	}}
 }
 
+// moody tells another size each time.
+func moody() imaptest.Quirks {
+	n := 0
+	return imaptest.Quirks{Answer: func(line, _ string) []string {
+		return []string{regexp.MustCompile(`RFC822\.SIZE \d+`).ReplaceAllStringFunc(line, func(item string) string {
+			n++
+			return item + strconv.Itoa(n%10)
+		})}
+	}}
+}
+
+// emptied has no mod-sequences for empty folders, as Purelymail.
+func emptied() imaptest.Quirks {
+	empty := false
+	return imaptest.Quirks{Answer: func(line, _ string) []string {
+		switch {
+		case strings.HasSuffix(line, " EXISTS"):
+			empty = line == "* 0 EXISTS"
+		case strings.HasPrefix(line, "* STATUS ") && strings.Contains(line, "MESSAGES 0"):
+			return []string{becomes(`HIGHESTMODSEQ \d+`, "HIGHESTMODSEQ 0")(line)}
+		case strings.HasPrefix(line, "* OK [HIGHESTMODSEQ") && empty:
+			return []string{"* OK [HIGHESTMODSEQ 0] Highest"}
+		}
+		return []string{line}
+	}}
+}
+
 var quirks = map[string]kind{
-	"which lists IMAP4rev2": {start: through(says(becomes(`CAPABILITY IMAP4rev1`, "CAPABILITY IMAP4rev1 IMAP4rev2")))},
+	"whose sizes lie, each time another lie":    {start: through(moody)},
+	"whose empty folders have no HIGHESTMODSEQ": {start: through(emptied)},
+	"which tells no UIDVALIDITY":                {start: through(says(becomes(`^\* OK \[UIDVALIDITY`+anyLine, ""), becomes(`^(\* STATUS .*\(.*?) ?UIDVALIDITY \d+`, "$1")))},
+	"of few words":                              {start: through(says(becomes(`^(\S+ OK)( \[[^]]*\])? .*`, "$1$2"), becomes(`^(\* (STATUS|LIST|SEARCH|ESEARCH|FLAGS) .*)`, "$1 ")))},
+	"which lists IMAP4rev2":                     {start: through(says(becomes(`CAPABILITY IMAP4rev1`, "CAPABILITY IMAP4rev1 IMAP4rev2")))},
 	"with NOMODSEQ": {start: through(says(becomes(`^\* OK \[HIGHESTMODSEQ`+anyLine, "* OK [NOMODSEQ] None"),
 		becomes(`\[HIGHESTMODSEQ \d+\] `, ""), becomes(`HIGHESTMODSEQ \d+`, "HIGHESTMODSEQ 0"))), costly: true},
 	"which tells no HIGHESTMODSEQ": {start: through(says(becomes(`^\* OK \[HIGHESTMODSEQ`+anyLine, ""),
@@ -239,4 +270,39 @@ func TestUIDsThatDoNotLast(t *testing.T) {
 	s.want("INBOX", s.there("INBOX"), all...)
 	s.want("Archive", s.there("Archive"), "two")
 	s.want("Trash", s.there("Trash"))
+}
+
+// TestAServerThatShowsOnlyAPart is about Yahoo: what it does not list may be there still
+// (RFC 9738). So nothing is removed for it, and that is said.
+func TestAServerThatShowsOnlyAPart(t *testing.T) {
+	s := through(says(becomes("CAPABILITY IMAP4rev1", "CAPABILITY IMAP4rev1 MESSAGELIMIT=1000")))(t)
+	laptop, desktop := s.device("laptop"), s.device("desktop")
+	for _, m := range []string{"one", "two", "three"} {
+		s.deliver("INBOX", note(m), none)
+	}
+	kind{}.settle(laptop, desktop)
+	s.check(s.phone.Delete(s.Context(), "INBOX", s.remote("INBOX", "two").UID))
+	r := laptop.sync()
+	laptop.did(r, counts4{}, counts4{})
+	if len(r.Skipped) != 1 || r.Skipped[0].Folder != "INBOX" || !strings.HasPrefix(r.Skipped[0].Reason, "1 message ") {
+		t.Errorf("it said %v", r.Skipped)
+	}
+	laptop.want("INBOX", laptop.subjects("INBOX"), "one", "three", "two")
+
+	// All else goes on.
+	laptop.remove(laptop.find("INBOX", "one"))
+	laptop.save("INBOX", "cur", "1.a.host:2,S", note("mine"), then)
+	s.deliver("INBOX", note("theirs"), flagged)
+	for range 2 {
+		laptop.sync()
+		desktop.sync()
+	}
+	s.want("INBOX", s.there("INBOX"), "mine", "theirs", "three")
+	s.want("Trash", s.there("Trash"), "one")
+	laptop.rests()
+	desktop.rests()
+	desktop.want("INBOX", desktop.subjects("INBOX"), "mine", "one", "theirs", "three", "two")
+	if r := laptop.sync(); r.RoundTrips > 2 {
+		t.Errorf("a sync with nothing to do took %d round trips", r.RoundTrips)
+	}
 }
