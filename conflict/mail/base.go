@@ -120,7 +120,8 @@ type FolderBase struct {
 type IntentKind uint8
 
 const (
-	// Upload: the file Key is about to be appended to Folder.
+	// Upload: the message of the file Key is about to come to Folder, by an APPEND or from
+	// another folder.
 	Upload IntentKind = iota + 1
 	// Move: the message of Row is about to be moved or copied away into Folder, and
 	// then expunged where it was.
