@@ -85,10 +85,8 @@ func (d *device) seen() []string {
 // again, ends as if nothing had happened: nothing is lost, nothing is doubled, and
 // one more run does nothing.
 func TestKilledAtEveryStep(t *testing.T) {
-	rewrite := func(raw []byte) []byte { return append([]byte("X-Server: was here\r\n"), raw...) }
 	for name, o := range map[string]sim.Options{
 		"good server":             {},
-		"rewritten mail":          {Rewrite: rewrite},
 		"no MOVE":                 {NoMove: true},
 		"no UIDPLUS":              {NoUIDPlus: true},
 		"no CONDSTORE, no STATUS": {NoCondStore: true, NoStatus: true},
