@@ -308,6 +308,11 @@ func MarkMoved(gone, arrived []*Item, letters func(mail.Folder) mail.Letters) (l
 
 // rename makes an item whose file has another key whole again.
 func rename(i, file *Item, letters mail.Letters) {
+	if i.Row.Key == "" { // another message had taken its name
+		row := *i.Row
+		row.Key = file.File.Key
+		i.Row = &row
+	}
 	i.File, i.Stat, i.Local = file.File, file.Stat, Same
 	i.File.Flags = FlagsOf(file.File, i.Row.Flags, letters)
 	if !i.File.Flags.Equal(i.Row.Flags) {
