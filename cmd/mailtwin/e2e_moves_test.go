@@ -144,7 +144,7 @@ func TestMessagesThatChangePlaces(t *testing.T) {
 			for _, only := range []string{"alice:INBOX", "alice:Archive"} {
 				d := s.device("computer " + only)
 				if only == "alice:INBOX" {
-						}
+				}
 				s.deliver("INBOX", big(only), seen)
 				d.sync()
 				d.mv(d.find("INBOX", only), "Archive", "")
