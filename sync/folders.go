@@ -160,8 +160,9 @@ func (r *run) meetRemote(listing mail.RemoteListing) {
 		if rf.Role == mail.RoleTrash && r.trash == "" {
 			r.trash = rf.Name
 		}
-		// Without mod-sequences equal counts say nothing of flags.
-		unchanged := rf.Status == f.base.Remote && rf.Status.HighestModSeq != 0 && rf.Status.UIDNext != 0
+		// Without mod-sequences equal counts say nothing of flags, where there are any.
+		tells := rf.Status.UIDNext != 0 && (rf.Status.HighestModSeq != 0 || rf.Status.Messages == 0)
+		unchanged := tells && rf.Status == f.base.Remote
 		f.remoteDirty = !unchanged || r.overdue(f)
 	}
 	if r.trash == "" && r.Trash != "" {
