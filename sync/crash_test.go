@@ -90,6 +90,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 		"no MOVE":                 {NoMove: true},
 		"no UIDPLUS":              {NoUIDPlus: true},
 		"no CONDSTORE, no STATUS": {NoCondStore: true, NoStatus: true},
+		"rewritten mail":          {Rewrite: func(raw []byte) []byte { return append([]byte("X-Server: was here\r\n"), raw...) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
