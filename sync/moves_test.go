@@ -1,6 +1,7 @@
 package sync_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -97,4 +98,51 @@ func TestAMoveInTheMiddleOfARunKeepsItsFlags(t *testing.T) {
 	d.sync()
 	d.inStep()
 	d.quiet()
+}
+
+// A file that is moved is one message in its new place also where the server gives back
+// other bytes than it was sent, whatever the run is killed at, and if it does not tell the
+// new UID.
+func TestAMoveIsOneMessageOnServersThatRewriteMail(t *testing.T) {
+	for name, o := range map[string]sim.Options{
+		"UIDs": {}, "no UIDs": {NoUIDPlus: true}, "no MOVE": {NoMove: true},
+	} {
+		o.Rewrite = func(raw []byte) []byte { return append([]byte("X-Server: was here\r\n"), raw...) }
+		moved := func() *device {
+			s := account(t)
+			s.Options = o
+			d := newDevice(t, s)
+			d.opts.Connections = 1
+			d.sync()
+			d.put("INBOX", "1.mine:2,S", letter("moved here"))
+			d.sync()
+			must(t, os.Rename(d.find("INBOX", "About moved here."), filepath.Join(d.dir("Archive"), "cur", "1.mine:2,S")))
+			tick(t, t.TempDir())
+			return d
+		}
+		whole := moved()
+		whole.crash = sim.NewCrash(0)
+		whole.sync()
+		for k, step := range append([]string{"never"}, whole.crash.Names()...) {
+			d := moved()
+			if k > 0 {
+				d.crash = sim.NewCrash(k)
+				if _, err := d.run(); !d.crash.Crashed() {
+					t.Fatalf("%s: not killed at %s: %v", name, step, err)
+				}
+				d.crash = nil
+			}
+			d.sync()
+			d.sync()
+			there := 0
+			for _, m := range d.server.Messages("Archive") {
+				if bytes.Contains(m.Raw, []byte("About moved here.")) {
+					there++
+				}
+			}
+			if n := len(d.files("Archive")); n != 1 || there != 1 {
+				t.Errorf("%s: killed at %s: %d files and %d messages, want one", name, step, n, there)
+			}
+		}
+	}
 }
