@@ -152,7 +152,7 @@ func (t *tying) strictlyUndecided(r *Item, files []*Item) bool {
 	sure := false
 	for _, l := range files {
 		if t.sizeOf(l, r) && (r.Identity.Header == (mail.Fingerprint{}) || l.Identity.Header == (mail.Fingerprint{}) ||
-			l.Identity.Header == r.Identity.Header || t.sameHeader(l, r)) {
+			l.Identity.Header == r.Identity.Header || t.rewritten(l, r)) {
 			alike = append(alike, l)
 			sure = sure || t.sameHeader(l, r)
 		}
@@ -175,8 +175,14 @@ func (t *tying) sameHeader(l, r *Item) bool {
 	if l.Row == nil || r.Identity.MessageID == "" || l.Row.Date.Unix() != r.Message.Date.Unix() || !t.sizeOf(l, r) {
 		return false
 	}
-	rewritten := t.moves && l.Row.RemoteSize != 0 && r.Message.Size == l.Row.RemoteSize && r.Identity.Fingerprint == l.Identity.Fingerprint
-	return rewritten || r.Identity.Header == l.Identity.Header && r.Identity.Header != (mail.Fingerprint{})
+	return t.rewritten(l, r) || r.Identity.Header == l.Identity.Header && r.Identity.Header != (mail.Fingerprint{})
+}
+
+// rewritten tells whether r, of the same fingerprint, may be what the server has made of
+// l, which is gone: that had this size there.
+func (t *tying) rewritten(l, r *Item) bool {
+	return t.moves && l.Row != nil && l.Row.RemoteSize != 0 && r.Message.Size == l.Row.RemoteSize &&
+		r.Identity.Fingerprint == l.Identity.Fingerprint
 }
 
 // doubtful are the messages that are left, and of which a file that is left may be a
@@ -260,6 +266,9 @@ func (i *Item) Lonely() bool { return i.here() && !i.there() }
 func (t Tie) Join() *Item {
 	joined := *t.Local
 	joined.Remote, joined.Message = New, t.Remote.Message
+	if t.Remote.Identity.Digest != t.Local.Identity.Digest {
+		joined.Given = t.Remote.Identity.Digest
+	}
 	return &joined
 }
 

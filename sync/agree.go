@@ -66,7 +66,7 @@ func (r *run) settled(f *folder, a *conflict.Action, file mail.File) *mail.Row {
 	m := a.Item.Message
 	if a.Item.Remote == conflict.New {
 		row.UID, row.Date = m.UID, m.Date
-		row.RemoteDigest = mail.Digest{}
+		row.RemoteDigest = a.Item.Given
 	}
 	if m.Size != 0 {
 		row.TellSize(m.Size)

@@ -116,6 +116,12 @@ func (r *run) listFolders(ctx context.Context) error {
 	}
 	for _, f := range r.folders {
 		f.selected = r.Selected == nil || r.Selected(f.name)
+		if f.selected && !f.onRemote && remote.LeavesOut != nil && remote.LeavesOut(f.name) {
+			f.selected = false // it was not asked for, so it is not gone, and must not be made
+			if f.onLocal {
+				r.once(f.name, "would be in a namespace of the server that `namespaces` leaves out")
+			}
+		}
 		if r.Policy != nil {
 			f.policy = r.Policy(f.name)
 		}

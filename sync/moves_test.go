@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"mailtwin/conflict/mail"
+	engine "mailtwin/sync"
 	"mailtwin/sync/sim"
 )
 
@@ -145,4 +146,25 @@ func TestAMoveIsOneMessageOnServersThatRewriteMail(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What a server has rewritten, and has neither Message-ID nor the file's header there,
+// is known again by the bytes that the server gave back for it before.
+func TestRewrittenMailWithoutAMessageIDIsMoved(t *testing.T) {
+	s := account(t)
+	s.Options.NoUIDPlus = true // so that the upload has to be found
+	s.Options.Rewrite = func(raw []byte) []byte { return append([]byte("X-Server: was here\r\n"), raw...) }
+	d := newDevice(t, s)
+	d.sync()
+	const text = "Subject: unnamed\n\nAbout unnamed.\n"
+	d.put("Archive", "1.mine:2,S", text)
+	d.sync()
+	s.Move("Archive", s.Messages("Archive")[0].UID, "Lists")
+	if rep := d.sync(); rep.Local != (engine.Counts{Moved: 1}) {
+		t.Errorf("report: %+v", rep)
+	}
+	if files := d.files("Lists"); len(files) != 1 || files[d.find("Lists", "unnamed")] != text {
+		t.Errorf("Lists has %q", files)
+	}
+	d.quiet()
 }

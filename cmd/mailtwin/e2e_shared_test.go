@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"mailtwin/conflict/mail"
@@ -198,6 +199,32 @@ func TestCourierShares(t *testing.T) {
 		}
 	}
 	desktop.want("Notes", desktop.subjects("#shared/bob/Notes"), "in Notes", "stays")
+
+	// What namespaces leaves out is not gone: nothing is held, nor removed, nor made anew in
+	// our own namespace, and when it is taken in again, it goes on.
+	text, err := os.ReadFile(desktop.config)
+	s.check(err)
+	s.check(os.WriteFile(desktop.config, []byte(strings.Replace(string(text), `"personal", "shared"`, `"personal"`, 1)), 0o600))
+	before := s.phoneFolders()
+	for range 2 {
+		desktop.did(desktop.sync(), counts4{}, counts4{})
+	}
+	desktop.want("Project", desktop.subjects("#shared/bob/Project"), "in Project", "plan")
+	s.want("folders of the server", s.phoneFolders(), before...)
+	s.check(os.WriteFile(desktop.config, text, 0o600))
+	desktop.did(desktop.sync(), counts4{}, counts4{})
+	desktop.rests()
+}
+
+// phoneFolders are those that the server lists.
+func (s *story) phoneFolders() []string {
+	list, err := s.phone.List(s.Context())
+	s.check(err)
+	var all []string
+	for _, f := range list {
+		all = append(all, string(f.Name))
+	}
+	return all
 }
 
 func texts(folders []mail.Folder) []string {
