@@ -194,21 +194,21 @@ func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChang
 			return nil, fmt.Errorf("read the state: %w", err)
 		}
 	}
-	since := f.base.Remote
+	since, below := f.base.Remote, known
 	p, err := r.probe(ctx, f)
 	if err != nil {
 		return nil, err
 	}
 	if len(p.rows) > 0 {
 		// The scan tells of them as of new ones.
-		since.UIDNext, known = p.rows[0].UID, known-len(p.rows)
+		since.UIDNext, below = p.rows[0].UID, known-len(p.rows)
 	}
 	scan := r.deltaRemote
 	if since.HighestModSeq == 0 || r.whole(f) {
 		since.HighestModSeq = 0
 		scan = r.joinRemote
 	}
-	changes, view, err := scan(ctx, f, since, known, p)
+	changes, view, err := scan(ctx, f, since, below, p)
 	if err != nil {
 		return nil, err
 	}
@@ -217,6 +217,9 @@ func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChang
 	} else if loss != conflict.NoLoss || view.Restarted && since != (mail.Cursor{}) {
 		// Its UIDs are not those that base knows: it is read once more, with all its
 		// messages as new ones, and pairing finds out which they are.
+		if loss == conflict.NoLoss {
+			r.once(f.name, "has UIDs that do not outlast a session (RFC 4315): each sync pairs its messages again, and nothing is removed")
+		}
 		if err := r.forget(ctx, f, loss); err != nil {
 			return nil, err
 		}

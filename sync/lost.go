@@ -17,7 +17,9 @@ func (r *run) checkMarkers(ctx context.Context) error {
 	folders := r.usable(func(f *folder) bool { return f.localDirty && f.onLocal && !f.marked && !f.met })
 	return r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
 		marker, err := r.Local.Marker(ctx, f.name)
-		if err != nil {
+		if err != nil && f.base.Marker == (mail.Marker{}) {
+			return nil // what is wrong with the folder, the scan tells better
+		} else if err != nil {
 			return err
 		}
 		f.met = true
