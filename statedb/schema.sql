@@ -56,7 +56,7 @@ CREATE TABLE folders (
 
 -- A message. uid and key are NULL where it is not on that side, so that any number of
 -- rows may lack them while the rest is unique. digest and fingerprint are empty where
--- they are not known. name is the file's name, without the key that it begins with:
+-- they are not known, bare where it is the same as digest. name is the file's name, without the key that it begins with:
 -- see packName. There may be a million rows, so what is mostly zero comes as 0 or an
 -- empty BLOB, which take no space.
 CREATE TABLE rows (
@@ -73,6 +73,8 @@ CREATE TABLE rows (
     retry_at      INTEGER,
     size          INTEGER NOT NULL,
     digest        BLOB    NOT NULL,
+    bare          BLOB    NOT NULL,
+    bare_size     INTEGER NOT NULL,
     fingerprint   BLOB    NOT NULL,
     message_id    BLOB    NOT NULL,
     remote_size   INTEGER NOT NULL,
@@ -91,7 +93,8 @@ CREATE TABLE rows (
 CREATE UNIQUE INDEX rows_by_uid ON rows (folder, uid);
 CREATE UNIQUE INDEX rows_by_key ON rows (folder, key);
 -- Candidates for being the same message.
-CREATE INDEX rows_by_identity ON rows (size, fingerprint);
+CREATE INDEX rows_by_fingerprint ON rows (fingerprint);
+CREATE INDEX rows_by_date ON rows (date, size);
 CREATE INDEX rows_by_remote_size ON rows (remote_size) WHERE remote_size <> 0;
 -- The few rows that are not settled.
 CREATE INDEX rows_by_state ON rows (state, folder) WHERE state <> 0;

@@ -82,6 +82,7 @@ func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, in *ma
 	r.count(func(rep *Report) { rep.Remote.Moved++ })
 	row := movedRow(f, a)
 	row.UID, row.Key, row.Name, row.New, row.Stat = uid, file.Key, file.Name, file.New, a.Item.Stat
+	row.TakeFile(a.Item.Identity)
 	if uid == 0 {
 		r.expect(in) // the server does not tell where it is: the next round finds it there
 	} else {
@@ -170,6 +171,9 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 		left[from] = true
 		row := movedRow(f, a)
 		row.UID, row.Key, row.Name, row.New = a.Item.Message.UID, file.Key, file.Name, file.New
+		if size := a.Item.Message.Size; size != 0 {
+			row.TellSize(size)
+		}
 		batch.PutRows = append(batch.PutRows, row)
 		r.changed(from)
 	}

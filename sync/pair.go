@@ -75,7 +75,7 @@ func (r *run) lettersIn(name mail.Folder) mail.Letters { return r.folders[name].
 
 // markCopied tells a new file which message it is a copy of, if any.
 func (r *run) markCopied(ctx context.Context, g *gathered, item *conflict.Item) error {
-	rows, err := r.State.Alike(ctx, item.Identity.Size, item.Identity.Fingerprint)
+	rows, err := r.State.Alike(ctx, item.Identity.Fingerprint)
 	if err != nil {
 		return fmt.Errorf("read the state: %w", err)
 	}
@@ -195,7 +195,7 @@ func (r *run) markReplaced(ctx context.Context, g *gathered, gone []*conflict.It
 			continue
 		}
 		replaced := r.intentOf(mail.Replace, item.Row) != nil
-		rows, err := r.State.Alike(ctx, item.Row.Size, item.Row.Fingerprint)
+		rows, err := r.State.Alike(ctx, item.Row.Fingerprint)
 		if err != nil {
 			return fmt.Errorf("read the state: %w", err)
 		}

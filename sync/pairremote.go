@@ -254,6 +254,7 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 		return nil
 	}
 	sources := map[*conflict.Item][]*conflict.Item{}
+	files := map[mail.RowID]*conflict.Item{} // whose headers were read
 	var ask []*conflict.Item
 	for _, remotes := range g.newRemote {
 		for _, item := range newThere(remotes) {
@@ -265,11 +266,12 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 				if !source.Linkable() {
 					continue
 				}
-				if source.Identity.Header == (mail.Fingerprint{}) {
-					if err := r.readHeader(ctx, source); err != nil {
-						return err
-					}
+				if seen := files[source.Row.ID]; seen != nil {
+					source = seen
+				} else if err := r.readHeader(ctx, source); err != nil {
+					return err
 				}
+				files[source.Row.ID] = source
 				sources[item] = append(sources[item], source)
 			}
 			if _, wants := conflict.CopyOf(item, sources[item]); wants {

@@ -152,9 +152,8 @@ type State interface {
 	Unsettled(ctx context.Context) ([]mail.Row, error)
 	// Marked gives the folder's rows that are on both sides and flagged \Deleted.
 	Marked(ctx context.Context, folder mail.FolderID) ([]mail.Row, error)
-	// Alike gives all rows, of all folders, of messages of that canonical size and
-	// fingerprint.
-	Alike(ctx context.Context, size int64, fingerprint mail.Fingerprint) ([]mail.Row, error)
+	// Alike gives all rows, of all folders, of messages of that fingerprint.
+	Alike(ctx context.Context, fingerprint mail.Fingerprint) ([]mail.Row, error)
 	// Dated gives all rows, of all folders, of messages of that INTERNALDATE, to the
 	// second, and of that size, in canonical form or as the server announces it.
 	Dated(ctx context.Context, size int64, date time.Time) ([]mail.Row, error)

@@ -190,7 +190,8 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 	row.UID, row.State, row.Date = stored.uid, mail.Settled, stored.date.Truncate(time.Second)
 	if source := o.action.Item.Source; o.action.Kind == conflict.CopyRemote {
 		row.Flags, row.CopyOf = o.action.Base, source.Row.ID
-		row.RemoteSize, row.RemoteDigest = source.Row.RemoteSize, source.Row.RemoteDigest
+		row.Identity, row.RemoteSize, row.RemoteDigest = source.Row.Identity, source.Row.RemoteSize, source.Row.RemoteDigest
+		row.TakeFile(o.id)
 	}
 	row.Why, row.Tries, row.RetryAt = "", 0, time.Time{}
 	o.row = row

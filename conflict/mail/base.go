@@ -86,6 +86,21 @@ func (r *Row) TellSize(size int64) {
 	}
 }
 
+// TakeFile takes in that the message's file is another one now, of the same content: what
+// it was is what the server still has.
+func (r *Row) TakeFile(file Identity) {
+	if file.Digest == r.Digest {
+		return
+	}
+	size := r.ServerSize()
+	if r.RemoteSize == 0 {
+		r.RemoteDigest = r.Digest
+	}
+	r.Identity = file
+	r.Header = Fingerprint{}
+	r.TellSize(size)
+}
+
 // ServerSize is the size that the server announces for the message.
 func (r *Row) ServerSize() int64 {
 	if r.RemoteSize != 0 {

@@ -307,3 +307,45 @@ func FuzzFingerprint(f *testing.F) {
 		}
 	})
 }
+
+// What mail programs write into their own copies does not make another message, wherever
+// in the header it stands and in whatever pieces it comes; anything else does.
+func TestAddedFieldsAreNoContent(t *testing.T) {
+	const plain = "From: a\nSubject: b\n\n\nStatus: in the body\n\nmore\r\nlines\r"
+	measure := func(text string, write func(m *Measure, text string)) Identity {
+		var m Measure
+		write(&m, text)
+		return m.Identity()
+	}
+	whole := func(m *Measure, text string) { m.Write([]byte(text)) }
+	single := func(m *Measure, text string) {
+		for i := range len(text) {
+			m.Write([]byte{text[i]})
+		}
+	}
+	original := measure(plain, whole)
+	if original.Bare != (Digest{}) || original.BareSize != 0 || original.Content() != original.Digest {
+		t.Errorf("a message without added fields: %+v", original)
+	}
+	for text, same := range map[string]bool{
+		"Content-Length: 12\n" + plain:                                                  true,
+		"From: a\nSubject: b\nContent-Length: 12\nLines: 3\n" + plain[19:]:              true,
+		"From: a\r\nX-TUID: xyz\r\n folded\r\nSubject: b\r\n\r\n" + plain[20:]:          true,
+		"From: a\nStatus: RO\nX-Status: A\nSubject: b\n" + plain[19:]:                   true,
+		"From: a\nstatus: RO\nSubject: b\n" + plain[19:]:                                false,
+		"From: a\nSubject: b\nX-Content-Length: 12\n" + plain[19:]:                      false,
+		"From: a\nSubject: b\n folded\nContent-Length: 12\n" + plain[19:]:               false,
+		"From: a\nSubject: b\nContent-Length: 12\n" + plain[19:len(plain)-1] + "more\n": false,
+	} {
+		one, pieces := measure(text, whole), measure(text, single)
+		if one != pieces {
+			t.Errorf("%q: in one piece %+v, in many %+v", text, one, pieces)
+		}
+		if (one.Content() == original.Digest) != same {
+			t.Errorf("%q: the same content: %v, want %v", text, !same, same)
+		}
+		if same && (one.BareSize != original.Size || one.Header != original.Header || one.Digest == original.Digest) {
+			t.Errorf("%q: %+v, of %+v", text, one, original)
+		}
+	}
+}

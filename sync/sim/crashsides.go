@@ -295,8 +295,8 @@ func (c *crashState) Dated(ctx context.Context, size int64, date time.Time) ([]m
 	return look(c.crash, func() ([]mail.Row, error) { return c.state.Dated(ctx, size, date) })
 }
 
-func (c *crashState) Alike(ctx context.Context, size int64, fingerprint mail.Fingerprint) ([]mail.Row, error) {
-	return look(c.crash, func() ([]mail.Row, error) { return c.state.Alike(ctx, size, fingerprint) })
+func (c *crashState) Alike(ctx context.Context, fingerprint mail.Fingerprint) ([]mail.Row, error) {
+	return look(c.crash, func() ([]mail.Row, error) { return c.state.Alike(ctx, fingerprint) })
 }
 
 func (c *crashState) Intents(ctx context.Context) ([]mail.Intent, error) {

@@ -217,7 +217,7 @@ func (f fakeState) Dated(context.Context, int64, time.Time) ([]mail.Row, error) 
 	return nil, nil
 }
 
-func (f fakeState) Alike(context.Context, int64, mail.Fingerprint) ([]mail.Row, error) {
+func (f fakeState) Alike(context.Context, mail.Fingerprint) ([]mail.Row, error) {
 	f.add("Alike")
 	return nil, nil
 }
