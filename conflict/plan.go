@@ -92,6 +92,7 @@ type FolderInfo struct {
 	Policy   Policy
 	Role     mail.Role
 	Access   mail.Access // of the server's folder
+	Labels   bool        // the server's folders are labels: see label
 	Messages int         // in base, on both sides, before the run
 	// Removed counts, by the side where they were gone, the messages that the run has
 	// removed already; so a large removal that is met bit by bit is still one.

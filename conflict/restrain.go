@@ -14,7 +14,7 @@ func restrain(a *Action, info FolderInfo) bool {
 	case 0:
 		return false
 	case Agree:
-		restrainFlags(a, info.Access, local, remote)
+		restrainFlags(a, info, local, remote)
 		return a.changes()
 	case Download, RemoveLocal:
 		return local
@@ -23,7 +23,7 @@ func restrain(a *Action, info FolderInfo) bool {
 	case MoveToTrash, MarkDeleted:
 		return remote
 	case Upload:
-		a.Flags = a.Flags.Without(unsettable(a.Flags, info.Access))
+		a.Flags = a.Flags.Without(info.unsettable(a.Flags))
 		return remote
 	}
 	return true
@@ -37,7 +37,7 @@ func (info FolderInfo) writesRemote() bool {
 
 // restrainFlags leaves in base what both sides really have in common after the
 // action: what one side keeps for itself stays a difference.
-func restrainFlags(a *Action, access mail.Access, local, remote bool) {
+func restrainFlags(a *Action, info FolderInfo, local, remote bool) {
 	if !remote {
 		a.Base = a.Item.remoteFlags()
 		a.Add, a.Remove = mail.Flags{}, mail.Flags{}
@@ -46,18 +46,22 @@ func restrainFlags(a *Action, access mail.Access, local, remote bool) {
 		a.Base = a.Item.localFlags()
 		a.Rename = false
 	}
-	if refused := unsettable(a.Add, access); !refused.Empty() {
+	if refused := info.unsettable(a.Add); !refused.Empty() {
 		a.Add = a.Add.Without(refused)
 		a.Base = a.Base.Without(refused)
 	}
 }
 
 // unsettable gives the flags that the server would not keep (RFC 9051, 7.1:
-// PERMANENTFLAGS).
-func unsettable(flags mail.Flags, access mail.Access) mail.Flags {
-	refused := flags.Without(access.Settable)
-	if access.NewKeywords {
+// PERMANENTFLAGS). Where folders are labels, one who sets \Deleted takes the label away
+// at once, so it is no flag there.
+func (info FolderInfo) unsettable(flags mail.Flags) mail.Flags {
+	refused := flags.Without(info.Access.Settable)
+	if info.Access.NewKeywords {
 		refused.Keywords = ""
+	}
+	if info.Labels {
+		refused.System |= flags.System & mail.Deleted
 	}
 	return refused
 }
@@ -79,7 +83,7 @@ func (a *Action) changes() bool {
 // anything about such a message changes, that side must be looked at as well.
 func (info FolderInfo) KeepsBack() (local, remote bool) {
 	const system = mail.Seen | mail.Answered | mail.Flagged | mail.Draft | mail.Deleted | mail.Forwarded
-	local = info.Policy.Direction == Pull || info.Access.ReadOnly ||
+	local = info.Policy.Direction == Pull || info.Access.ReadOnly || info.Labels ||
 		!info.Access.NewKeywords || !info.Access.Settable.Has(system)
 	return local, info.Policy.Direction == Push
 }
