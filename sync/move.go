@@ -61,6 +61,16 @@ func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, batch 
 	r.count(func(rep *Report) { rep.Remote.Moved++ })
 	row := movedRow(f, a)
 	file := a.Item.File
+	if uid != 0 {
+		in := arriving{file, a.Item.From.Row.Flags, a.Item.Identity, a.Item.Stat}
+		second, err := r.isSecond(ctx, f, in, uid, batch)
+		if err != nil {
+			return err
+		}
+		if second {
+			uid = 0 // it has a row there, and needs none
+		}
+	}
 	row.UID, row.Key, row.Name, row.New, row.Stat = uid, file.Key, file.Name, file.New, a.Item.Stat
 	if !r.Remote.Abilities().Move {
 		return r.expungeCopied(ctx, from, a, row)

@@ -173,6 +173,18 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 		return fmt.Errorf("upload %q: %w", o.file.Name, err)
 	}
 	r.arrive(o.action.Item)
+	if uid != 0 && validity == r.validity(f) {
+		second, err := r.isSecond(ctx, f, arriving{o.file, mail.Flags{}, o.id, o.stat}, uid, batch)
+		if second {
+			batch.DropIntents = append(batch.DropIntents, o.intent.ID)
+			if row := o.action.Item.Row; row != nil {
+				batch.DropRows = append(batch.DropRows, row.ID)
+			}
+		}
+		if second || err != nil {
+			return err
+		}
+	}
 	r.count(func(rep *Report) { rep.Remote.New++ })
 	r.Progress(Progress{Folder: f.name, Messages: 1, Bytes: o.id.Size})
 	if uid == 0 || validity != r.validity(f) {

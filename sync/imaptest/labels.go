@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/emersion/go-imap/v2"
@@ -45,7 +46,7 @@ func (f *folder) hides() bool {
 // file appends a message. One that is there already is not stored again: it gets the
 // label, and keeps the flags that it has.
 func (a *account) file(f *folder, raw []byte, flags mail.Flags, date time.Time) *message {
-	for _, m := range a.withRole(imap.MailboxAttrAll).messages {
+	for _, m := range slices.Concat(f.messages, a.withRole(imap.MailboxAttrAll).messages) {
 		if bytes.Equal(m.raw, raw) {
 			return a.label(m, f)
 		}
