@@ -55,7 +55,7 @@ type Action struct {
 	Kind   Kind
 	Item   *Item
 	Flags  mail.Flags // that the message has after it, on the side or sides that are written
-	Base   mail.Flags // that base has after it: Flags, but for what a direction keeps back
+	Base   mail.Flags // that base has after it: Flags, but for what is kept back or not known yet
 	Rename bool       // Agree: the file's name must change to say Flags
 	Add    mail.Flags // Agree: to be set on the server
 	Remove mail.Flags // Agree: to be cleared on the server

@@ -24,6 +24,11 @@ func restrain(a *Action, info FolderInfo) bool {
 		return remote
 	case Upload:
 		a.Flags = a.Flags.Without(info.unsettable(a.Flags))
+		if a.Base = a.Flags; info.Labels {
+			// If the message is there under another label, it keeps the flags that it has. So
+			// what the file has, and what that one has, are both news.
+			a.Base = mail.Flags{}
+		}
 		return remote
 	}
 	return true

@@ -199,7 +199,7 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 		return nil
 	}
 	row := r.rowOf(f, o)
-	row.UID, row.State, row.Date = uid, mail.Settled, date.Truncate(time.Second)
+	row.UID, row.State, row.Date, row.Flags = uid, mail.Settled, date.Truncate(time.Second), o.action.Base
 	row.Why, row.Tries, row.RetryAt = "", 0, time.Time{}
 	batch.PutRows = append(batch.PutRows, row)
 	batch.DropIntents = append(batch.DropIntents, o.intent.ID)

@@ -158,6 +158,17 @@ func TestGmail(t *testing.T) {
 			g.are("one", labels(mail.Inbox, "Work", allMail), d)
 			g.are("other", labels("Work", allMail), d)
 		},
+		"a copy is marked, and the message, too": func(g *gmail, d *computer) {
+			f := d.find(mail.Inbox, "one")
+			d.save("Play", "cur", "1.copied.host:2,FS", f.text, f.date)
+			g.check(g.phone.AddFlags(g.Context(), "Work", g.remote("Work", "one").UID, answered))
+			g.are("one", labels(mail.Inbox, "Work", "Play", allMail, starred), d)
+			for _, f := range labels(mail.Inbox, "Work", "Play", allMail, starred) {
+				if got := d.find(f, "one").flags; !got.Equal(seen.With(flagged).With(answered)) {
+					g.Errorf("%s: %v", f, got)
+				}
+			}
+		},
 		"a file is moved to Trash": func(g *gmail, d *computer) {
 			d.move(d.find(mail.Inbox, "one"), gmailBin)
 			g.are("one", labels(gmailBin), d)

@@ -128,7 +128,8 @@ const (
 	// Copy: the message of Row is about to be copied into Folder.
 	Copy
 	// Replace: the file of Row is gone, and one with the same content is about to be
-	// uploaded elsewhere; then Row's message is expunged, and not put into Trash.
+	// uploaded elsewhere; then Row's message is expunged, or brought here again where
+	// nothing can leave its folder, and not put into Trash.
 	Replace
 )
 
