@@ -23,8 +23,7 @@ func (info FolderInfo) showsAll() bool { return info.Labels && info.Role == mail
 
 // hides tells whether what is in the folder is in no other one where folders are labels.
 func (w World) hides(folder mail.Folder) bool {
-	role := w.Folders[folder].Role
-	return role == mail.RoleTrash || role == mail.RoleJunk || folder == w.Trash
+	return w.Discards(folder) || w.Folders[folder].Role == mail.RoleJunk
 }
 
 // expunges tells whether what was removed from the folder here is expunged there, and
@@ -32,7 +31,7 @@ func (w World) hides(folder mail.Folder) bool {
 func (w World) expunges(folder mail.Folder) bool {
 	info := w.Folders[folder]
 	switch {
-	case info.Role == mail.RoleTrash, folder == w.Trash, info.label():
+	case w.Discards(folder), info.label():
 		return true
 	}
 	return info.Policy.OnLocalDelete == Expunge && !info.showsAll()

@@ -16,11 +16,11 @@ func restrain(a *Action, info FolderInfo) bool {
 	case Agree:
 		restrainFlags(a, info, local, remote)
 		return a.changes()
-	case Download, RemoveLocal:
+	case Download, Link, RemoveLocal:
 		return local
 	case ExpungeRemote:
 		return remote && (local || !a.Item.here())
-	case MoveToTrash, MarkDeleted:
+	case MoveToTrash, MarkDeleted, CopyRemote:
 		return remote
 	case Upload:
 		a.Flags = a.Flags.Without(info.unsettable(a.Flags))

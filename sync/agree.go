@@ -59,6 +59,9 @@ func (r *run) settled(f *folder, a *conflict.Action, file mail.File) *mail.Row {
 		*row = *a.Item.Row
 	} else {
 		row.Key, row.Identity = file.Key, a.Item.Identity
+		if a.Item.Source != nil {
+			row.CopyOf = a.Item.Source.Row.ID
+		}
 	}
 	m := a.Item.Message
 	if a.Item.Remote == conflict.New {

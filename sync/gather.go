@@ -50,6 +50,10 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	for _, f := range r.folders {
 		f.view, f.listing, f.unsafe = nil, nil, false
 		f.stopped = f.stopped || f.refused
+		if f.resettled && (f.localDirty || f.remoteDirty) {
+			// Only a round that has read both sides can say that the new policy is followed.
+			f.localDirty, f.remoteDirty = true, true
+		}
 	}
 	if err := r.checkMarkers(ctx); err != nil {
 		return nil, err
@@ -85,7 +89,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 		return nil, err
 	}
 	g.leaveLanding(r)
-	return r.pair(ctx, g)
+	return r.pair(ctx, g, round)
 }
 
 // usable gives the folders that the run works on, in order of their names, INBOX

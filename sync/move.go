@@ -45,6 +45,14 @@ func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, batch 
 	if !r.Remote.Abilities().Move {
 		transfer = r.Remote.Copy
 	}
+	file, err := r.relabel(ctx, f, a)
+	if err != nil {
+		if errors.Is(err, mail.ErrGone) {
+			r.leave(from)
+			return nil // a reader was quicker
+		}
+		return err
+	}
 	uid, err := transfer(ctx, from.name, r.validity(from), a.Item.From.Row.UID, f.name)
 	switch {
 	case errors.Is(err, mail.ErrGone), errors.Is(err, mail.ErrRestarted):
@@ -60,7 +68,6 @@ func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, batch 
 	}
 	r.count(func(rep *Report) { rep.Remote.Moved++ })
 	row := movedRow(f, a)
-	file := a.Item.File
 	if uid != 0 {
 		in := arriving{file, a.Item.From.Row.Flags, a.Item.Identity, a.Item.Stat}
 		second, err := r.isSecond(ctx, f, in, uid, batch)
@@ -83,6 +90,25 @@ func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, batch 
 	}
 	batch.PutRows = append(batch.PutRows, row)
 	return nil
+}
+
+// relabel renames the action's file, if its name says in the letters of another folder
+// what it says.
+func (r *run) relabel(ctx context.Context, f *folder, a *conflict.Action) (mail.File, error) {
+	file := fileOf(a.Item)
+	if !a.Rename {
+		return file, nil
+	}
+	letters, err := r.lettersFor(ctx, f, file.Flags.Keywords)
+	if err != nil {
+		return file, err
+	}
+	file, err = r.Local.Reflag(ctx, f.name, file, file.Flags, letters)
+	if err == nil {
+		r.dirty(f, mail.Local)
+		r.changed(f)
+	}
+	return file, err
 }
 
 // expungeCopied ends a move that is made of COPY and expunge. The copy is recorded
@@ -147,4 +173,55 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 	r.changed(f)
 	r.count(func(rep *Report) { rep.Local.Moved += len(batch.PutRows) })
 	return r.commit(ctx, batch)
+}
+
+// link brings messages into the folder that are copies of what has a file elsewhere: as
+// further names of those files. After a crash such a file and its message are new, and
+// pairing ties the two.
+func (r *run) link(ctx context.Context, w *work) error {
+	f := w.folder
+	letters, err := r.lettersFor(ctx, f, wordsOf(w.links))
+	if err != nil {
+		return err
+	}
+	batch := &mail.Batch{}
+	var download []*conflict.Action
+	for _, a := range w.links {
+		source := a.Item.Source
+		file, err := r.Local.Link(ctx, source.Folder, fileOf(source), f.name, a.Flags, letters)
+		switch {
+		case errors.Is(err, mail.ErrGone):
+			r.dirty(f, mail.Remote)
+			r.leave(f) // it was renamed, or is gone: the next round tells
+			continue
+		case errors.Is(err, mail.ErrNoLinks):
+			download = append(download, a)
+			continue
+		case err != nil:
+			return err
+		}
+		row := *source.Row
+		row.ID, row.Folder, row.CopyOf = 0, f.base.ID, 0
+		row.UID, row.Flags, row.Date = a.Item.Message.UID, a.Base, a.Item.Message.Date
+		row.Key, row.Name, row.New, row.Stat = file.Key, file.Name, file.New, source.Stat
+		row.TellSize(a.Item.Message.Size)
+		batch.PutRows = append(batch.PutRows, &row)
+	}
+	if len(batch.PutRows) > 0 {
+		r.dirty(f, mail.Local)
+		if err := r.Local.SyncFolder(ctx, f.name); err != nil {
+			return err
+		}
+		if err := r.commit(ctx, batch); err != nil {
+			return err
+		}
+		r.changed(f)
+		r.count(func(rep *Report) { rep.Local.New += len(batch.PutRows) })
+	}
+	for _, batch := range batches(download) {
+		if err := r.download(ctx, f, batch); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -164,6 +164,13 @@ func (r *run) describe(plan conflict.Plan) {
 		case conflict.Upload:
 			r.report.Remote.New++
 			text = "upload"
+		case conflict.CopyRemote:
+			r.report.Remote.New++
+			text = fmt.Sprintf("copy here from %q on the server", a.Item.Source.Folder)
+		case conflict.Link:
+			r.report.Local.New++
+			f.changed = true
+			text = fmt.Sprintf("copy here from %q", a.Item.Source.Folder)
 		case conflict.MoveRemote:
 			r.report.Remote.Moved++
 			text = fmt.Sprintf("move here from %q on the server", a.Item.From.Folder)

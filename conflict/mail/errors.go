@@ -37,6 +37,8 @@ var (
 	ErrExists = errors.New("already there")
 	// ErrMissing: the Maildir itself is not there, or is no Maildir.
 	ErrMissing = errors.New("maildir missing")
+	// ErrNoLinks: the file system gives no file a second name.
+	ErrNoLinks = errors.New("no hard links")
 	// ErrNoSpace: the disk, or the quota on it, is full.
 	ErrNoSpace = errors.New("no space left")
 	// ErrDamaged: a message or a state that cannot be read as what it should be.
