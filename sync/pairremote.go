@@ -70,6 +70,11 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 // items that they would be if it has, and somebody has moved their messages on.
 func (r *run) uploadedBefore(arrived []*conflict.Item) map[*conflict.Item]*conflict.Item {
 	files := map[*conflict.Item]*conflict.Item{}
+	if r.Remote.Abilities().Labels {
+		// That it is new elsewhere, as in All Mail, does not say that it has left its folder;
+		// and one that is uploaded again is not stored again.
+		return files
+	}
 	for _, in := range r.intents {
 		for _, file := range arrived {
 			f := r.folders[file.Folder]
