@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	stdsync "sync"
 
 	"golang.org/x/sync/errgroup"
@@ -241,11 +242,21 @@ func (r *run) makeFolder(ctx context.Context, f *folder) error {
 			return nil
 		}
 		if err := r.Remote.CreateFolder(ctx, f.name); err != nil && !errors.Is(err, mail.ErrExists) {
-			return err
+			return cannotHave(err, f.name)
 		}
 		f.onRemote = true
 	}
 	return nil
+}
+
+// cannotHave adds the ways out to the error of a folder that the server refuses to make,
+// unless that passes by itself.
+func cannotHave(err error, name mail.Folder) error {
+	if !errors.Is(err, mail.ErrRefused) || errors.Is(err, mail.ErrTryLater) || errors.Is(err, mail.ErrOverQuota) {
+		return err
+	}
+	pattern := "!" + strings.NewReplacer(`\`, `\\`, `*`, `\*`, `%`, `\%`).Replace(string(name))
+	return fmt.Errorf("%w: rename its directory, or leave it out: folders = [%q], or create_folders = \"local\"", err, pattern)
 }
 
 // countRows finds out how many messages each folder has in base, for the brake.

@@ -37,6 +37,7 @@ type Report struct {
 	Changed       []mail.Folder // folders in which something changed locally
 	Actions       []string      // dry run: what would be done, a line each
 	Problems      []*Problem    // what failed; the rest was synced
+	Behind        []mail.Folder // folders of base that the run, if it went through, left not quite in step
 }
 
 // Held are the removals of one folder that wait for consent.
@@ -89,7 +90,17 @@ func (r *run) changed(f *folder) {
 
 // finish fills in what is known only at the end, in a fixed order.
 func (rep *Report) finish(r *run) {
+	behind := map[mail.Folder]bool{}
+	for _, p := range rep.Problems {
+		behind[p.Folder] = true
+	}
+	for key := range r.held {
+		behind[key.folder] = true
+	}
 	for name, f := range r.folders {
+		if f.base.ID != 0 && (behind[name] || !f.usable() || f.unsafe) {
+			rep.Behind = append(rep.Behind, name)
+		}
 		if f.synced() {
 			rep.Folders++
 		}
@@ -98,6 +109,7 @@ func (rep *Report) finish(r *run) {
 		}
 	}
 	slices.Sort(rep.Changed)
+	slices.Sort(rep.Behind)
 	for _, h := range r.held {
 		rep.Held = append(rep.Held, h)
 	}

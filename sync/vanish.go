@@ -10,11 +10,12 @@ import (
 )
 
 // vanish deals with the folders that one side has lost since they were last in step:
-// as conflict decides, they stay, wait for consent, or go on the other side, too.
+// as conflict decides, they stay, wait for consent, go on the other side, too, or are
+// forgotten.
 func (r *run) vanish(ctx context.Context) error {
 	var lost []*folder
 	for _, f := range r.folders {
-		if f.selected && f.base.OnLocal && f.base.OnRemote && f.onLocal != f.onRemote {
+		if f.base.OnLocal && f.base.OnRemote && f.onLocal != f.onRemote {
 			lost = append(lost, f)
 		}
 	}
@@ -30,19 +31,26 @@ func (r *run) vanish(ctx context.Context) error {
 }
 
 func (r *run) vanishOne(ctx context.Context, f *folder) error {
-	v := conflict.Vanished{Allowed: r.AllowDeletes && slices.Contains(r.Only, f.name)}
+	v := conflict.Vanished{LeftOut: !f.selected, Allowed: r.AllowDeletes && slices.Contains(r.Only, f.name)}
 	var err error
-	if f.onRemote {
+	switch {
+	case v.LeftOut: // nobody need count its messages
+	case f.onRemote:
 		status := r.onServer[f.name].Status
 		v.Gone, v.Remove = mail.Local, r.RemoveRemote
 		v.Messages, v.Changed = int(status.Messages), status != f.base.Remote
-	} else {
+	default:
 		v.Gone, v.Remove, v.Changed = mail.Remote, r.RemoveLocal, f.localDirty
 		if v.Messages, err = r.countFiles(ctx, f); err != nil {
 			return err
 		}
 	}
 	switch v.Decide() {
+	case conflict.Forget:
+		drop := f.base.ID
+		f.base, f.vanished = mail.FolderBase{Name: f.name}, false
+		delete(r.unsettled, drop)
+		return r.commit(ctx, &mail.Batch{DropFolders: []mail.FolderID{drop}})
 	case conflict.Stay:
 		r.once(f.name, "is gone "+where(v.Gone)+", and remove_folders lets it stay "+where(v.Gone.Other()))
 		return nil

@@ -143,8 +143,6 @@ func TestMessagesThatChangePlaces(t *testing.T) {
 		"a sync that is limited to one end of a move": func(s *story) {
 			for _, only := range []string{"alice:INBOX", "alice:Archive"} {
 				d := s.device("computer " + only)
-				if only == "alice:INBOX" {
-						}
 				s.deliver("INBOX", big(only), seen)
 				d.sync()
 				d.mv(d.find("INBOX", only), "Archive", "")
