@@ -1,6 +1,10 @@
 package conflict
 
-import "mailtwin/conflict/mail"
+import (
+	"slices"
+
+	"mailtwin/conflict/mail"
+)
 
 // Gmail's folders are labels of one store of messages, with one set of flags for each
 // message. To expunge a message from a folder takes that label away; one folder shows
@@ -24,6 +28,21 @@ func (info FolderInfo) showsAll() bool { return info.Labels && info.Role == mail
 // hides tells whether what is in the folder is in no other one where folders are labels.
 func (w World) hides(folder mail.Folder) bool {
 	return w.Discards(folder) || w.Folders[folder].Role == mail.RoleJunk
+}
+
+// Sources sorts the messages that a new file may be a copy of. Where folders are labels,
+// what is copied out of Trash or Junk leaves it. So that comes after all others.
+func (w World) Sources(alike []*Item) []*Item {
+	slices.SortStableFunc(alike, func(a, b *Item) int { return w.leaves(a) - w.leaves(b) })
+	return alike
+}
+
+// leaves is 1 if the message would leave its folder by being copied, else 0.
+func (w World) leaves(i *Item) int {
+	if w.Folders[i.Folder].Labels && w.hides(i.Folder) {
+		return 1
+	}
+	return 0
 }
 
 // expunges tells whether what was removed from the folder here is expunged there, and

@@ -95,3 +95,16 @@ func TestASecondFile(t *testing.T) {
 		}
 	}
 }
+
+func TestACopyIsMadeOfWhatStaysWhereItIs(t *testing.T) {
+	for _, labels := range []bool{true, false} {
+		info := FolderInfo{Labels: labels}
+		trash := info
+		trash.Role = mail.RoleTrash
+		w := World{Folders: map[mail.Folder]FolderInfo{"Trash": trash, "Work": info}, Trash: "Trash"}
+		got := w.Sources([]*Item{{Folder: "Trash"}, {Folder: "Work"}})
+		if first := got[0].Folder; labels != (first == "Work") {
+			t.Errorf("labels %v: a copy of what is in %s", labels, first)
+		}
+	}
+}

@@ -170,6 +170,20 @@ func TestGmail(t *testing.T) {
 				}
 			}
 		},
+		"a file is copied to a label, and in Spam there is another one of its content": func(g *gmail, d *computer) {
+			d.copy(d.find("Work", "one"), spam)
+			g.are("one", labels(spam), d)
+			g.arrive(note("one"), none, "Work", mail.Inbox)
+			g.are("one", labels(mail.Inbox, "Work", allMail, spam), d)
+			d.copy(d.find("Work", "one"), "Play")
+			g.are("one", labels(mail.Inbox, "Work", "Play", allMail, spam), d)
+		},
+		"a file is copied out of Trash": func(g *gmail, d *computer) {
+			d.move(d.find("Work", "one"), gmailBin)
+			g.are("one", labels(gmailBin), d)
+			d.copy(d.find(gmailBin, "one"), "Play")
+			g.are("one", labels("Play", allMail), d)
+		},
 		"a file is moved to Trash": func(g *gmail, d *computer) {
 			d.move(d.find(mail.Inbox, "one"), gmailBin)
 			g.are("one", labels(gmailBin), d)
