@@ -41,6 +41,9 @@ type Item struct {
 	// Stat is what is known of a new file.
 	Identity mail.Identity
 	Stat     mail.Stat
+	// Given is the digest of what the server gives back for the message, where that was
+	// looked at and the file has other bytes.
+	Given mail.Digest
 }
 
 // localFlags are the flags of the file, where there is one.

@@ -66,6 +66,7 @@ type tying struct {
 	// strict: the two stand in different folders, so that nothing but what they are says
 	// that they belong together.
 	strict bool
+	moves  bool // the first ones are gone
 	sizes  map[int64]bool // that the message of a file may have
 	// files and messages are those that are not tied.
 	files, messages map[mail.Fingerprint][]*Item
@@ -150,7 +151,8 @@ func (t *tying) strictlyUndecided(r *Item, files []*Item) bool {
 	var alike []*Item
 	sure := false
 	for _, l := range files {
-		if t.sizeOf(l, r) && (r.Identity.Header == (mail.Fingerprint{}) || l.Identity.Header == (mail.Fingerprint{}) || l.Identity.Header == r.Identity.Header) {
+		if t.sizeOf(l, r) && (r.Identity.Header == (mail.Fingerprint{}) || l.Identity.Header == (mail.Fingerprint{}) ||
+			l.Identity.Header == r.Identity.Header || t.rewritten(l, r)) {
 			alike = append(alike, l)
 			sure = sure || t.sameHeader(l, r)
 		}
@@ -166,10 +168,21 @@ func (t *tying) sizeOf(l, r *Item) bool {
 // sameHeader tells whether what is known without the body leaves no doubt that both
 // are one message: the whole header, trace fields and all, and the date, which a
 // server keeps when it moves or copies a message (RFC 9051, 6.4.7), and which another
-// version that somebody writes does not have.
+// version that somebody writes does not have. Where a server has rewritten what it was
+// sent, its header is not the file's; then one that is gone and one that came are one if
+// they have that size, which is no other's, the fingerprint and the date in common.
 func (t *tying) sameHeader(l, r *Item) bool {
-	return t.sizeOf(l, r) && r.Identity.Header == l.Identity.Header && r.Identity.Header != (mail.Fingerprint{}) &&
-		r.Identity.MessageID != "" && l.Row != nil && l.Row.Date.Unix() == r.Message.Date.Unix()
+	if l.Row == nil || r.Identity.MessageID == "" || l.Row.Date.Unix() != r.Message.Date.Unix() || !t.sizeOf(l, r) {
+		return false
+	}
+	return t.rewritten(l, r) || r.Identity.Header == l.Identity.Header && r.Identity.Header != (mail.Fingerprint{})
+}
+
+// rewritten tells whether r, of the same fingerprint, may be what the server has made of
+// l, which is gone: that had this size there.
+func (t *tying) rewritten(l, r *Item) bool {
+	return t.moves && l.Row != nil && l.Row.RemoteSize != 0 && r.Message.Size == l.Row.RemoteSize &&
+		r.Identity.Fingerprint == l.Identity.Fingerprint
 }
 
 // doubtful are the messages that are left, and of which a file that is left may be a
@@ -253,6 +266,9 @@ func (i *Item) Lonely() bool { return i.here() && !i.there() }
 func (t Tie) Join() *Item {
 	joined := *t.Local
 	joined.Remote, joined.Message = New, t.Remote.Message
+	if t.Remote.Identity.Digest != t.Local.Identity.Digest {
+		joined.Given = t.Remote.Identity.Digest
+	}
 	return &joined
 }
 
@@ -339,6 +355,7 @@ func MoveNew(gone, arrived []*Item) Pairs {
 	slices.SortFunc(gone, order)
 	slices.SortFunc(arrived, order)
 	t := newTying(gone, arrived, nil, false, true)
+	t.moves = true
 	if ask := t.undecided(arrived); len(ask) > 0 {
 		return Pairs{Ask: ask}
 	}

@@ -55,18 +55,29 @@ func restrainFlags(a *Action, info FolderInfo, local, remote bool) {
 		a.Add = a.Add.Without(refused)
 		a.Base = a.Base.Without(refused)
 	}
+	if refused := unchangeable(a.Remove, info.Access); !refused.Empty() {
+		a.Remove = a.Remove.Without(refused)
+		a.Base = a.Base.With(refused)
+	}
 }
 
-// unsettable gives the flags that the server would not keep (RFC 9051, 7.1:
-// PERMANENTFLAGS). Where folders are labels, one who sets \Deleted takes the label away
-// at once, so it is no flag there.
+// unsettable gives the flags that must not be set: those that the server would not keep,
+// and \Deleted where folders are labels, since one who sets it takes the label away at
+// once.
 func (info FolderInfo) unsettable(flags mail.Flags) mail.Flags {
-	refused := flags.Without(info.Access.Settable)
-	if info.Access.NewKeywords {
-		refused.Keywords = ""
-	}
+	refused := unchangeable(flags, info.Access)
 	if info.Labels {
 		refused.System |= flags.System & mail.Deleted
+	}
+	return refused
+}
+
+// unchangeable gives the flags that the server would not change for good (RFC 9051, 7.1:
+// PERMANENTFLAGS). Exchange takes it for an error to ask for one of them.
+func unchangeable(flags mail.Flags, access mail.Access) mail.Flags {
+	refused := flags.Without(access.Settable)
+	if access.NewKeywords {
+		refused.Keywords = ""
 	}
 	return refused
 }
@@ -78,6 +89,9 @@ func (a *Action) changes() bool {
 	}
 	i := a.Item
 	if i.Row == nil || i.Remote == New || i.Row.State != mail.Settled || !a.Base.Equal(i.Row.Flags) {
+		return true
+	}
+	if i.Message.Size != 0 && i.Message.Size != i.Row.ServerSize() {
 		return true
 	}
 	return i.File.Name != "" && (i.File.Name != i.Row.Name || i.File.New != i.Row.New) || i.Stat != (mail.Stat{})

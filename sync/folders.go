@@ -110,6 +110,12 @@ func (r *run) listFolders(ctx context.Context) error {
 	}
 	for _, f := range r.folders {
 		f.selected = r.Selected == nil || r.Selected(f.name)
+		if f.selected && !f.onRemote && remote.LeavesOut != nil && remote.LeavesOut(f.name) {
+			f.selected = false // it was not asked for, so it is not gone, and must not be made
+			if f.onLocal {
+				r.once(f.name, "would be in a namespace of the server that `namespaces` leaves out")
+			}
+		}
 		if r.Policy != nil {
 			f.policy = r.Policy(f.name)
 		}
@@ -161,8 +167,9 @@ func (r *run) meetRemote(listing mail.RemoteListing) {
 		if rf.Role == mail.RoleTrash && r.trash == "" {
 			r.trash = rf.Name
 		}
-		// Without mod-sequences equal counts say nothing of flags.
-		unchanged := rf.Status == f.base.Remote && rf.Status.HighestModSeq != 0 && rf.Status.UIDNext != 0
+		// Without mod-sequences equal counts say nothing of flags, where there are any.
+		tells := rf.Status.UIDNext != 0 && (rf.Status.HighestModSeq != 0 || rf.Status.Messages == 0)
+		unchanged := tells && rf.Status == f.base.Remote
 		f.remoteDirty = !unchanged || r.overdue(f)
 	}
 	if r.trash == "" && r.Trash != "" {

@@ -228,10 +228,20 @@ func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChang
 		return nil, err
 	}
 	f.view = &view
+	if missing := known - int(view.Cursor.Messages); view.Absence == mail.AbsenceUnknown && missing > 0 {
+		r.once(f.name, fmt.Sprintf("%s not shown by the server, which does not mean that it deleted them (RFC 9738); what is here stays", are(missing)))
+	}
 	if view.ReadOnly && !f.base.Access.ReadOnly {
 		r.once(f.name, "can only be read on the server; what changes here stays here")
 	}
 	return changes, nil
+}
+
+func are(messages int) string {
+	if messages == 1 {
+		return "1 message is"
+	}
+	return fmt.Sprint(messages, " messages are")
 }
 
 // joinRemote reads a whole folder and joins it with base as both stream by.

@@ -18,22 +18,32 @@ func movedRow(f *folder, a *conflict.Action) *mail.Row {
 	return &row
 }
 
-// moveRemote moves messages on the server to where their files are already. It takes
-// no intent: after a crash the message is gone where it was and new where its file
-// is, and pairing ties the two.
+// moveRemote moves messages on the server to where their files are already. After a
+// crash, or where the server does not tell the new UID, the message is gone where it was
+// and new where its file is. The intents let pairing tie the two also if the server gives
+// back other bytes than the file has.
 func (r *run) moveRemote(ctx context.Context, w *work) error {
 	f := w.folder
-	batch := &mail.Batch{}
-	var failed error
+	intents, batch := &mail.Batch{}, &mail.Batch{}
 	for _, a := range w.movesThere {
-		if failed = r.moveOne(ctx, f, a, batch); failed != nil {
+		intents.PutIntents = append(intents.PutIntents, &mail.Intent{
+			Kind: mail.Upload, Folder: f.base.ID, Key: a.Item.File.Key, Identity: a.Item.Identity,
+			UIDValidity: r.validity(f), UIDNext: r.uidNext(f), Created: r.Now().Truncate(time.Second),
+		})
+	}
+	if err := r.commit(ctx, intents); err != nil {
+		return err
+	}
+	var failed error
+	for i, a := range w.movesThere {
+		if failed = r.moveOne(ctx, f, a, intents.PutIntents[i], batch); failed != nil {
 			break
 		}
 	}
 	return errors.Join(failed, r.commit(context.WithoutCancel(ctx), batch))
 }
 
-func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, batch *mail.Batch) error {
+func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, in *mail.Intent, batch *mail.Batch) error {
 	from := r.folders[a.Item.From.Folder]
 	r.dirty(f, mail.Remote)
 	r.dirty(from, mail.Remote)
@@ -48,6 +58,7 @@ func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, batch 
 	file, err := r.relabel(ctx, f, a)
 	if err != nil {
 		if errors.Is(err, mail.ErrGone) {
+			batch.DropIntents = append(batch.DropIntents, in.ID)
 			r.leave(from)
 			return nil // a reader was quicker
 		}
@@ -56,10 +67,12 @@ func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, batch 
 	uid, err := transfer(ctx, from.name, r.validity(from), a.Item.From.Row.UID, f.name)
 	switch {
 	case errors.Is(err, mail.ErrGone), errors.Is(err, mail.ErrRestarted):
-		r.leave(f) // somebody else was quicker; the next round tells
+		r.expect(in) // somebody else was quicker, or it was moved; the next round tells
+		r.leave(f)
 		r.leave(from)
 		return nil
 	case errors.Is(err, mail.ErrRefused):
+		batch.DropIntents = append(batch.DropIntents, in.ID)
 		r.refuse(f, err, "it is tried again in the next sync")
 		r.refuse(from, fmt.Errorf("a message stays that was moved to %q here", f.name), "")
 		return nil
@@ -68,9 +81,11 @@ func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, batch 
 	}
 	r.count(func(rep *Report) { rep.Remote.Moved++ })
 	row := movedRow(f, a)
-	if uid != 0 {
-		in := arriving{file, a.Item.From.Row.Flags, a.Item.Identity, a.Item.Stat}
-		second, err := r.isSecond(ctx, f, in, uid, batch)
+	if uid == 0 {
+		r.expect(in) // the server does not tell where it is: the next round finds it there
+	} else {
+		batch.DropIntents = append(batch.DropIntents, in.ID)
+		second, err := r.isSecond(ctx, f, arriving{file, a.Item.From.Row.Flags, a.Item.Identity, a.Item.Stat}, uid, batch)
 		if err != nil {
 			return err
 		}
@@ -83,13 +98,19 @@ func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, batch 
 		return r.expungeCopied(ctx, from, a, row)
 	}
 	if uid == 0 {
-		// The server does not tell where it is: the next round finds it there.
 		batch.DropRows = append(batch.DropRows, row.ID)
 		r.leave(f)
 		return nil
 	}
 	batch.PutRows = append(batch.PutRows, row)
 	return nil
+}
+
+// expect lets the next round of this run look for what an intent is about.
+func (r *run) expect(in *mail.Intent) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.intents = append(r.intents, *in)
 }
 
 // relabel renames the action's file, if its name says in the letters of another folder

@@ -114,7 +114,9 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 	}
 	var lonely []*conflict.Item
 	for _, item := range g.rows {
-		if item.Folder == f.name && item.Lonely() && item.Remote != conflict.Gone {
+		// Those that are gone on the server are known again like those that moved, which
+		// takes more than to be like a new one, unless they were on their way there.
+		if item.Folder == f.name && item.Lonely() && (item.Remote != conflict.Gone || r.uploading(f, item.Key())) {
 			item.Identity = item.Row.Identity
 			lonely = append(lonely, item)
 		}
@@ -153,6 +155,13 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 		g.row(f, *row).Local = conflict.Gone
 	}
 	return left, nil
+}
+
+// uploading tells whether an interrupted run was about to upload the file.
+func (r *run) uploading(f *folder, key mail.Key) bool {
+	return slices.ContainsFunc(r.intents, func(in mail.Intent) bool {
+		return in.Kind == mail.Upload && in.Folder == f.base.ID && in.Key == key
+	})
 }
 
 // uploadedAndGone gives the files that an interrupted run was about to upload, and

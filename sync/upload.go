@@ -180,9 +180,9 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 	r.Progress(Progress{Folder: f.name, Messages: 1, Bytes: o.id.Size})
 	if stored.uid == 0 || stored.validity != r.validity(f) {
 		// The server does not tell where it is: the next round finds it by the intent.
+		r.expect(o.intent)
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.intents = append(r.intents, *o.intent)
 		if f.stored == nil {
 			f.stored = map[mail.Key]bool{}
 		}

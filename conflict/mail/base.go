@@ -124,8 +124,8 @@ type FolderBase struct {
 type IntentKind uint8
 
 const (
-	// Upload: the file Key is about to be appended to Folder, or Row's message, which is
-	// equal, to be copied into it.
+	// Upload: the file Key is about to be appended to Folder, or a message which is equal,
+	// Row's if it is to stay there, to be copied or moved into it.
 	Upload IntentKind = iota + 1
 	// Move: the message of Row is about to be moved or copied away into Folder, and
 	// then expunged where it was.

@@ -134,6 +134,9 @@ type RemoteListing struct {
 	Folders []RemoteFolder
 	// Notices are folders that were left out, and why, for the report.
 	Notices []Notice
+	// LeavesOut tells of a folder that is not listed whether it may be there
+	// nevertheless, since the configuration leaves out a whole namespace. nil: no.
+	LeavesOut func(Folder) bool
 }
 
 // Notice is something about one folder that the user should hear.

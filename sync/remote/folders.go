@@ -154,7 +154,7 @@ func (s *session) statuses(folders []mail.RemoteFolder, names map[mail.Folder]st
 			f.Status = cursorOf(data)
 		case no == nil:
 			return nil, fmt.Errorf("status of %s: %w", f.Name, s.trouble(err))
-		case no.Code == imap.ResponseCodeNoPerm:
+		case no.Code == imap.ResponseCodeNoPerm, strings.HasPrefix(no.Text, "Access denied"): // Courier has no codes
 			f.NoSelect = true
 			notices = append(notices, mail.Notice{Folder: f.Name, Text: "the server does not let it be read: " + text(no)})
 		case errors.Is(refusal(no), mail.ErrGone):
