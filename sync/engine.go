@@ -217,7 +217,7 @@ func (r *run) world() conflict.World {
 		Allow:      func(f mail.Folder) bool { return r.AllowDeletes && r.wanted(f) },
 	}
 	for name, f := range r.folders {
-		w.Folders[name] = f.info()
+		w.Folders[name] = r.info(f)
 	}
 	return w
 }

@@ -75,9 +75,10 @@ func (f *folder) settings() string {
 }
 
 // info is what a plan needs to know of the folder.
-func (f *folder) info() conflict.FolderInfo {
+func (r *run) info(f *folder) conflict.FolderInfo {
 	return conflict.FolderInfo{
-		Policy: f.policy, Role: f.role, Access: f.access(), Messages: f.messages, Removed: f.removed,
+		Policy: f.policy, Role: f.role, Access: f.access(), Labels: r.Remote.Abilities().Labels,
+		Messages: f.messages, Removed: f.removed,
 	}
 }
 

@@ -59,7 +59,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 		return nil, err
 	}
 	for _, f := range r.folders {
-		if _, remote := f.info().KeepsBack(); remote && f.localDirty && f.onRemote {
+		if _, remote := r.info(f).KeepsBack(); remote && f.localDirty && f.onRemote {
 			f.remoteDirty = true
 		}
 	}
@@ -67,7 +67,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 		return nil, err
 	}
 	for _, f := range r.folders {
-		if local, _ := f.info().KeepsBack(); local && f.view != nil && f.onLocal {
+		if local, _ := r.info(f).KeepsBack(); local && f.view != nil && f.onLocal {
 			f.localDirty = true
 		}
 	}
@@ -181,7 +181,7 @@ func (r *run) overdue(f *folder) bool {
 // whole tells whether a folder that is scanned is to be read whole, and not only what
 // changed.
 func (r *run) whole(f *folder) bool {
-	_, keptBack := f.info().KeepsBack()
+	_, keptBack := r.info(f).KeepsBack()
 	return f.resettled || keptBack || r.overdue(f)
 }
 

@@ -79,7 +79,7 @@ func (r *run) markCopied(ctx context.Context, g *gathered, item *conflict.Item) 
 	if err != nil {
 		return fmt.Errorf("read the state: %w", err)
 	}
-	conflict.MarkCopied(item, r.known(g, rows), r.lettersIn)
+	conflict.MarkCopied(item, r.world().Sources(r.known(g, rows)), r.lettersIn)
 	return nil
 }
 

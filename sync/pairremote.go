@@ -75,6 +75,11 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 func (r *run) formerly(arrived []*conflict.Item) map[*conflict.Item]*conflict.Item {
 	uploads := map[mail.Intent]bool{}
 	for _, in := range r.intents {
+		if r.Remote.Abilities().Labels {
+			// That it is new elsewhere, as in All Mail, does not say that it has left its folder;
+			// and one that is uploaded again is not stored again.
+			break
+		}
 		uploads[mail.Intent{Kind: in.Kind, Folder: in.Folder, Key: in.Key}] = true
 	}
 	files, follows := map[*conflict.Item]*conflict.Item{}, r.follows(mail.Local)

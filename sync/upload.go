@@ -173,6 +173,22 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 		return fmt.Errorf("upload %q: %w", o.file.Name, err)
 	}
 	r.arrive(o.action.Item)
+	if stored.uid != 0 && stored.validity == r.validity(f) {
+		in := arriving{file: o.file, id: o.id, stat: o.stat}
+		if o.action.Kind == conflict.CopyRemote {
+			in.base = o.action.Base
+		}
+		second, err := r.isSecond(ctx, f, in, stored.uid, batch)
+		if second {
+			batch.DropIntents = append(batch.DropIntents, o.intent.ID)
+			if row := o.action.Item.Row; row != nil {
+				batch.DropRows = append(batch.DropRows, row.ID)
+			}
+		}
+		if second || err != nil {
+			return err
+		}
+	}
 	r.count(func(rep *Report) { rep.Remote.New++ })
 	r.Progress(Progress{Folder: f.name, Messages: 1, Bytes: o.id.Size})
 	if stored.uid == 0 || stored.validity != r.validity(f) {
@@ -187,9 +203,9 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 		return nil
 	}
 	row := r.rowOf(f, o)
-	row.UID, row.State, row.Date = stored.uid, mail.Settled, stored.date.Truncate(time.Second)
+	row.UID, row.State, row.Date, row.Flags = stored.uid, mail.Settled, stored.date.Truncate(time.Second), o.action.Base
 	if source := o.action.Item.Source; o.action.Kind == conflict.CopyRemote {
-		row.Flags, row.CopyOf = o.action.Base, source.Row.ID
+		row.CopyOf = source.Row.ID
 		row.Identity, row.RemoteSize, row.RemoteDigest = source.Row.Identity, source.Row.RemoteSize, source.Row.RemoteDigest
 		row.TakeFile(o.id)
 	}

@@ -149,7 +149,8 @@ const (
 	// then expunged where it was.
 	Move
 	// Replace: the file of Row is gone, and one with the same content is about to be
-	// uploaded elsewhere; then Row's message is expunged, and not put into Trash.
+	// uploaded elsewhere; then Row's message is expunged, or brought here again where
+	// nothing can leave its folder, and not put into Trash.
 	Replace
 )
 

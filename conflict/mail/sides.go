@@ -118,6 +118,8 @@ type Incoming interface {
 type Abilities struct {
 	UIDPlus bool // RFC 4315: UID EXPUNGE, APPENDUID, COPYUID
 	Move    bool // RFC 6851
+	// Labels: folders are labels of one store of messages, as Gmail's are.
+	Labels bool
 }
 
 // Traffic counts what an account costs on the wire.
