@@ -32,7 +32,8 @@ type folder struct {
 	resettled bool
 	messages  int // rows on both sides before the run
 
-	localDirty  bool // is to be scanned before base may be trusted again
+	stamp       mail.Stamp // of the local folder, as it was listed
+	localDirty  bool       // is to be scanned before base may be trusted again
 	remoteDirty bool
 	changed     bool  // something changed locally, for the report
 	failed      error // it is left as it is until the next run
@@ -87,29 +88,18 @@ func (f *folder) usable() bool { return f.synced() && f.failed == nil && !f.stop
 // listFolders finds out which folders there are, which of them may have changed, and
 // makes those that one side lacks.
 func (r *run) listFolders(ctx context.Context) error {
-	var remote mail.RemoteListing
-	var local []mail.LocalFolder
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) {
-		remote, err = r.Remote.Folders(gctx)
-		return err
-	})
-	g.Go(func() (err error) {
-		local, err = r.Local.Folders(gctx, r.knownLocally())
-		return err
-	})
-	if err := g.Wait(); err != nil {
-		return err
+	for again := true; again; {
+		err := r.meet(ctx)
+		if err == nil {
+			again, err = r.rename(ctx)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	r.report.Skipped = append(r.report.Skipped, remote.Notices...)
-	r.meetRemote(remote)
-	if err := r.meetLocal(local); err != nil {
-		return err
-	}
-	for _, f := range r.folders {
-		f.selected = r.Selected == nil || r.Selected(f.name)
-		if r.Policy != nil {
-			f.policy = r.Policy(f.name)
+	for _, name := range r.renames.here {
+		if f := r.folders[name]; f != nil {
+			f.changed = true
 		}
 	}
 	for _, f := range r.folders {
@@ -125,6 +115,46 @@ func (r *run) listFolders(ctx context.Context) error {
 	}
 	r.markIntents()
 	return r.countRows(ctx)
+}
+
+// meet lists the folders of base and of both sides.
+func (r *run) meet(ctx context.Context) error {
+	known, err := r.State.Folders(ctx)
+	if err != nil {
+		return fmt.Errorf("read the state: %w", err)
+	}
+	r.folders, r.trash = make(map[mail.Folder]*folder, len(known)), ""
+	for _, base := range known {
+		r.folders[base.Name] = &folder{name: base.Name, base: base, letters: base.Letters}
+	}
+	var remote mail.RemoteListing
+	var local []mail.LocalFolder
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		remote, err = r.Remote.Folders(gctx)
+		return err
+	})
+	g.Go(func() (err error) {
+		local, err = r.Local.Folders(gctx, r.knownLocally())
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, n := range remote.Notices {
+		r.once(n.Folder, n.Text)
+	}
+	r.meetRemote(remote)
+	if err := r.meetLocal(local); err != nil {
+		return err
+	}
+	for _, f := range r.folders {
+		f.selected = r.Selected == nil || r.Selected(f.name)
+		if r.Policy != nil {
+			f.policy = r.Policy(f.name)
+		}
+	}
+	return nil
 }
 
 func (r *run) knownLocally() []mail.LocalFolder {
@@ -171,7 +201,7 @@ func (r *run) meetRemote(listing mail.RemoteListing) {
 func (r *run) meetLocal(local []mail.LocalFolder) error {
 	for _, lf := range local {
 		f := r.folder(lf.Name)
-		f.onLocal = true
+		f.onLocal, f.stamp = true, lf.Stamp
 		f.localDirty = lf.Stamp == mail.Stamp{} || lf.Stamp != f.base.Local
 	}
 	inbox := r.folders[mail.Inbox]
@@ -193,7 +223,7 @@ func (r *run) matchFolders(ctx context.Context) error {
 	for _, name := range names {
 		f := r.folders[name]
 		switch {
-		case !f.onLocal && !f.onRemote:
+		case !f.onLocal && !f.onRemote && !f.vanished:
 			if f.base.ID != 0 {
 				batch.DropFolders = append(batch.DropFolders, f.base.ID)
 			}

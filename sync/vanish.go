@@ -14,7 +14,7 @@ import (
 func (r *run) vanish(ctx context.Context) error {
 	var lost []*folder
 	for _, f := range r.folders {
-		if f.selected && f.base.OnLocal && f.base.OnRemote && f.onLocal != f.onRemote {
+		if f.synced() && f.base.OnLocal && f.base.OnRemote && f.onLocal != f.onRemote {
 			lost = append(lost, f)
 		}
 	}
