@@ -247,12 +247,12 @@ func (r *run) matchFolders(ctx context.Context) error {
 
 func (r *run) makeFolder(ctx context.Context, f *folder) error {
 	switch {
-	case !f.onLocal && !r.CreateLocal:
+	case !f.onLocal && r.forbidsMaking(mail.Local, f.policy) != "":
 		f.selected = false
-		r.once(f.name, "is only on the server, and create_folders does not let it be made here")
-	case !f.onRemote && !r.CreateRemote:
+		r.once(f.name, "is only on the server, and "+r.forbidsMaking(mail.Local, f.policy)+" does not let it be made here")
+	case !f.onRemote && r.forbidsMaking(mail.Remote, f.policy) != "":
 		f.selected = false
-		r.once(f.name, "is only here, and create_folders does not let it be made on the server")
+		r.once(f.name, "is only here, and "+r.forbidsMaking(mail.Remote, f.policy)+" does not let it be made on the server")
 	case !f.onLocal:
 		f.localDirty = true
 		if r.DryRun {
@@ -275,6 +275,28 @@ func (r *run) makeFolder(ctx context.Context, f *folder) error {
 		f.onRemote = true
 	}
 	return nil
+}
+
+// forbidsMaking names the setting that lets no folder be made on a side; "" if none.
+func (r *run) forbidsMaking(side mail.Side, p conflict.Policy) string {
+	switch {
+	case !p.Direction.Writes(side):
+		return "direction"
+	case side == mail.Local && !r.CreateLocal, side == mail.Remote && !r.CreateRemote:
+		return "create_folders"
+	}
+	return ""
+}
+
+// forbidsRemoving names the setting that lets no folder be removed on a side.
+func (r *run) forbidsRemoving(side mail.Side, p conflict.Policy) string {
+	switch {
+	case !p.Direction.Writes(side):
+		return "direction"
+	case side == mail.Local && !r.RemoveLocal, side == mail.Remote && !r.RemoveRemote:
+		return "remove_folders"
+	}
+	return ""
 }
 
 // countRows finds out how many messages each folder has in base, for the brake.

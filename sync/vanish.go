@@ -30,21 +30,25 @@ func (r *run) vanish(ctx context.Context) error {
 }
 
 func (r *run) vanishOne(ctx context.Context, f *folder) error {
-	v := conflict.Vanished{Allowed: r.AllowDeletes && slices.Contains(r.Only, f.name)}
+	v := conflict.Vanished{Gone: mail.Local, Allowed: r.AllowDeletes && slices.Contains(r.Only, f.name)}
+	if f.onLocal {
+		v.Gone = mail.Remote
+	}
+	kept := r.forbidsRemoving(v.Gone.Other(), f.policy)
+	v.Remove = kept == ""
 	var err error
 	if f.onRemote {
 		status := r.onServer[f.name].Status
-		v.Gone, v.Remove = mail.Local, r.RemoveRemote
 		v.Messages, v.Changed = int(status.Messages), status != f.base.Remote
 	} else {
-		v.Gone, v.Remove, v.Changed = mail.Remote, r.RemoveLocal, f.localDirty
+		v.Changed = f.localDirty
 		if v.Messages, err = r.countFiles(ctx, f); err != nil {
 			return err
 		}
 	}
 	switch v.Decide() {
 	case conflict.Stay:
-		r.once(f.name, "is gone "+where(v.Gone)+", and remove_folders lets it stay "+where(v.Gone.Other()))
+		r.once(f.name, "is gone "+where(v.Gone)+", and "+kept+" lets it stay "+where(v.Gone.Other()))
 		return nil
 	case conflict.Await:
 		r.held[heldKey{f.name, v.Gone}] = Held{
