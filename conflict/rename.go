@@ -111,46 +111,61 @@ func (w Whereabouts) Decide() (name, overruled mail.Folder) {
 // Step renames one folder of one side.
 type Step struct{ From, To mail.Folder }
 
-// Route gives the order in which folders of one side can be renamed, and those steps
-// that something stands in the way of. What lies in a folder that is renamed is left
-// out: it may go along, so where it is has to be looked up first.
+// Route gives the order in which folders of one side can be renamed now. What a folder
+// around it may take along is left out, since where it is then has to be looked up
+// first; so Route is asked again, until nothing is wanted any more. Where it can give no
+// step, it gives those that something stands in the way of.
 func Route(wanted []Step, taken func(mail.Folder) bool) (steps, blocked []Step) {
 	left := map[mail.Folder]bool{} // names that became free, or not
 	has := func(name mail.Folder) bool {
-		if now, ok := left[name]; ok {
-			return now
+		// What lay in a renamed folder may have come there with it.
+		if slices.ContainsFunc(steps, func(s Step) bool { return name.Inside(s.To) }) {
+			return true
 		}
-		return taken(name)
+		now, ok := left[name]
+		return now || !ok && taken(name)
+	}
+	var pending []Step
+	for _, s := range wanted {
+		if !slices.ContainsFunc(wanted, func(o Step) bool { return s.From.Inside(o.From) && s.To.Inside(o.To) }) {
+			pending = append(pending, s)
+		}
 	}
 	do := func(s Step) {
 		steps = append(steps, s)
 		left[s.From], left[s.To] = false, true
-	}
-	var pending []Step
-	for _, s := range wanted {
-		if !slices.ContainsFunc(wanted, func(o Step) bool { return s.From.Inside(o.From) }) {
-			pending = append(pending, s)
-		}
+		pending = slices.DeleteFunc(pending, func(o Step) bool { return o.From.Inside(s.From) })
 	}
 	slices.SortFunc(pending, func(a, b Step) int { return cmp.Compare(a.To, b.To) })
 	for len(pending) > 0 {
-		ready := slices.IndexFunc(pending, func(s Step) bool { return !has(s.To) && !s.To.Inside(s.From) })
+		ready := slices.IndexFunc(pending, func(s Step) bool {
+			leaving := slices.ContainsFunc(pending, func(o Step) bool { return o.From.Inside(s.To) && o != s })
+			return !has(s.To) && !leaving && !s.To.Inside(s.From)
+		})
 		if ready >= 0 {
-			do(pending[ready])
+			s := pending[ready]
 			pending = slices.Delete(pending, ready, ready+1)
+			do(s)
 			continue
 		}
 		// Of several that take each other's names one makes room; and no folder can be
 		// renamed into itself in one step.
 		ready = slices.IndexFunc(pending, func(s Step) bool {
-			return !has(s.From.Interim()) && (!has(s.To) || inCircle(pending, s))
+			inner := slices.ContainsFunc(pending, func(o Step) bool { return s.From.Inside(o.From) })
+			return !inner && !s.From.IsInterim() && !has(s.From.Interim()) && (!has(s.To) || inCircle(pending, s))
 		})
-		if ready < 0 {
-			return steps, pending
+		if ready < 0 && len(steps) > 0 {
+			return steps, nil // what waits may find room then
 		}
-		between := pending[ready].From.Interim()
-		do(Step{pending[ready].From, between})
-		pending[ready].From = between
+		if ready < 0 {
+			return nil, pending
+		}
+		s := pending[ready]
+		between := s.From.Interim()
+		if pending[ready].From = between; s.To.Inside(s.From) && has(s.To) {
+			pending = slices.Delete(pending, ready, ready+1) // what has its name may go along
+		}
+		do(Step{s.From, between})
 	}
 	return steps, nil
 }
@@ -159,7 +174,7 @@ func Route(wanted []Step, taken func(mail.Folder) bool) (steps, blocked []Step) 
 func inCircle(all []Step, s Step) bool {
 	at := s.To
 	for range all {
-		i := slices.IndexFunc(all, func(o Step) bool { return o.From == at })
+		i := slices.IndexFunc(all, func(o Step) bool { return o.From == at || at.Inside(o.From) })
 		if i < 0 {
 			return false
 		}

@@ -2,6 +2,7 @@ package maildir
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -36,34 +37,68 @@ func (t *Tree) RenameFolder(ctx context.Context, folder, to mail.Folder) (err er
 		}
 	}
 	full := names[len(names)-1]
-	target, err := t.vacant(around, full)
-	if err != nil {
-		return err
-	}
 	defer func() {
 		t.placeLock.Lock()
 		defer t.placeLock.Unlock()
 		t.places = make(map[mail.Folder]string) // all inside have others, too
 	}()
-	switch {
-	case path.Base(target) == full:
-		return t.moveDir(from, target)
-	case !isShort(path.Base(from)):
-		return t.moveShort(from, target, full)
-	default:
-		// A crash must find it under one name or the other, and the file can tell only
-		// one. So it takes a name in between that is told by no file.
-		base := path.Base(from)
-		names, err := t.opts.Layout.encode(mail.NewFolder(base[len(base)-shortTail+len(shortMark):]).Interim())
+	inside, err := t.container(around, full)
+	if err != nil {
+		return err
+	}
+	if len(inside) > 0 || isShort(path.Base(from)) {
+		// A crash must find it under one name or the other. The file that tells a long
+		// name can tell only one; and what is in the new place has to be taken up first.
+		// So it takes a name in between, which needs no file.
+		sum := sha256.Sum256([]byte(from))
+		names, err := t.opts.Layout.encode(mail.NewFolder(fmt.Sprintf("%x", sum[:16])).Interim())
 		if err != nil {
 			return err
 		}
-		between := path.Join(path.Dir(from), names[0])
-		if err := t.moveDir(from, between); err != nil {
+		if err := t.moveDir(from, names[0]); err != nil {
 			return err
 		}
-		return t.moveShort(between, target, full)
+		from = names[0]
 	}
+	for _, dir := range inside {
+		if err := t.moveDir(dir, path.Join(from, path.Base(dir))); err != nil {
+			return err
+		}
+	}
+	target, err := t.vacant(around, full)
+	if err != nil {
+		return err
+	}
+	if path.Base(target) == full {
+		return t.moveDir(from, target)
+	}
+	return t.moveShort(from, target, full)
+}
+
+// container gives the directories in the one of the name full, which is no folder and
+// only holds such; mail.ErrExists if it is a folder, or anything else is in it.
+func (t *Tree) container(around, full string) (inside []string, err error) {
+	entry, there, err := t.find(around, full)
+	if err != nil || !there {
+		return nil, err
+	}
+	dir := path.Join(around, entry)
+	if _, err := t.stamp(dir); !errors.Is(err, mail.ErrGone) {
+		return nil, errors.Join(mail.ErrExists, err)
+	}
+	err = t.fs.ReadDir(dir, func(e Entry) {
+		switch {
+		case e.Name == nameFile:
+		case e.Type == fs.ModeDir && t.opts.Layout.visible(dir, e.Name):
+			inside = append(inside, path.Join(dir, e.Name))
+		default:
+			there = false
+		}
+	})
+	if err == nil && !there {
+		err = mail.ErrExists
+	}
+	return inside, err
 }
 
 // moveShort moves a directory to a short form of the name full. The file that tells

@@ -131,12 +131,15 @@ func TestWhatIsInsideARenamedFolder(t *testing.T) {
 				t.Errorf("%s to %s: %v", c.from, c.to, err)
 			}
 		}
-		if layout == Nested {
-			// A directory that only holds folders is in the way, and stays.
-			wantErr(t, "over what holds folders", tree.RenameFolder(ctx, "B", "Around"), mail.ErrExists)
-			if got := textsIn(t, tree, "Around/deep"); len(got) != 1 {
-				t.Errorf("Around/deep holds %q", got)
-			}
+		// A directory that only holds folders is no folder, and takes the place of none.
+		if err := tree.RenameFolder(ctx, "B", "Around"); err != nil {
+			t.Fatal(err)
+		}
+		if got := textsIn(t, tree, "Around"); len(got) != 1 {
+			t.Errorf("Around holds %q", got)
+		}
+		if got := textsIn(t, tree, "Around/deep"); len(got) != 1 {
+			t.Errorf("Around/deep holds %q", got)
 		}
 	})
 }
@@ -145,7 +148,8 @@ func TestWhatIsInsideARenamedFolder(t *testing.T) {
 // can be done from there.
 func TestARenameIsCutOffAnywhere(t *testing.T) {
 	eachLayout(t, func(t *testing.T, layout Layout) {
-		for _, pair := range renames[:7] {
+		for i, pair := range append(renames[:7:7], renames[0], renames[4], renames[3]) {
+			around := i >= 7 // something lies in the new name already
 			for stop, done := 1, false; !done; stop++ {
 				if stop > 100 {
 					t.Fatal("it never ends")
@@ -154,6 +158,11 @@ func TestARenameIsCutOffAnywhere(t *testing.T) {
 				ctx := t.Context()
 				if err := tree.CreateFolder(ctx, pair[0]); err != nil {
 					t.Fatal(err)
+				}
+				if around {
+					if err := tree.CreateFolder(ctx, pair[1]+"/in"); err != nil {
+						t.Fatal(err)
+					}
 				}
 				land(t, tree, pair[0], "the message\r\n", flags(`\Seen`), mail.Letters{})
 				steps := 0
@@ -176,12 +185,16 @@ func TestARenameIsCutOffAnywhere(t *testing.T) {
 					t.Fatal(err)
 				}
 				var at []mail.Folder
+				inner := 0
 				for _, f := range folders {
-					if f.Name != mail.Inbox {
+					switch {
+					case around && f.Name == pair[1]+"/in", around && f.Name.IsInterim() && strings.HasSuffix(string(f.Name), "/in"):
+						inner++
+					case f.Name != mail.Inbox:
 						at = append(at, f.Name)
 					}
 				}
-				if len(at) != 1 || at[0] != pair[0] && at[0] != pair[1] && !at[0].IsInterim() {
+				if around != (inner == 1) || len(at) != 1 || at[0] != pair[0] && at[0] != pair[1] && !at[0].IsInterim() {
 					t.Fatalf("cut off at step %d: folders %.40q", stop, at)
 				}
 				if at[0] != pair[1] {

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -242,7 +243,40 @@ func (r *run) matchFolders(ctx context.Context) error {
 			batch.PutFolders = append(batch.PutFolders, &f.base)
 		}
 	}
+	if err := r.firstMarkers(ctx, batch); err != nil {
+		return err
+	}
 	return r.commit(ctx, batch)
+}
+
+// firstMarkers gives a marker to each folder that has none, since an empty one is known
+// again by nothing else when it is renamed. Where that does not work the folder goes
+// without.
+func (r *run) firstMarkers(ctx context.Context, batch *mail.Batch) error {
+	if r.DryRun {
+		return nil
+	}
+	folders := r.usable(func(f *folder) bool {
+		return f.onLocal && f.onRemote && !f.dissolves && f.name != mail.Inbox && f.base.Marker == mail.Marker{}
+	})
+	err := r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
+		first := mail.Marker{Account: r.Account, Folder: rand.Text(), Generation: 1}
+		if err := r.Local.SetMarker(ctx, f.name, first); err != nil {
+			if ends(err) {
+				return err
+			}
+			r.Log.Info("folder gets no marker", "account", r.Account, "folder", string(f.name), "error", err)
+			return nil
+		}
+		f.base.Marker, f.marked, f.localDirty = first, true, true
+		return nil
+	})
+	for _, f := range folders {
+		if f.marked {
+			batch.PutFolders = append(batch.PutFolders, &f.base)
+		}
+	}
+	return err
 }
 
 func (r *run) makeFolder(ctx context.Context, f *folder) error {
@@ -328,7 +362,7 @@ func (r *run) forget(ctx context.Context, f *folder, why string) error {
 	r.Log.Info("pairing again", "account", r.Account, "folder", string(f.name), "why", why)
 	r.once(f.name, why+": its messages are paired again, and nothing is removed for it")
 	old := f.base
-	f.base = mail.FolderBase{Name: old.Name, Role: old.Role, OnLocal: old.OnLocal, OnRemote: old.OnRemote, Letters: old.Letters, Marker: old.Marker}
+	f.base = mail.FolderBase{Name: old.Name, Role: old.Role, OnLocal: old.OnLocal, OnRemote: old.OnRemote, Letters: old.Letters, Marker: old.Marker, Synced: old.Synced}
 	delete(r.unsettled, old.ID)
 	f.localDirty, f.remoteDirty, f.messages = true, true, 0
 	batch := &mail.Batch{PutFolders: []*mail.FolderBase{&f.base}}

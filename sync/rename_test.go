@@ -72,14 +72,9 @@ func (d *device) ids() map[mail.FolderID]mail.Folder {
 	return out
 }
 
-// both checks that the folders of both sides are these, and most of account's, and that all is in step.
-func (d *device) both(want ...mail.Folder) {
+// folders are those of the Maildir, in order.
+func (d *device) folders() []mail.Folder {
 	d.t.Helper()
-	want = append(want, "Archive", "INBOX", "Lists", "Trash")
-	slices.Sort(want)
-	if got := d.server.Folders(); !slices.Equal(got, want) {
-		d.t.Errorf("the server has %q, want %q", got, want)
-	}
 	var here []mail.Folder
 	must(d.t, filepath.WalkDir(d.root, func(path string, e os.DirEntry, err error) error {
 		if err == nil && e.Name() == "cur" {
@@ -89,7 +84,18 @@ func (d *device) both(want ...mail.Folder) {
 		return err
 	}))
 	slices.Sort(here)
-	if !slices.Equal(here, want) {
+	return here
+}
+
+// both checks that the folders of both sides are these, and most of account's, and that all is in step.
+func (d *device) both(want ...mail.Folder) {
+	d.t.Helper()
+	want = append(want, "Archive", "INBOX", "Lists", "Trash")
+	slices.Sort(want)
+	if got := d.server.Folders(); !slices.Equal(got, want) {
+		d.t.Errorf("the server has %q, want %q", got, want)
+	}
+	if here := d.folders(); !slices.Equal(here, want) {
 		d.t.Errorf("the Maildir has %q, want %q", here, want)
 	}
 	d.inStep()

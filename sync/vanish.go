@@ -14,7 +14,8 @@ import (
 func (r *run) vanish(ctx context.Context) error {
 	var lost []*folder
 	for _, f := range r.folders {
-		if f.synced() && f.base.OnLocal && f.base.OnRemote && f.onLocal != f.onRemote {
+		// One that was never in step, since the run that met it ended too soon, is new.
+		if f.synced() && f.base.OnLocal && f.base.OnRemote && f.onLocal != f.onRemote && !f.base.Synced.IsZero() {
 			lost = append(lost, f)
 		}
 	}

@@ -100,8 +100,8 @@ const interim = "~mailtwin"
 // folders swap theirs.
 func (f Folder) Interim() Folder { return f + interim }
 
-// IsInterim tells whether f is a name that Interim gave.
-func (f Folder) IsInterim() bool { return strings.HasSuffix(string(f), interim) }
+// IsInterim tells whether f is a name that Interim gave, or lies in such a folder.
+func (f Folder) IsInterim() bool { return strings.Contains(string(f)+"/", interim+"/") }
 
 // Role is what a folder is for, by its special-use mark (RFC 6154) or by name for
 // INBOX; RoleNone for an ordinary one.
