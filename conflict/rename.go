@@ -40,11 +40,15 @@ func (l Likeness) strength() int {
 	case l.SameNumbers && l.Equal == l.Found && 2*l.Equal >= l.Asked:
 		// What is missing was removed; what is another message was never renamed.
 		return 2
-	case !l.SameNumbers && 4*l.Equal >= 3*l.Asked && 2*l.Has >= l.Had:
+	case !l.SameNumbers && 4*l.Equal >= 3*l.Asked && l.Plausible():
 		return 1
 	}
 	return 0
 }
+
+// Plausible tells whether it is worth while to look at the messages where their numbers
+// are others: most of them have to be there.
+func (l Likeness) Plausible() bool { return l.Had > 0 && 2*l.Has >= l.Had }
 
 // Recognise tells which of base's folders has which name now, one to one, by what is
 // strongest. Where messages alone speak for two pairs, neither is taken: to take a

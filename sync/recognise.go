@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
@@ -85,64 +86,92 @@ func (r *run) whereOnServer(ctx context.Context, known []*folder) (map[mail.Fold
 	if len(lost) == 0 || len(others) == 0 {
 		return conflict.Recognise(seen), nil
 	}
+	told := make(map[*folder]mail.RemoteFolder, len(others))
 	for _, o := range others {
-		likenesses, err := r.compare(ctx, o, lost)
-		if err != nil {
-			if ends(err) {
-				return nil, err
-			}
-			r.Log.Info("folder cannot be compared", "account", r.Account, "folder", string(o.name), "error", err)
+		likenesses, err := r.compare(ctx, o, lost, told)
+		if err := r.passOver(o, err); err != nil {
+			return nil, err
+		}
+		seen = append(seen, likenesses...)
+	}
+	// Where neither id nor numbers tell, the server may have numbered a folder anew.
+	found := conflict.Recognise(seen)
+	for _, o := range others {
+		if _, is := key(found, o.name); is || o.base.ID != 0 || told[o].Status.Messages == 0 {
 			continue
+		}
+		likenesses, err := r.compareNew(ctx, o, told[o], slices.DeleteFunc(slices.Clone(lost), func(f *folder) bool {
+			_, is := found[f.name]
+			return is || f.onRemote || f.base.MailboxID != "" && told[o].MailboxID != ""
+		}))
+		if err := r.passOver(o, err); err != nil {
+			return nil, err
 		}
 		seen = append(seen, likenesses...)
 	}
 	return conflict.Recognise(seen), nil
 }
 
-// compare looks which of the lost folders one of the server's could be.
-func (r *run) compare(ctx context.Context, o *folder, lost []*folder) ([]conflict.Likeness, error) {
-	told, err := r.Remote.Examine(ctx, o.name)
+// passOver lets a folder go that could not be compared, unless the run ends with that.
+func (r *run) passOver(o *folder, err error) error {
+	if err != nil && !ends(err) {
+		r.Log.Info("folder cannot be compared", "account", r.Account, "folder", string(o.name), "error", err)
+		return nil
+	}
+	return err
+}
+
+// compare looks which of the lost folders one of the server's could be, by their ids
+// and else by the numbers of their messages.
+func (r *run) compare(ctx context.Context, o *folder, lost []*folder, told map[*folder]mail.RemoteFolder) ([]conflict.Likeness, error) {
+	now, err := r.Remote.Examine(ctx, o.name)
 	if err != nil {
 		return nil, err
 	}
+	told[o] = now
 	var seen []conflict.Likeness
-	var unsure []*folder
 	for _, f := range lost {
-		l := conflict.Likeness{Was: f.name, Is: o.name}
-		if f.base.MailboxID == "" || told.MailboxID == "" {
-			unsure = append(unsure, f)
+		l := conflict.Likeness{Was: f.name, Is: o.name, Has: int(now.Status.Messages)}
+		switch {
+		case f.base.MailboxID != "" && now.MailboxID != "":
+			if l.SameID = f.base.MailboxID == now.MailboxID; l.SameID {
+				return []conflict.Likeness{l}, nil
+			}
+			l.OtherID = true
+		case now.Status.UIDValidity != f.base.Remote.UIDValidity || l.Has == 0,
+			now.Status.UIDNext != 0 && now.Status.UIDNext < f.base.Remote.UIDNext:
 			continue
+		default:
+			l.SameNumbers = true
+			if err := r.compareByUID(ctx, o, f, &l); err != nil {
+				return nil, err
+			}
 		}
-		if l.SameID = f.base.MailboxID == told.MailboxID; l.SameID {
-			return []conflict.Likeness{l}, nil
-		}
-		l.OtherID = true
 		seen = append(seen, l)
 	}
+	return seen, nil
+}
+
+// compareNew looks which of the lost folders a new one could be whose messages have
+// other numbers.
+func (r *run) compareNew(ctx context.Context, o *folder, now mail.RemoteFolder, lost []*folder) ([]conflict.Likeness, error) {
+	var seen []conflict.Likeness
 	var sample []mail.Identified
-	for _, f := range unsure {
-		l := conflict.Likeness{Was: f.name, Is: o.name, Has: int(told.Status.Messages)}
+	for _, f := range lost {
+		l := conflict.Likeness{Was: f.name, Is: o.name, Has: int(now.Status.Messages)}
+		var err error
 		if l.Had, _, err = r.State.Count(ctx, f.base.ID); err != nil {
 			return nil, fmt.Errorf("read the state: %w", err)
 		}
-		if l.Had == 0 || l.Has == 0 {
+		if now.Status.UIDValidity == f.base.Remote.UIDValidity || !l.Plausible() {
 			continue
 		}
-		switch now := told.Status; {
-		case now.UIDValidity == f.base.Remote.UIDValidity:
-			l.SameNumbers = true
-			if now.UIDNext == 0 || now.UIDNext >= f.base.Remote.UIDNext {
-				err = r.compareByUID(ctx, o, f, &l)
-			}
-		case !f.onRemote && o.base.ID == 0:
-			if sample == nil {
-				sample, err = r.sample(ctx, o, l.Had)
-			}
-			if err == nil {
-				err = r.compareByContent(ctx, sample, f, &l)
+		if sample == nil {
+			if sample, err = r.sample(ctx, o, l.Had); err != nil {
+				return nil, err
 			}
 		}
-		if err != nil {
+		if err := r.compareByContent(ctx, sample, f, &l); err != nil {
 			return nil, err
 		}
 		seen = append(seen, l)

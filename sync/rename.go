@@ -67,7 +67,7 @@ func (r *run) rename(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if done || recorded || r.renames.stuckNow {
+	if more := done || recorded || r.renames.stuckNow; more && r.renames.times <= maxRenaming {
 		r.renames.stuckNow = false
 		r.renames.times++
 		return true, nil
@@ -308,7 +308,7 @@ func (r *run) recordNames(ctx context.Context, all []*renaming) (bool, error) {
 	ready := map[mail.Folder]*renaming{}
 	for _, rn := range all {
 		in := func(at mail.Folder) bool { return at == rn.name || at == "" }
-		if rn.name != "" && rn.name != rn.f.name && in(rn.local) && in(rn.remote) && rn.local+rn.remote != "" {
+		if r.renames.stuck[rn.f.base.ID] == "" && rn.name != "" && rn.name != rn.f.name && in(rn.local) && in(rn.remote) && rn.local+rn.remote != "" {
 			ready[rn.name] = rn
 		}
 	}
@@ -325,9 +325,12 @@ func (r *run) recordNames(ctx context.Context, all []*renaming) (bool, error) {
 				batch.DropFolders = append(batch.DropFolders, rn.f.base.ID)
 				continue
 			}
-			r.failRename(mail.Local, all, other, fmt.Errorf("%q was another folder, which vanished on one side only: %w", rn.f.name, mail.ErrExists))
 			delete(ready, rn.f.name)
 			again = true
+			if rn.name != rn.f.name {
+				continue // which is not where it is to be yet
+			}
+			r.failRename(mail.Local, all, other, fmt.Errorf("%q was another folder, which vanished on one side only: %w", rn.f.name, mail.ErrExists))
 		}
 	}
 	for _, rn := range all {

@@ -42,7 +42,6 @@ func TestRenamesThatDependOnEachOther(t *testing.T) {
 		{"into itself", "Work>x x>Work/deep", false, []mail.Folder{"Lists/go", "Work/deep", "Work/deep/in", "Work/deep/none"}},
 		{"what lies in it goes elsewhere", "Work/in>Else Work>Play", false, []mail.Folder{"Else", "Lists/go", "Play", "Play/none"}},
 		{"what lies in it stays", "Work>Play Play/in>Work/in", false, []mail.Folder{"Lists/go", "Play", "Play/none", "Work/in"}},
-		{"inside out", "Work/in>x Work>y x>Work y>Work/in", true, []mail.Folder{"Lists/go", "Work", "Work/in", "Work/in/none"}},
 		{"around what it lay in", "Work/in>x Work>x/Work", false, []mail.Folder{"Lists/go", "x", "x/Work", "x/Work/none"}},
 		{"into one that was renamed", "Work>Play Lists/go>Play/go", false, []mail.Folder{"Play", "Play/go", "Play/in", "Play/none"}},
 	} {
