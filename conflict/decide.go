@@ -18,6 +18,10 @@ const (
 	whyGoneRemote  = "removed on the server"
 	whyMovedOn     = "moved to another folder"
 	whyMoved       = "moved or rewritten locally; the new copy is on the server"
+	whyCopied      = "copied from another folder"
+	whyCopyStays   = "copied here from a message that was removed on the server"
+	whyBothMoved   = "moved to different folders on the two sides: the server's stands"
+	whyMovedKept   = "moved on one side and removed on the other"
 	whyPurged      = `flagged \Deleted, and expunge = true`
 	whyRevived     = "removed on one side, but flagged or undeleted on the other"
 	whyDeleteStood = "removed on one side; what the other side changed does not keep it"
@@ -26,17 +30,18 @@ const (
 // decide gives the one action that an item needs, Kind 0 if it needs none, and, if
 // it overrules what somebody did, a word for it.
 func decide(i *Item, w World) (action Action, decision string) {
-	policy := w.Folders[i.Folder].Policy
 	here, there := i.here(), i.there()
 	switch {
 	case i.Moved != nil && movable(i, i.Moved, w):
 		return Action{}, "" // its other end does all
 	case i.From != nil && movable(i.From, i, w):
-		return move(i), ""
+		return move(i)
 	case !here && !there:
 		return Action{Kind: Drop, Why: whyBothGone}, ""
 	case here && there:
 		return agree(i, w), ""
+	case i.Row == nil && i.Source != nil:
+		return copied(i)
 	case i.Row == nil || i.Row.State == mail.Pending:
 		return bring(i, here), ""
 	case i.Row.State == mail.Held && !i.Due:
@@ -46,7 +51,7 @@ func decide(i *Item, w World) (action Action, decision string) {
 	case i.Row.State == mail.Parted && i.Row.Key == "":
 		return stayRemote(i), ""
 	case here:
-		return goneRemote(i, policy)
+		return goneRemote(i, w)
 	default:
 		return goneLocal(i, w)
 	}
@@ -69,16 +74,33 @@ func movable(from, to *Item, w World) bool {
 // time is a difference that the next round meets: after a move on the server, both
 // sides' flags are compared with base anew; after a move here, the file's are compared
 // with the server's, which come along.
-func move(to *Item) Action {
+func move(to *Item) (a Action, decision string) {
 	from := to.From
 	if to.Local == New {
-		return Action{Kind: MoveRemote, Flags: from.baseFlags(), Base: from.baseFlags(), Why: whyMovedOn}
+		return Action{Kind: MoveRemote, Flags: to.File.Flags, Base: from.baseFlags(), Rename: to.Relabel, Why: whyMovedOn}, ""
 	}
-	return Action{
+	a = Action{
 		Kind:  MoveLocal,
 		Flags: Merge(from.baseFlags(), from.localFlags(), to.Message.Flags),
 		Base:  to.Message.Flags, Why: whyMovedOn,
 	}
+	if from.Followed {
+		a.Why, decision = whyBothMoved, "moved to where the server has it"
+	}
+	return a, decision
+}
+
+// copied makes on the other side the copy that was made on one. What the copy was
+// made of comes along with the flags that it has there, and what differs is merged in
+// the next round, as after a move.
+func copied(i *Item) (Action, string) {
+	switch {
+	case i.Remote == New:
+		return Action{Kind: Link, Flags: i.Message.Flags, Base: i.Message.Flags, Why: whyCopied}, ""
+	case i.Source.there():
+		return Action{Kind: CopyRemote, Flags: i.File.Flags, Base: i.Source.baseFlags(), Rename: i.Relabel, Why: whyCopied}, ""
+	}
+	return Action{Kind: Upload, Flags: i.File.Flags, Rename: i.Relabel, Why: whyCopyStays}, "kept: put on the server again"
 }
 
 // agree merges the flags of a message that is on both sides.
@@ -117,12 +139,17 @@ func bring(i *Item, here bool) Action {
 	}
 	a := Action{Kind: Download, Flags: i.remoteFlags(), Why: whyNewRemote}
 	if here {
-		a = Action{Kind: Upload, Flags: i.localFlags(), Why: whyNewLocal}
+		a = Action{Kind: Upload, Flags: i.localFlags(), Rename: i.Relabel, Why: whyNewLocal}
 	}
 	if again {
 		a.Why = whyAgain
 	}
 	return a
+}
+
+// Discards tells whether a folder is the one for what was thrown away.
+func (w World) Discards(f mail.Folder) bool {
+	return f == w.Trash || w.Folders[f].Role == mail.RoleTrash
 }
 
 // stayLocal keeps base true about a message that is on this side only, by policy.
@@ -146,8 +173,16 @@ func stayRemote(i *Item) Action {
 }
 
 // goneRemote decides about a file whose message was removed on the server.
-func goneRemote(i *Item, policy Policy) (Action, string) {
-	edited := i.Local == Flags
+func goneRemote(i *Item, w World) (Action, string) {
+	policy := w.Folders[i.Folder].Policy
+	edited := i.Local == Flags || i.Followed
+	if i.Followed && policy.Winner == KeepWins {
+		a := Action{Kind: Upload, Flags: i.localFlags(), Rename: i.Relabel, Why: whyMovedKept}
+		if w.Discards(i.Folder) {
+			return a, "" // it was removed on both sides
+		}
+		return a, "kept: put on the server again"
+	}
 	if edited && policy.Winner == KeepWins && Revives(i.baseFlags(), i.localFlags()) {
 		return Action{Kind: Upload, Flags: i.localFlags(), Why: whyRevived}, "kept: put on the server again"
 	}
@@ -163,7 +198,10 @@ func goneRemote(i *Item, policy Policy) (Action, string) {
 // goneLocal decides about a message whose file was removed.
 func goneLocal(i *Item, w World) (Action, string) {
 	info := w.Folders[i.Folder]
-	edited := i.Remote == Flags && i.Moved == nil
+	edited := (i.Remote == Flags || i.Followed) && i.Moved == nil
+	if i.Followed && info.Policy.Winner == KeepWins {
+		return Action{Kind: Download, Flags: i.remoteFlags(), Why: whyMovedKept}, "kept: brought back into the Maildir"
+	}
 	if edited && info.Policy.Winner == KeepWins && Revives(i.baseFlags(), i.remoteFlags()) {
 		return Action{Kind: Download, Flags: i.remoteFlags(), Why: whyRevived}, "kept: brought back into the Maildir"
 	}
@@ -174,7 +212,7 @@ func goneLocal(i *Item, w World) (Action, string) {
 	if edited {
 		a.Why, decision = whyDeleteStood, "removed on the server"
 	}
-	final := i.Moved != nil || info.Policy.OnLocalDelete == Expunge || info.Role == mail.RoleTrash || i.Folder == w.Trash
+	final := i.Moved != nil || info.Policy.OnLocalDelete == Expunge || w.Discards(i.Folder)
 	switch {
 	case !final && w.Trash != "":
 		a.Kind, a.Target = MoveToTrash, w.Trash

@@ -16,6 +16,8 @@ func TestTheFateOfAVanishedFolder(t *testing.T) {
 		"empty now, but not since base":    {Vanished{Remove: true, Changed: true}, Await},
 		"with mail":                        {Vanished{Remove: true, Messages: 1}, Await},
 		"with mail, and consent":           {Vanished{Remove: true, Messages: 9, Changed: true, Allowed: true}, Follow},
+		"empty, and left out":              {Vanished{Remove: true, LeftOut: true}, Forget},
+		"with mail, and left out":          {Vanished{Remove: true, LeftOut: true, Messages: 9, Allowed: true}, Forget},
 		"consent, but none may be removed": {Vanished{Messages: 9, Allowed: true}, Stay},
 	} {
 		for _, gone := range []mail.Side{mail.Local, mail.Remote} {

@@ -25,6 +25,15 @@ type Item struct {
 	Moved *Item
 	// From is Moved's other end.
 	From *Item
+	// Source: new on one side, and the same message as this one, which base knows in
+	// another place, and which is still there: so it is a copy. nil: it is none.
+	Source *Item
+	// Followed: gone on both sides, and moved on one: the item, and its row, are where
+	// it was moved to, and it is gone on the other side.
+	Followed bool
+	// Relabel: the file's name has the letters of another folder, which its Flags were
+	// read with; it must be renamed to say the same in its own.
+	Relabel bool
 	// Due: of a Pending row, the time to try again has come; of a Held one, that of the
 	// upload that it waits for.
 	Due bool
@@ -32,6 +41,9 @@ type Item struct {
 	// Stat is what is known of a new file.
 	Identity mail.Identity
 	Stat     mail.Stat
+	// Given is the digest of what the server gives back for the message, where that was
+	// looked at and the file has other bytes.
+	Given mail.Digest
 }
 
 // localFlags are the flags of the file, where there is one.

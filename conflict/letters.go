@@ -35,3 +35,39 @@ func AssignLetters(letters mail.Letters, words mail.Keywords) (mail.Letters, boo
 	}
 	return letters, given
 }
+
+// read gives the keywords that letters of a file name stand for.
+func read(letters mail.Letters, name string) mail.Keywords {
+	var words []string
+	for i := range len(name) {
+		if c := name[i]; 'a' <= c && c <= 'z' && letters[c-'a'] != "" {
+			words = append(words, letters[c-'a'])
+		}
+	}
+	return mail.NewKeywords(words...)
+}
+
+// carried tells whether a file came into its folder with the letters that it had in
+// the folder of its message, and gives the keywords that they stand for there.
+//
+// Mail programs that know nothing of keywords carry them along. Those that know what
+// they do give other letters to the same keywords; so only letters that say there
+// exactly what base says, and here something else, were carried.
+func carried(file mail.File, base mail.Flags, there, here mail.Letters) (mail.Keywords, bool) {
+	if file.Letters == "" || there == here {
+		return "", false
+	}
+	var lettered, bare []string
+	for _, word := range base.Keywords.List() {
+		if LetterOf(there, word) >= 0 {
+			lettered = append(lettered, word)
+		} else {
+			bare = append(bare, word)
+		}
+	}
+	words := mail.NewKeywords(lettered...)
+	if !read(there, file.Letters).Equal(words) || read(here, file.Letters).Equal(words) {
+		return "", false
+	}
+	return words.With(mail.NewKeywords(bare...)), true
+}

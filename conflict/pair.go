@@ -43,7 +43,7 @@ func TieNew(locals, remotes []*Item, intents map[mail.Key]mail.Intent, adopt boo
 	locals, remotes = slices.Clone(locals), slices.Clone(remotes)
 	slices.SortFunc(locals, order)
 	slices.SortFunc(remotes, func(a, b *Item) int { return cmp.Compare(a.Message.UID, b.Message.UID) })
-	t := newTying(locals, remotes, intents, adopt)
+	t := newTying(locals, remotes, intents, adopt, false)
 	if ask := t.undecided(remotes); len(ask) > 0 {
 		return Pairs{Ask: ask}
 	}
@@ -58,12 +58,16 @@ func TieNew(locals, remotes []*Item, intents map[mail.Key]mail.Intent, adopt boo
 	return Pairs{Ties: t.ties}
 }
 
-// tying is what one TieNew knows.
+// tying is what one TieNew, or MoveNew, knows.
 type tying struct {
 	intents map[mail.Key]mail.Intent
 	from    mail.UID // the lowest UID that an upload under way can have got
 	adopt   bool
-	sizes   map[int64]bool // that the message of a file may have
+	// strict: the two stand in different folders, so that nothing but what they are says
+	// that they belong together.
+	strict bool
+	moves  bool // the first ones are gone
+	sizes  map[int64]bool // that the message of a file may have
 	// files and messages are those that are not tied.
 	files, messages map[mail.Fingerprint][]*Item
 	// digests and lengths are the files' digests and the messages' sizes by what sameDate
@@ -85,9 +89,9 @@ func fileMoment(l *Item) moment {
 
 func messageMoment(r *Item) moment { return moment{r.Identity.Fingerprint, r.Message.Date.Unix()} }
 
-func newTying(locals, remotes []*Item, intents map[mail.Key]mail.Intent, adopt bool) *tying {
+func newTying(locals, remotes []*Item, intents map[mail.Key]mail.Intent, adopt, strict bool) *tying {
 	t := &tying{
-		intents: intents, adopt: adopt, sizes: map[int64]bool{},
+		intents: intents, adopt: adopt, strict: strict, sizes: map[int64]bool{},
 		files: map[mail.Fingerprint][]*Item{}, messages: map[mail.Fingerprint][]*Item{},
 		digests: map[moment]mail.Digest{}, lengths: map[moment]int64{},
 	}
@@ -130,11 +134,55 @@ func (t *tying) undecided(remotes []*Item) []*Item {
 		switch {
 		case id.Fingerprint == mail.Fingerprint{}:
 			ask = append(ask, r)
+		case t.strict:
+			if id.Digest == (mail.Digest{}) && t.strictlyUndecided(r, files) {
+				ask = append(ask, r)
+			}
 		case len(files) > 0 && id.Digest == mail.Digest{} && (id.MessageID == "" || !allEqual(files)):
 			ask = append(ask, r)
 		}
 	}
 	return ask
+}
+
+// strictlyUndecided tells whether r may be one of the files, and its whole header and
+// its date do not say so beyond doubt.
+func (t *tying) strictlyUndecided(r *Item, files []*Item) bool {
+	var alike []*Item
+	sure := false
+	for _, l := range files {
+		if t.sizeOf(l, r) && (r.Identity.Header == (mail.Fingerprint{}) || l.Identity.Header == (mail.Fingerprint{}) ||
+			l.Identity.Header == r.Identity.Header || t.rewritten(l, r)) {
+			alike = append(alike, l)
+			sure = sure || t.sameHeader(l, r)
+		}
+	}
+	return len(alike) > 0 && (!sure || !allEqual(alike))
+}
+
+// sizeOf tells whether r has the size that l has, or that the server announces for it.
+func (t *tying) sizeOf(l, r *Item) bool {
+	return r.Message.Size == l.Identity.Size || l.Row != nil && l.Row.RemoteSize != 0 && r.Message.Size == l.Row.RemoteSize
+}
+
+// sameHeader tells whether what is known without the body leaves no doubt that both
+// are one message: the whole header, trace fields and all, and the date, which a
+// server keeps when it moves or copies a message (RFC 9051, 6.4.7), and which another
+// version that somebody writes does not have. Where a server has rewritten what it was
+// sent, its header is not the file's; then one that is gone and one that came are one if
+// they have that size, which is no other's, the fingerprint and the date in common.
+func (t *tying) sameHeader(l, r *Item) bool {
+	if l.Row == nil || r.Identity.MessageID == "" || l.Row.Date.Unix() != r.Message.Date.Unix() || !t.sizeOf(l, r) {
+		return false
+	}
+	return t.rewritten(l, r) || r.Identity.Header == l.Identity.Header && r.Identity.Header != (mail.Fingerprint{})
+}
+
+// rewritten tells whether r, of the same fingerprint, may be what the server has made of
+// l, which is gone: that had this size there.
+func (t *tying) rewritten(l, r *Item) bool {
+	return t.moves && l.Row != nil && l.Row.RemoteSize != 0 && r.Message.Size == l.Row.RemoteSize &&
+		r.Identity.Fingerprint == l.Identity.Fingerprint
 }
 
 // doubtful are the messages that are left, and of which a file that is left may be a
@@ -174,7 +222,10 @@ func (t *tying) same(l, r *Item) bool {
 	if r.Identity.Digest != (mail.Digest{}) {
 		return r.Identity.Digest == l.Identity.Digest || l.Row != nil && r.Identity.Digest == l.Row.RemoteDigest
 	}
-	return r.Message.Size == l.Identity.Size || l.Row != nil && l.Row.RemoteSize != 0 && r.Message.Size == l.Row.RemoteSize
+	if t.strict {
+		return t.sameHeader(l, r)
+	}
+	return t.sizeOf(l, r)
 }
 
 // underWay tells whether the message can be what became of the file in an upload that
@@ -215,6 +266,9 @@ func (i *Item) Lonely() bool { return i.here() && !i.there() }
 func (t Tie) Join() *Item {
 	joined := *t.Local
 	joined.Remote, joined.Message = New, t.Remote.Message
+	if t.Remote.Identity.Digest != t.Local.Identity.Digest {
+		joined.Given = t.Remote.Identity.Digest
+	}
 	return &joined
 }
 
@@ -251,12 +305,13 @@ func MarkMoved(gone, arrived []*Item, letters func(mail.Folder) mail.Letters) (l
 			}
 			a := at[i]
 			places[c] = slices.Delete(slices.Clone(at), i, i+1)
-			if a.Folder == g.Folder && a.Remote != New && g.there() {
+			if a.Folder == g.Folder && a.Remote != New {
 				rename(g, a, letters(g.Folder))
 				renamed[g], renamed[a] = true, true
 				continue
 			}
-			g.Moved, a.From = a, g
+			g.Moved, a.From, a.Source = a, g, g // a copy, where it cannot be moved
+			a.relabel(g, letters)
 		}
 	}
 	for _, a := range arrived {
@@ -269,6 +324,11 @@ func MarkMoved(gone, arrived []*Item, letters func(mail.Folder) mail.Letters) (l
 
 // rename makes an item whose file has another key whole again.
 func rename(i, file *Item, letters mail.Letters) {
+	if i.Row.Key == "" { // another message had taken its name
+		row := *i.Row
+		row.Key = file.File.Key
+		i.Row = &row
+	}
 	i.File, i.Stat, i.Local = file.File, file.Stat, Same
 	i.File.Flags = FlagsOf(file.File, i.Row.Flags, letters)
 	if !i.File.Flags.Equal(i.Row.Flags) {
@@ -276,7 +336,29 @@ func rename(i, file *Item, letters mail.Letters) {
 	}
 }
 
+// relabel reads the file of a moved or copied message as the folder that it came from
+// would, if its letters are from there.
+func (i *Item) relabel(from *Item, letters func(mail.Folder) mail.Letters) {
+	words, ok := carried(i.File, from.Row.Flags, letters(from.Folder), letters(i.Folder))
+	if ok && i.Folder != from.Folder {
+		i.File.Flags.Keywords, i.Relabel = words, true
+	}
+}
+
 // MoveNew finds the messages that are gone on the server in one folder, and new in
-// another, one to one, as TieNew finds those that are new on both sides. The gone ones
-// come with the identity of their rows, the new ones with what is known.
-func MoveNew(gone, arrived []*Item) Pairs { return TieNew(gone, arrived, nil, false) }
+// another, one to one, as TieNew finds those that are new on both sides; but what
+// stands in another folder must be known better to be the same. The gone ones come
+// with the identity of their rows, and with the Header that their files have; the new
+// ones with what is known.
+func MoveNew(gone, arrived []*Item) Pairs {
+	gone, arrived = slices.Clone(gone), slices.Clone(arrived)
+	slices.SortFunc(gone, order)
+	slices.SortFunc(arrived, order)
+	t := newTying(gone, arrived, nil, false, true)
+	t.moves = true
+	if ask := t.undecided(arrived); len(ask) > 0 {
+		return Pairs{Ask: ask}
+	}
+	t.pass(gone, t.same)
+	return Pairs{Ties: t.ties}
+}

@@ -24,6 +24,12 @@ const (
 	// MoveLocal: the file of the item's From moves into the item's folder, where its
 	// message is already; the row moves along.
 	MoveLocal
+	// CopyRemote: the server's message of the item's Source is copied into the item's
+	// folder, where its file is already.
+	CopyRemote
+	// Link: the file of the item's Source gets another name in the item's folder, where
+	// its message is already.
+	Link
 	// RemoveLocal: the file goes to the store of removed messages, the row is dropped.
 	RemoveLocal
 	// MoveToTrash: the server's message moves to Target, the row is dropped.
@@ -46,7 +52,7 @@ const (
 )
 
 func (k Kind) String() string {
-	return [...]string{"", "agree", "download", "upload", "move-remote", "move-local", "remove-local", "move-to-trash",
+	return [...]string{"", "agree", "download", "upload", "move-remote", "move-local", "copy-remote", "link", "remove-local", "move-to-trash",
 		"expunge-remote", "mark-deleted", "part", "note", "hold", "drop"}[k]
 }
 
@@ -56,7 +62,7 @@ type Action struct {
 	Item   *Item
 	Flags  mail.Flags // that the message has after it, on the side or sides that are written
 	Base   mail.Flags // that base has after it: Flags, but for what a direction keeps back
-	Rename bool       // Agree: the file's name must change to say Flags
+	Rename bool       // the file's name must change to say Flags
 	Add    mail.Flags // Agree: to be set on the server
 	Remove mail.Flags // Agree: to be cleared on the server
 	Target mail.Folder

@@ -16,11 +16,11 @@ func restrain(a *Action, info FolderInfo) bool {
 	case Agree:
 		restrainFlags(a, info.Access, local, remote)
 		return a.changes()
-	case Download, RemoveLocal:
+	case Download, Link, RemoveLocal:
 		return local
 	case ExpungeRemote:
 		return remote && (local || !a.Item.here())
-	case MoveToTrash, MarkDeleted:
+	case MoveToTrash, MarkDeleted, CopyRemote:
 		return remote
 	case Upload:
 		a.Flags = a.Flags.Without(unsettable(a.Flags, info.Access))
@@ -50,10 +50,14 @@ func restrainFlags(a *Action, access mail.Access, local, remote bool) {
 		a.Add = a.Add.Without(refused)
 		a.Base = a.Base.Without(refused)
 	}
+	if refused := unsettable(a.Remove, access); !refused.Empty() {
+		a.Remove = a.Remove.Without(refused)
+		a.Base = a.Base.With(refused)
+	}
 }
 
-// unsettable gives the flags that the server would not keep (RFC 9051, 7.1:
-// PERMANENTFLAGS).
+// unsettable gives the flags that the server would not change for good (RFC 9051, 7.1:
+// PERMANENTFLAGS). Exchange takes it for an error to ask for one of them.
 func unsettable(flags mail.Flags, access mail.Access) mail.Flags {
 	refused := flags.Without(access.Settable)
 	if access.NewKeywords {
@@ -69,6 +73,9 @@ func (a *Action) changes() bool {
 	}
 	i := a.Item
 	if i.Row == nil || i.Remote == New || i.Row.State != mail.Settled || !a.Base.Equal(i.Row.Flags) {
+		return true
+	}
+	if i.Message.Size != 0 && i.Message.Size != i.Row.ServerSize() {
 		return true
 	}
 	return i.File.Name != "" && (i.File.Name != i.Row.Name || i.File.New != i.Row.New) || i.Stat != (mail.Stat{})

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -61,9 +62,13 @@ func identity(content int) mail.Identity {
 	id.Size = int64(1000 + content%3) // sizes collide
 	id.Digest[0], id.Digest[1] = byte(content), 1
 	id.Fingerprint[0], id.Fingerprint[1] = byte(content/2), 1 // and so do fingerprints
+	id.Header = id.Fingerprint                                // and headers
 	id.MessageID = fmt.Sprintf("<%d@example.org>", content)
 	return id
 }
+
+// dateOf is when a message arrived: versions of one do not arrive at one time.
+func dateOf(content int) time.Time { return time.Unix(int64(content), 0) }
 
 func (w *world) next() int { w.nextID++; return w.nextID }
 
@@ -138,16 +143,74 @@ func (w *world) sync() Plan {
 			gone = append(gone, i)
 		}
 	}
-	arrived = MarkMoved(gone, arrived, func(mail.Folder) mail.Letters { return mail.Letters{} })
-	var goneThere []*Item
-	for _, i := range rows {
-		if i.Lonely() && i.Remote == Gone {
-			i.Identity = i.Row.Identity
-			goneThere = append(goneThere, i)
+	noLetters := func(mail.Folder) mail.Letters { return mail.Letters{} }
+	arrived = MarkMoved(gone, arrived, noLetters)
+	taken := FollowMoved(gone, idOf)
+	arrived = slices.DeleteFunc(arrived, func(i *Item) bool { return slices.Contains(taken, i) })
+	var known []*Item
+	for _, id := range slices.Sorted(maps.Keys(w.base)) {
+		r := *w.base[id]
+		if rows[id] != nil {
+			known = append(known, rows[id])
+		} else {
+			known = append(known, &Item{Folder: w.folder[r.Folder], Row: &r})
 		}
 	}
+	for _, i := range arrived {
+		if i.Remote != New && i.From == nil {
+			MarkCopied(i, known, noLetters)
+		}
+	}
+	for _, i := range gone {
+		for _, other := range known {
+			if i.Local == Gone && i.Moved == nil && other.Row.CopyOf == i.Row.ID && other.StandsFor(i) {
+				i.Moved = other
+			}
+		}
+	}
+	var goneThere, vanished []*Item
+	for _, i := range rows {
+		switch {
+		case i.Lonely() && i.Remote == Gone:
+			i.Identity = i.Row.Identity
+			goneThere = append(goneThere, i)
+		case i.Vanished() && i.Moved == nil:
+			i.Identity = i.Row.Identity
+			i.Identity.Header = mail.Fingerprint{} // there is no file to learn it from
+			vanished = append(vanished, i)
+		}
+	}
+	drop := func(m *Item) { newThere = slices.DeleteFunc(newThere, func(i *Item) bool { return i == m }) }
 	for _, t := range w.ask(func() Pairs { return MoveNew(goneThere, newThere) }).Ties {
+		if t.Local.Folder == t.Remote.Folder {
+			*t.Local = *t.Join()
+			drop(t.Remote)
+			continue
+		}
 		t.Local.Moved, t.Remote.From = t.Remote, t.Local
+	}
+	inInbox := slices.DeleteFunc(slices.Clone(newThere), func(i *Item) bool { return i.Folder == bin || i.From != nil })
+	for _, t := range w.ask(func() Pairs { return MoveNew(vanished, inInbox) }).Ties {
+		t.Local.Follow(t.Remote, idOf(t.Remote.Folder))
+		drop(t.Remote)
+	}
+	for _, i := range newThere {
+		var files []*Item
+		for _, k := range known {
+			if k.Linkable() {
+				k.Identity = k.Row.Identity
+				files = append(files, k)
+			}
+		}
+		if i.From == nil {
+			source, asks := CopyOf(i, files)
+			if asks {
+				full := identity(w.remote[i.Folder][i.Message.UID].content)
+				i.Identity.Fingerprint, i.Identity.MessageID, i.Identity.Header = full.Fingerprint, full.MessageID, full.Header
+				source, _ = CopyOf(i, files)
+			}
+			i.Source = source
+		}
 	}
 	items = slices.Concat(items, arrived, newThere)
 	info := func(f mail.Folder, role mail.Role) FolderInfo {
@@ -164,8 +227,13 @@ func (w *world) sync() Plan {
 		Trash:   bin, CanExpunge: true, CanMove: true,
 		Allow: func(mail.Folder) bool { return w.allow },
 	})
-	for i := range plan.Actions {
-		w.apply(&plan.Actions[i])
+	for _, last := range []bool{false, true} {
+		for i := range plan.Actions {
+			// Nothing leaves a side before all that is to appear has appeared.
+			if _, removes := plan.Actions[i].removes(); removes == last {
+				w.apply(&plan.Actions[i])
+			}
+		}
 	}
 	return plan
 }
@@ -179,10 +247,10 @@ func (w *world) ask(pair func() Pairs) Pairs {
 		}
 		for _, q := range pairs.Ask {
 			full := identity(w.remote[q.Folder][q.Message.UID].content)
-			if q.Identity.Fingerprint != (mail.Fingerprint{}) {
+			if q.Identity.Fingerprint != (mail.Fingerprint{}) && q.Identity.Header != (mail.Fingerprint{}) {
 				q.Identity.Digest = full.Digest
 			}
-			q.Identity.Fingerprint, q.Identity.MessageID = full.Fingerprint, full.MessageID
+			q.Identity.Fingerprint, q.Identity.MessageID, q.Identity.Header = full.Fingerprint, full.MessageID, full.Header
 		}
 		pairs = pair()
 	}
@@ -200,11 +268,10 @@ func (w *world) apply(a *Action) {
 	row := &mail.Row{Folder: idOf(f), Identity: a.Item.Identity}
 	if a.Item.Row != nil {
 		*row = *a.Item.Row
-		if a.Kind == Agree && a.Item.File.Key != "" {
-			row.Key = a.Item.File.Key
-		}
+		row.Key, row.UID = a.Item.Key(), a.Item.UID()
 	} else {
 		row.ID, row.UID, row.Key = mail.RowID(w.next()), a.Item.Message.UID, a.Item.File.Key
+		row.Date = a.Item.Message.Date
 	}
 	settle := func(state mail.State) {
 		row.State, row.Flags, row.Name = state, a.Flags, string(row.Key)
@@ -229,7 +296,28 @@ func (w *world) apply(a *Action) {
 		settle(mail.Settled)
 	case Upload:
 		m := w.local[f][row.Key]
-		row.Identity, row.UID = identity(m.content), w.addRemote(f, message{m.content, a.Flags})
+		row.Identity, row.UID, row.Date = identity(m.content), w.addRemote(f, message{m.content, a.Flags}), dateOf(m.content)
+		settle(mail.Settled)
+	case CopyRemote:
+		source := a.Item.Source
+		m := w.remote[source.Folder][source.UID()]
+		if m.content != w.local[f][row.Key].content {
+			panic("copied another message than the file")
+		}
+		row.Identity, row.UID, row.Date = identity(m.content), w.addRemote(f, m), dateOf(m.content)
+		row.CopyOf = source.Row.ID
+		settle(mail.Settled)
+		row.Flags = a.Base
+	case Link:
+		source := a.Item.Source
+		m, there := w.local[source.Folder][source.Key()]
+		if !there {
+			return // it has moved on: the next round links it
+		}
+		if m.content != w.remote[f][row.UID].content {
+			panic("linked another file than the message")
+		}
+		row.Identity, row.Key = identity(m.content), w.addLocal(f, message{m.content, a.Flags})
 		settle(mail.Settled)
 	case MoveRemote:
 		from := a.Item.From
@@ -245,11 +333,11 @@ func (w *world) apply(a *Action) {
 	case MoveLocal:
 		from := a.Item.From
 		moved := *from.Row
-		m := w.local[from.Folder][moved.Key]
+		m := w.local[from.Folder][from.Key()]
 		if m.content != w.remote[f][a.Item.Message.UID].content {
 			panic("moved another file than the message")
 		}
-		delete(w.local[from.Folder], moved.Key)
+		delete(w.local[from.Folder], from.Key())
 		moved.Folder, moved.UID, moved.Key = idOf(f), a.Item.Message.UID, w.addLocal(f, message{m.content, a.Flags})
 		moved.Name, moved.State, moved.Flags = string(moved.Key), mail.Settled, a.Base
 		w.base[moved.ID] = &moved
@@ -319,7 +407,7 @@ func (w *world) messages(f mail.Folder) iter.Seq2[mail.Message, error] {
 	return func(yield func(mail.Message, error) bool) {
 		for _, u := range slices.Sorted(maps.Keys(w.remote[f])) {
 			m := w.remote[f][u]
-			if !yield(mail.Message{UID: u, Flags: m.flags, Size: identity(m.content).Size}, nil) {
+			if !yield(mail.Message{UID: u, Flags: m.flags, Size: identity(m.content).Size, Date: dateOf(m.content)}, nil) {
 				return
 			}
 		}
@@ -364,7 +452,7 @@ func (w *world) disturb(t *rapid.T, removed map[int]bool) {
 		content := rapid.IntRange(0, 7).Draw(t, "content")
 		keys := slices.Sorted(maps.Keys(w.local[f]))
 		uids := slices.Sorted(maps.Keys(w.remote[f]))
-		switch op := rapid.SampledFrom([]string{"add", "flag", "remove", "move"}).Draw(t, "op"); {
+		switch op := rapid.SampledFrom([]string{"add", "flag", "remove", "move", "copy"}).Draw(t, "op"); {
 		case rapid.Bool().Draw(t, "locally"):
 			if op == "add" {
 				w.addLocal(f, message{content, flags.Draw(t, "set")})
@@ -377,6 +465,8 @@ func (w *world) disturb(t *rapid.T, removed map[int]bool) {
 				case "remove":
 					removed[m.content] = true
 					delete(w.local[f], k)
+				case "copy":
+					w.addLocal(rapid.SampledFrom([]mail.Folder{inbox, bin}).Draw(t, "to"), m)
 				case "move":
 					delete(w.local[f], k)
 					w.addLocal(rapid.SampledFrom([]mail.Folder{inbox, bin}).Draw(t, "to"), m)
@@ -393,6 +483,8 @@ func (w *world) disturb(t *rapid.T, removed map[int]bool) {
 			case "remove":
 				removed[m.content] = true
 				delete(w.remote[f], u)
+			case "copy":
+				w.addRemote(rapid.SampledFrom([]mail.Folder{inbox, bin}).Draw(t, "to"), m)
 			case "move":
 				delete(w.remote[f], u)
 				w.addRemote(rapid.SampledFrom([]mail.Folder{inbox, bin}).Draw(t, "to"), m)

@@ -56,6 +56,16 @@ func flagsOf(letters string, meaning *mail.Letters) mail.Flags {
 	return f.With(mail.ParseFlags(words))
 }
 
+// keywordLetters gives those of the letters that stand for keywords.
+func keywordLetters(letters string) string {
+	return strings.Map(func(c rune) rune {
+		if 'a' <= c && c <= 'z' {
+			return c
+		}
+		return -1
+	}, letters)
+}
+
 // systemFlag gives the flag that a letter stands for, or 0.
 func systemFlag(letter byte) mail.System {
 	for _, s := range mail.SystemFlags {

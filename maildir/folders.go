@@ -20,7 +20,9 @@ const unfinished = ".mailtwin-unfinished"
 
 // Folders is Local.Folders. Symbolic links are not followed, hidden directories
 // are not folders. A folder of which something is missing or cannot be looked at
-// has the zero Stamp: Scan says what it is.
+// has the zero Stamp, and so has a known one where something else stands in the place
+// of its directory: Scan says what it is. mail.ErrLayout: the Maildir is one of the
+// other layout.
 func (t *Tree) Folders(ctx context.Context, known []mail.LocalFolder) ([]mail.LocalFolder, error) {
 	if err := t.check(); err != nil {
 		return nil, err
@@ -42,6 +44,13 @@ func (t *Tree) Folders(ctx context.Context, known []mail.LocalFolder) ([]mail.Lo
 			return nil, err
 		}
 	}
+	w.doubt()
+	if w.places[mail.Inbox] == "" {
+		knows := slices.ContainsFunc(known, func(k mail.LocalFolder) bool { return k.Name == mail.Inbox })
+		if err := t.otherLayout(knows); err != nil {
+			return nil, err
+		}
+	}
 	slices.SortFunc(w.found, func(a, b mail.LocalFolder) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	t.placeLock.Lock()
 	t.places = w.places
@@ -50,13 +59,81 @@ func (t *Tree) Folders(ctx context.Context, known []mail.LocalFolder) ([]mail.Lo
 	return w.found, t.check()
 }
 
-// errNoFolder: a directory has neither cur nor new, it only holds folders.
-var errNoFolder = fmt.Errorf("no Maildir folder: %w", mail.ErrGone)
+// otherLayout gives an error if the Maildir, which has no INBOX, has one where the other
+// layout would have it, and that is our work: base knows of an INBOX, or a marker says
+// so. The folders of one layout are none in the other.
+func (t *Tree) otherLayout(knows bool) error {
+	other := Nested
+	if t.opts.Layout == Nested {
+		other = MaildirPlus
+	}
+	names, err := other.encode(mail.Inbox)
+	if err != nil {
+		return err
+	}
+	dir := path.Join(append([]string{"."}, names...)...)
+	if _, err := t.stamp(dir); err != nil {
+		return nil // then there is no such INBOX
+	}
+	if !knows {
+		text, err := readSmall(t.fs, path.Join(dir, markerFile), maxMarkerFile)
+		if err != nil || parseMarker(text) == (mail.Marker{}) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: it has layout = %q, and the configuration says %q", mail.ErrLayout, other, t.opts.Layout)
+}
 
-// stamp takes the stamp of the folder at dir: three lstats. It is mail.ErrGone if
-// there is no folder, another error if something of it is missing.
+// noFolder: a directory has neither cur nor new, it only holds folders. It is a
+// mail.ErrGone.
+type noFolder struct{ dir string }
+
+func (e noFolder) Error() string {
+	return fmt.Sprintf("its directory %q has neither cur nor new: %s", e.dir, wayOut(e.dir))
+}
+
+func (e noFolder) Is(target error) bool { return target == mail.ErrGone }
+
+func isNoFolder(err error) bool {
+	var e noFolder
+	return errors.As(err, &e)
+}
+
+// wayOut says what to do about what stands at the path of a folder's directory.
+func wayOut(at string) string {
+	return fmt.Sprintf("put the folder back, or remove %q if the folder is to go", at)
+}
+
+// look looks at a directory and at those around it. An error says what stands in the
+// place of one of them; fs.ErrNotExist: nothing does.
+func (t *Tree) look(dir string) (info Info, err error) {
+	for i := range len(dir) + 1 {
+		if i < len(dir) && dir[i] != '/' {
+			continue
+		}
+		at := dir[:i]
+		if info, err = t.fs.Lstat(at); err != nil {
+			return info, err
+		}
+		if info.Type != fs.ModeDir {
+			return info, fmt.Errorf("%s stands in the place of its directory %q: %s", kindOf(info.Type), at, wayOut(at))
+		}
+	}
+	return info, nil
+}
+
+// kindOf names what is no directory.
+func kindOf(t fs.FileMode) string {
+	if t == fs.ModeSymlink {
+		return "a symbolic link, which is not followed,"
+	}
+	return "a file"
+}
+
+// stamp takes the stamp of the folder at dir. It is mail.ErrGone if there is no folder,
+// another error if something of it is missing, or something else is in its place.
 func (t *Tree) stamp(dir string) (mail.Stamp, error) {
-	info, err := t.fs.Lstat(dir)
+	info, err := t.look(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := t.check(); err != nil {
 			return mail.Stamp{}, err
@@ -66,9 +143,6 @@ func (t *Tree) stamp(dir string) (mail.Stamp, error) {
 	if err != nil {
 		return mail.Stamp{}, err
 	}
-	if info.Type != fs.ModeDir {
-		return mail.Stamp{}, fmt.Errorf("%q is no directory", dir)
-	}
 	return t.stampWith(dir, info)
 }
 
@@ -76,7 +150,7 @@ func (t *Tree) stampWith(dir string, info Info) (mail.Stamp, error) {
 	cur, errCur := t.fs.Lstat(path.Join(dir, "cur"))
 	new, errNew := t.fs.Lstat(path.Join(dir, "new"))
 	if errors.Is(errCur, fs.ErrNotExist) && errors.Is(errNew, fs.ErrNotExist) {
-		return mail.Stamp{}, errNoFolder
+		return mail.Stamp{}, noFolder{dir}
 	}
 	if err := errors.Join(errCur, errNew); err != nil {
 		return mail.Stamp{}, fmt.Errorf("the folder is incomplete: %w", err)
@@ -156,7 +230,7 @@ func (t *Tree) mkdir(name string) error {
 	err := t.fs.Mkdir(name)
 	if errors.Is(err, fs.ErrExist) {
 		if info, err := t.fs.Lstat(name); err != nil || info.Type != fs.ModeDir {
-			return errors.Join(fmt.Errorf("%q is no directory", name), err)
+			return errors.Join(fmt.Errorf("%s stands in the place of the directory %q: move it away", kindOf(info.Type), name), err)
 		}
 		return nil
 	}

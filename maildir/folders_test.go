@@ -175,18 +175,71 @@ func TestAFolderThatCannotBeLookedAtIsNotGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hook(t, tree, func(op, name string) error {
-		if strings.HasPrefix(name, "A") {
-			return os.ErrPermission
+	for _, denied := range []string{"A", "A/"} { // by the directory around it, or by its own mode
+		hook(t, tree, func(op, name string) error {
+			if strings.HasPrefix(name, denied) || name == "A" && op == "readdir" {
+				return os.ErrPermission
+			}
+			return nil
+		})
+		folders, err := tree.Folders(t.Context(), known)
+		if want := []string{"A", "A/B", "INBOX"}; err != nil || !slices.Equal(folderNames(folders), want) {
+			t.Errorf("%q, %v; want %q", folderNames(folders), err, want)
 		}
-		return nil
-	})
-	folders, err := tree.Folders(t.Context(), known)
-	if want := []string{"A", "A/B", "INBOX"}; err != nil || !slices.Equal(folderNames(folders), want) {
-		t.Errorf("%q, %v; want %q", folderNames(folders), err, want)
+		for _, f := range folders[:2] {
+			if f.Stamp != (mail.Stamp{}) {
+				t.Errorf("a folder that nobody looked at has the stamp %v", f.Stamp)
+			}
+			if _, err := tree.Scan(t.Context(), f.Name, mail.Letters{}); !errors.Is(err, os.ErrPermission) {
+				t.Errorf("scan of %s: %v", f.Name, err)
+			}
+		}
 	}
-	if folders[0].Stamp != (mail.Stamp{}) {
-		t.Error("a folder that nobody looked at has a stamp")
+}
+
+// Something that is not the folder stands where the folder was. That is no removal,
+// unless our own was interrupted.
+func TestAFolderThatIsBlockedIsNotGone(t *testing.T) {
+	for name, c := range map[string]struct {
+		block func(root string) error
+		there []string
+	}{
+		"nothing":                  {func(string) error { return nil }, []string{"INBOX"}},
+		"a file":                   {func(root string) error { return os.WriteFile(root+"/A", nil, 0o600) }, []string{"A", "A/B", "INBOX"}},
+		"a link to nowhere":        {func(root string) error { return os.Symlink("nowhere", root+"/A") }, []string{"A", "A/B", "INBOX"}},
+		"a link to another folder": {func(root string) error { return os.Symlink("INBOX", root+"/A") }, []string{"A", "A/B", "INBOX"}},
+		"a bare directory":         {func(root string) error { return os.Mkdir(root+"/A", 0o700) }, []string{"A", "A/B", "INBOX"}},
+		"a file inside": {func(root string) error {
+			return errors.Join(os.Mkdir(root+"/A", 0o700), os.WriteFile(root+"/A/B", nil, 0o600))
+		}, []string{"A", "A/B", "INBOX"}},
+		"a folder inside":        {func(root string) error { return os.MkdirAll(root+"/A/C/cur", 0o700) }, []string{"A/C", "INBOX"}},
+		"an interrupted removal": {func(root string) error { return os.MkdirAll(root+"/A/"+unfinished, 0o700) }, []string{"INBOX"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tree, root := newTree(t, Options{})
+			for _, name := range []mail.Folder{"A", "A/B"} {
+				if err := tree.CreateFolder(t.Context(), name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			known, err := tree.Folders(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(os.RemoveAll(root+"/A"), c.block(root)); err != nil {
+				t.Fatal(err)
+			}
+			folders, err := tree.Folders(t.Context(), known)
+			if err != nil || !slices.Equal(folderNames(folders), c.there) {
+				t.Errorf("%q, %v; want %q", folderNames(folders), err, c.there)
+			}
+			for _, f := range folders {
+				_, err := tree.Scan(t.Context(), f.Name, mail.Letters{})
+				if blocked := f.Stamp == (mail.Stamp{}); blocked != (err != nil) {
+					t.Errorf("%s has the stamp %v, and its scan gives %v", f.Name, f.Stamp, err)
+				}
+			}
+		})
 	}
 }
 

@@ -20,6 +20,9 @@ const (
 	MaildirPlus
 )
 
+// String gives the layout's name in the configuration.
+func (l Layout) String() string { return [...]string{"nested", "maildir++"}[l] }
+
 // folderFile marks the directory of a folder inside a Maildir++
 // (https://www.courier-mta.org/imap/README.maildirquota.html): what delivers into it
 // looks for quota and the like in the directory around it.

@@ -226,7 +226,7 @@ func (l *list) files(yield func(mail.File) bool) {
 				sets[letters] = flags
 			}
 		}
-		f := mail.File{Key: key, Name: e.name, New: e.isNew, Flags: flags, Inode: e.inode}
+		f := mail.File{Key: key, Name: e.name, New: e.isNew, Flags: flags, Letters: keywordLetters(letters), Inode: e.inode}
 		if !yield(f) {
 			return
 		}

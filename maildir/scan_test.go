@@ -50,7 +50,7 @@ func TestAScanListsMessagesInOrderOfKeys(t *testing.T) {
 		{Key: "3", Name: "3"},
 		{Key: "4", Name: "4:2,R", New: true, Flags: flags(`\Answered`)},
 		{Key: "5", Name: "5"},
-		{Key: "5.a,S=5", Name: "5.a,S=5:2,Sab", Flags: flags(`\Seen`, "work", "base")},
+		{Key: "5.a,S=5", Name: "5.a,S=5:2,Sab", Flags: flags(`\Seen`, "work", "base"), Letters: "ab"},
 		{Key: "line\nbreak", Name: "line\nbreak:2,T", Flags: flags(`\Deleted`)},
 	}
 	for i, f := range got {

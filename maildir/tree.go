@@ -60,7 +60,7 @@ type Tree struct {
 // Init makes the root of a Maildir, with mode 0700, where there is none.
 func Init(root string) error {
 	if err := os.MkdirAll(root, 0o700); err != nil {
-		return fmt.Errorf("make the Maildir: %w", err)
+		return fmt.Errorf("%w, and cannot be made: %w", mail.ErrMissing, full(err))
 	}
 	return nil
 }
@@ -100,7 +100,7 @@ func openRoot(root string) (*disk, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%w: there is no directory %q", mail.ErrMissing, root)
 	case err != nil:
-		return nil, fmt.Errorf("open the Maildir: %w", err)
+		return nil, fmt.Errorf("%w: look at it: %w", mail.ErrMissing, err)
 	case !info.IsDir():
 		return nil, fmt.Errorf("%w: %q is a file, not a directory", mail.ErrMissing, root)
 	}

@@ -81,7 +81,7 @@ func (w *walk) visit(ctx context.Context, s spot) error {
 // add adds the folder at s to those found, if there is one.
 func (w *walk) add(s spot, whole bool) {
 	stamp, err := w.t.stampWith(s.dir, s.info)
-	if errors.Is(err, errNoFolder) || err != nil && !whole {
+	if isNoFolder(err) || err != nil && !whole {
 		return
 	}
 	name, ok := w.known[s.dir].Name, true
@@ -102,6 +102,45 @@ func (w *walk) blind(dir string) {
 			w.places[k.Name] = at
 		}
 	}
+}
+
+// doubt lists what is known and was not found although something stands in its place: a
+// file, a link to another disk, a directory without cur and new, as one has that a disk
+// was mounted on. That is damage, or on the way to something else, and says nothing of
+// the folders inside; only a directory that is not there was removed. INBOX is not
+// among them: that it is lost is for the whole account to know.
+func (w *walk) doubt() {
+	var missing []string
+	for dir, k := range w.known {
+		if k.Name != mail.Inbox && w.places[k.Name] == "" {
+			missing = append(missing, dir)
+		}
+	}
+	slices.Sort(missing) // what is around comes first
+	seen := slices.Clone(w.found)
+	for _, dir := range missing {
+		if w.places[w.known[dir].Name] == "" && w.blocked(dir, seen) {
+			w.blind(dir)
+		}
+	}
+}
+
+// blocked tells whether something that is no folder stands at dir, or around it; seen
+// are the folders that were found.
+func (w *walk) blocked(dir string, seen []mail.LocalFolder) bool {
+	info, err := w.t.look(dir)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	// It may be the directory of another folder, for a file system that folds names.
+	if _, err := w.t.stampWith(dir, info); !isNoFolder(err) {
+		return false
+	}
+	// It may be removed by us, or be there for the folders inside.
+	_, err = w.t.fs.Lstat(path.Join(dir, unfinished))
+	return err != nil && !slices.ContainsFunc(seen, func(f mail.LocalFolder) bool {
+		return strings.HasPrefix(w.places[f.Name], dir+"/")
+	})
 }
 
 // children gives the directories inside s, and tells whether s is not marked as

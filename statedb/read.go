@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"iter"
+	"time"
 
 	"mailtwin/conflict/mail"
 )
@@ -13,7 +14,7 @@ import (
 type readStatements struct {
 	folders, rowsByKey, rowsByUID, withUIDs, uids *sql.Stmt
 	countRemote, countLocal                       *sql.Stmt
-	unsettled, marked, alike, intents             *sql.Stmt
+	unsettled, marked, alike, dated, intents      *sql.Stmt
 	decisions, lastRun                            *sql.Stmt
 	countsRemote, countsLocal, countsState        *sql.Stmt
 }
@@ -33,6 +34,7 @@ const (
 	unsettled    = selectRows + "state <> 0 AND state IN (1, 2, 3) ORDER BY id"
 	marked       = selectRows + "folder = ? AND uid IS NOT NULL AND key IS NOT NULL AND system & ? <> 0 ORDER BY uid" // once, when a policy changes
 	alike        = selectRows + "size = ? AND fingerprint = ? ORDER BY id"
+	dated        = selectRows + "(size = ? OR remote_size = ? AND remote_size <> 0) AND date = ? ORDER BY id"
 	allIntents   = "SELECT " + intentColumns + " FROM intents ORDER BY id"
 	newest       = "SELECT " + decisionColumns + " FROM decisions ORDER BY id DESC LIMIT ?"
 	lastRun      = "SELECT " + runColumns + " FROM last_run"
@@ -44,7 +46,7 @@ const (
 func (r *readStatements) prepare(ctx context.Context, db *sql.DB) error {
 	return prepare(ctx, db, []statement{
 		{&r.folders, allFolders}, {&r.rowsByKey, rowsByKey}, {&r.rowsByUID, rowsByUID}, {&r.withUIDs, withUIDs}, {&r.uids, onlyUIDs},
-		{&r.countRemote, countRemote}, {&r.countLocal, countLocal}, {&r.unsettled, unsettled}, {&r.marked, marked}, {&r.alike, alike},
+		{&r.countRemote, countRemote}, {&r.countLocal, countLocal}, {&r.unsettled, unsettled}, {&r.marked, marked}, {&r.alike, alike}, {&r.dated, dated},
 		{&r.intents, allIntents}, {&r.decisions, newest}, {&r.lastRun, lastRun},
 		{&r.countsRemote, countsRemote}, {&r.countsLocal, countsLocal}, {&r.countsState, countsState},
 	})
@@ -215,6 +217,12 @@ func (db *DB) Marked(ctx context.Context, folder mail.FolderID) ([]mail.Row, err
 // fingerprint, in ascending order of IDs.
 func (db *DB) Alike(ctx context.Context, size int64, fp mail.Fingerprint) ([]mail.Row, error) {
 	return all(ctx, db.reads.alike, readRow, "look up equal messages", size, fingerprint(fp))
+}
+
+// Dated gives all rows, of all folders, of messages that have that INTERNALDATE, to the
+// second, and that size, in the canonical form or as the server announces it.
+func (db *DB) Dated(ctx context.Context, size int64, date time.Time) ([]mail.Row, error) {
+	return all(ctx, db.reads.dated, readRow, "look up messages of one date", size, size, unix(date))
 }
 
 // Intents gives the intents that were put and not dropped, in ascending order of IDs.

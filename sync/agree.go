@@ -59,11 +59,14 @@ func (r *run) settled(f *folder, a *conflict.Action, file mail.File) *mail.Row {
 		*row = *a.Item.Row
 	} else {
 		row.Key, row.Identity = file.Key, a.Item.Identity
+		if a.Item.Source != nil {
+			row.CopyOf = a.Item.Source.Row.ID
+		}
 	}
 	m := a.Item.Message
 	if a.Item.Remote == conflict.New {
 		row.UID, row.Date = m.UID, m.Date
-		row.RemoteDigest = mail.Digest{}
+		row.RemoteDigest = a.Item.Given
 	}
 	if m.Size != 0 {
 		row.TellSize(m.Size)
@@ -85,31 +88,59 @@ func fileOf(i *conflict.Item) mail.File {
 	return mail.File{Key: i.Row.Key, Name: i.Row.Name, New: i.Row.New, Flags: i.Row.Flags}
 }
 
+// change is one change of flags on the server, and the messages that get it.
+type change struct {
+	add, remove mail.Flags
+	uids        mail.UIDSet
+	actions     []*conflict.Action
+}
+
+// apart gives the change as one of system flags and one of keywords, and nil where it
+// is but one of the two.
+func (c *change) apart() []*change {
+	system, keywords := *c, *c
+	system.add.Keywords, system.remove.Keywords = "", ""
+	keywords.add.System, keywords.remove.System = 0, 0
+	for _, part := range []change{system, keywords} {
+		if part.add.Empty() && part.remove.Empty() {
+			return nil
+		}
+	}
+	return []*change{&system, &keywords}
+}
+
 // storeAll sends the changes of flags to the server, those that are alike in one
-// command, and tells which were refused.
+// command, and tells which were refused. A server that has had enough of keywords must
+// not keep a message from being read.
 func (r *run) storeAll(ctx context.Context, f *folder, actions []*conflict.Action) (map[*conflict.Action]bool, error) {
-	type change struct{ add, remove mail.Flags }
-	sets := map[change]*mail.UIDSet{}
-	of := map[change][]*conflict.Action{}
-	var order []change
+	type flags struct{ add, remove mail.Flags }
+	alike := map[flags]*change{}
+	var todo []*change
 	for _, a := range actions {
 		if a.Add.Empty() && a.Remove.Empty() {
 			continue
 		}
-		c := change{a.Add, a.Remove}
-		if sets[c] == nil {
-			sets[c] = &mail.UIDSet{}
-			order = append(order, c)
+		c := alike[flags{a.Add, a.Remove}]
+		if c == nil {
+			c = &change{add: a.Add, remove: a.Remove}
+			alike[flags{a.Add, a.Remove}] = c
+			todo = append(todo, c)
 		}
-		sets[c].Add(a.Item.UID())
-		of[c] = append(of[c], a)
+		c.uids.Add(a.Item.UID())
+		c.actions = append(c.actions, a)
 	}
-	refused := map[*conflict.Action]bool{}
-	for _, c := range order {
+	refused, stored := map[*conflict.Action]bool{}, map[*conflict.Action]bool{}
+	for len(todo) > 0 {
+		c := todo[0]
+		todo = todo[1:]
 		r.dirty(f, mail.Remote)
-		err := r.Remote.Store(ctx, f.name, r.validity(f), *sets[c], c.add, c.remove)
+		err := r.Remote.Store(ctx, f.name, r.validity(f), c.uids, c.add, c.remove)
 		if errors.Is(err, mail.ErrRefused) {
-			for _, a := range of[c] {
+			if parts := c.apart(); parts != nil {
+				todo = append(todo, parts...)
+				continue
+			}
+			for _, a := range c.actions {
 				refused[a] = true
 			}
 			r.refuse(f, err, "it is tried again in the next sync")
@@ -118,7 +149,11 @@ func (r *run) storeAll(ctx context.Context, f *folder, actions []*conflict.Actio
 		if err != nil {
 			return nil, err
 		}
-		r.count(func(rep *Report) { rep.Remote.Flags += len(of[c]) })
+		before := len(stored)
+		for _, a := range c.actions {
+			stored[a] = true
+		}
+		r.count(func(rep *Report) { rep.Remote.Flags += len(stored) - before })
 	}
 	return refused, nil
 }

@@ -18,6 +18,7 @@ type work struct {
 	uploads   []*conflict.Action
 	// Moves into the folder, of messages on the server and of files here.
 	movesThere, movesHere []*conflict.Action
+	links                 []*conflict.Action // new messages that are copies of what has a file
 	remote                []*conflict.Action // removals on the server
 	local                 []*conflict.Action // removals here
 	behind                bool               // an upload into the folder was not done
@@ -70,6 +71,9 @@ func (r *run) share(plan conflict.Plan) map[*folder]*work {
 		f := r.folders[a.Item.Folder]
 		if !f.usable() || !r.wanted(f.name) || f.dissolves && !f.onRemote && a.Kind != conflict.RemoveLocal && a.Kind != conflict.Drop {
 			f.unsafe = true
+			if from := a.Item.From; from != nil {
+				r.folders[from.Folder].unsafe = true // the other end of a move
+			}
 			continue
 		}
 		w := workOf(works, f)
@@ -90,7 +94,9 @@ func (r *run) share(plan conflict.Plan) map[*folder]*work {
 			w.agrees = append(w.agrees, a)
 		case conflict.Download:
 			w.downloads = append(w.downloads, a)
-		case conflict.Upload:
+		case conflict.Link:
+			w.links = append(w.links, a)
+		case conflict.Upload, conflict.CopyRemote:
 			w.uploads = append(w.uploads, a)
 		case conflict.MoveToTrash, conflict.ExpungeRemote, conflict.MarkDeleted:
 			w.remote = append(w.remote, a)

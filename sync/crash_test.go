@@ -1,6 +1,7 @@
 package sync_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"slices"
@@ -17,16 +18,21 @@ func story(t *testing.T, o sim.Options) *device {
 	s.Deliver("Archive", onWire(letter("flagged there")), flags(`\Seen`), day)
 	s.Deliver("Archive", onWire(letter("removed there")), flags(`\Seen`), day)
 	s.Deliver("Archive", onWire(letter("removed here")), flags(`\Seen`), day)
-	s.Deliver("Archive", onWire(letter("moved here")), flags(`\Seen`), day)
 	s.Deliver("Archive", onWire(letter("revived")), flags(`\Seen`), day)
 	s.Deliver("Archive", onWire(letter("moved there")), flags(`\Seen`), day)
+	s.Deliver("Archive", onWire(letter("moved twice")), flags(`\Seen`), day)
+	s.Deliver("Archive", onWire(letter("moved and removed")), flags(`\Seen`), day)
+	s.Deliver("Archive", onWire(letter("copied here")), flags(`\Seen`, "work"), day)
+	s.Deliver("Archive", onWire(letter("copied there")), flags(`\Seen`, "work"), day)
 	d := newDevice(t, s)
 	d.opts.Connections = 1 // so that the steps come in the same order each time
+	d.sync()
+	d.put("Archive", "0.mine:2,S", letter("moved here")) // which the server may have rewritten
 	d.sync()
 
 	find := func(subject string) mail.UID {
 		for _, m := range s.Messages("Archive") {
-			if string(m.Raw) == string(onWire(letter(subject))) {
+			if bytes.HasSuffix(m.Raw, onWire(letter(subject))) {
 				return m.UID
 			}
 		}
@@ -37,6 +43,9 @@ func story(t *testing.T, o sim.Options) *device {
 	must(t, s.Expunge("Archive", find("removed there")))
 	must(t, s.Expunge("Archive", find("revived")))
 	s.Move("Archive", find("moved there"), "Lists/go")
+	s.Move("Archive", find("moved twice"), "Lists/go")
+	must(t, s.Expunge("Archive", find("moved and removed")))
+	s.Copy("Archive", find("copied there"), "Lists/go")
 	s.Deliver("INBOX", onWire(letter("new there")), mail.Flags{}, day)
 	s.Deliver("INBOX", onWire(letter("new there and read")), flags(`\Seen`), day)
 	s.Deliver("Lists", onWire(letter("new on a list")), mail.Flags{}, day)
@@ -47,6 +56,9 @@ func story(t *testing.T, o sim.Options) *device {
 	must(t, os.Remove(d.find("Archive", "About moved here.")))
 	d.put("Lists", "1.moved:2,FS", letter("moved here"))
 	d.rename(d.find("Archive", "About revived."), "cur", "FS")
+	must(t, os.Rename(d.find("Archive", "About moved twice."), d.dir("Lists")+"/cur/2.moved:2,RS"))
+	must(t, os.Rename(d.find("Archive", "About moved and removed."), d.dir("Lists")+"/cur/3.moved:2,S"))
+	d.put("Lists", "4.copied:2,FSa", letter("copied here"))
 	d.put("INBOX", "1.new", letter("new here"))
 	d.put("INBOX", "2.twin:2,S", letter("twins"))
 	d.put("INBOX", "3.twin:2,S", letter("twins"))
@@ -78,6 +90,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 		"no MOVE":                 {NoMove: true},
 		"no UIDPLUS":              {NoUIDPlus: true},
 		"no CONDSTORE, no STATUS": {NoCondStore: true, NoStatus: true},
+		"rewritten mail":          {Rewrite: func(raw []byte) []byte { return append([]byte("X-Server: was here\r\n"), raw...) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,6 +1,7 @@
 package sync_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -31,6 +32,8 @@ type device struct {
 	opts   engine.Options // the settings; the sides are filled in
 	crash  *sim.Crash     // nil: none
 	wrap   func(engine.Remote) engine.Remote
+	// scanned is called after each scan of a folder; nil: nobody looks
+	scanned func(mail.Folder)
 }
 
 func newDevice(t *testing.T, server *sim.Server) *device {
@@ -65,6 +68,9 @@ func (d *device) run() (engine.Report, error) {
 	defer tick(d.t, filepath.Dir(d.root))
 	opts := d.opts
 	opts.Local, opts.Remote, opts.State = tree, d.client, d.state
+	if d.scanned != nil {
+		opts.Local = watched{tree, d.scanned}
+	}
 	if d.wrap != nil {
 		opts.Remote = d.wrap(d.client)
 	}
@@ -72,6 +78,18 @@ func (d *device) run() (engine.Report, error) {
 		opts.Local, opts.Remote, opts.State = d.crash.Local(tree), d.crash.Remote(d.client), d.crash.State(d.state)
 	}
 	return engine.Run(d.t.Context(), opts)
+}
+
+// watched is a Maildir that tells when it was scanned.
+type watched struct {
+	engine.Local
+	scanned func(mail.Folder)
+}
+
+func (w watched) Scan(ctx context.Context, folder mail.Folder, letters mail.Letters) (mail.Listing, error) {
+	listing, err := w.Local.Scan(ctx, folder, letters)
+	w.scanned(folder)
+	return listing, err
 }
 
 // sync syncs once, and nothing may go wrong.

@@ -52,6 +52,9 @@ func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
 				if err := r.moveLocal(gctx, w); err != nil {
 					return err
 				}
+				if err := r.link(gctx, w); err != nil {
+					return err
+				}
 				return r.upload(gctx, w)
 			}())
 		})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	stdsync "sync"
 
 	"golang.org/x/sync/errgroup"
@@ -151,6 +152,12 @@ func (r *run) meet(ctx context.Context) error {
 	}
 	for _, f := range r.folders {
 		f.selected = r.Selected == nil || r.Selected(f.name)
+		if f.selected && !f.onRemote && remote.LeavesOut != nil && remote.LeavesOut(f.name) {
+			f.selected = false // it was not asked for, so it is not gone, and must not be made
+			if f.onLocal {
+				r.once(f.name, "would be in a namespace of the server that `namespaces` leaves out")
+			}
+		}
 		if r.Policy != nil {
 			f.policy = r.Policy(f.name)
 		}
@@ -190,8 +197,9 @@ func (r *run) meetRemote(listing mail.RemoteListing) {
 		if rf.Role == mail.RoleTrash && r.trash == "" {
 			r.trash = rf.Name
 		}
-		// Without mod-sequences equal counts say nothing of flags.
-		unchanged := rf.Status == f.base.Remote && rf.Status.HighestModSeq != 0 && rf.Status.UIDNext != 0
+		// Without mod-sequences equal counts say nothing of flags, where there are any.
+		tells := rf.Status.UIDNext != 0 && (rf.Status.HighestModSeq != 0 || rf.Status.Messages == 0)
+		unchanged := tells && rf.Status == f.base.Remote
 		f.remoteDirty = !unchanged || r.overdue(f)
 	}
 	if r.trash == "" && r.Trash != "" {
@@ -304,7 +312,7 @@ func (r *run) makeFolder(ctx context.Context, f *folder) error {
 			return nil
 		}
 		if err := r.Remote.CreateFolder(ctx, f.name); err != nil && !errors.Is(err, mail.ErrExists) {
-			return err
+			return cannotHave(err, f.name)
 		}
 		f.onRemote = true
 	}
@@ -331,6 +339,16 @@ func (r *run) forbidsRemoving(side mail.Side, p conflict.Policy) string {
 		return "remove_folders"
 	}
 	return ""
+}
+
+// cannotHave adds the ways out to the error of a folder that the server refuses to make,
+// unless that passes by itself.
+func cannotHave(err error, name mail.Folder) error {
+	if !errors.Is(err, mail.ErrRefused) || errors.Is(err, mail.ErrTryLater) || errors.Is(err, mail.ErrOverQuota) {
+		return err
+	}
+	pattern := "!" + strings.NewReplacer(`\`, `\\`, `*`, `\*`, `%`, `\%`).Replace(string(name))
+	return fmt.Errorf("%w: rename its directory, or leave it out: folders = [%q], or create_folders = \"local\"", err, pattern)
 }
 
 // countRows finds out how many messages each folder has in base, for the brake.

@@ -50,6 +50,10 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	for _, f := range r.folders {
 		f.view, f.listing, f.unsafe = nil, nil, false
 		f.stopped = f.stopped || f.refused
+		if f.resettled && (f.localDirty || f.remoteDirty) {
+			// Only a round that has read both sides can say that the new policy is followed.
+			f.localDirty, f.remoteDirty = true, true
+		}
 	}
 	if err := r.checkMarkers(ctx); err != nil {
 		return nil, err
@@ -85,7 +89,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 		return nil, err
 	}
 	g.leaveLanding(r)
-	return r.pair(ctx, g)
+	return r.pair(ctx, g, round)
 }
 
 // usable gives the folders that the run works on, in order of their names, INBOX
@@ -224,10 +228,20 @@ func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChang
 		return nil, err
 	}
 	f.view = &view
+	if missing := known - int(view.Cursor.Messages); view.Absence == mail.AbsenceUnknown && missing > 0 {
+		r.once(f.name, fmt.Sprintf("%s not shown by the server, which does not mean that it deleted them (RFC 9738); what is here stays", are(missing)))
+	}
 	if view.ReadOnly && !f.base.Access.ReadOnly {
 		r.once(f.name, "can only be read on the server; what changes here stays here")
 	}
 	return changes, nil
+}
+
+func are(messages int) string {
+	if messages == 1 {
+		return "1 message is"
+	}
+	return fmt.Sprint(messages, " messages are")
 }
 
 // joinRemote reads a whole folder and joins it with base as both stream by.

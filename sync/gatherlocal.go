@@ -171,7 +171,8 @@ func (r *run) resolveDoubt(ctx context.Context, g *gathered, f *folder, c confli
 	if err := r.commit(ctx, &mail.Batch{PutRows: []*mail.Row{&row}}); err != nil {
 		return err
 	}
-	g.reput(f, row).Local = conflict.Gone
+	item := g.reput(f, row)
+	item.Local, item.Due = conflict.Gone, true // it waits for nothing but this round
 	g.newLocal[f] = append(g.newLocal[f], &conflict.Item{
 		Folder: f.name, Local: conflict.New, File: c.File, Identity: identity, Stat: stat,
 	})

@@ -18,22 +18,32 @@ func movedRow(f *folder, a *conflict.Action) *mail.Row {
 	return &row
 }
 
-// moveRemote moves messages on the server to where their files are already. It takes
-// no intent: after a crash the message is gone where it was and new where its file
-// is, and pairing ties the two.
+// moveRemote moves messages on the server to where their files are already. After a
+// crash, or where the server does not tell the new UID, the message is gone where it was
+// and new where its file is. The intents let pairing tie the two also if the server gives
+// back other bytes than the file has.
 func (r *run) moveRemote(ctx context.Context, w *work) error {
 	f := w.folder
-	batch := &mail.Batch{}
-	var failed error
+	intents, batch := &mail.Batch{}, &mail.Batch{}
 	for _, a := range w.movesThere {
-		if failed = r.moveOne(ctx, f, a, batch); failed != nil {
+		intents.PutIntents = append(intents.PutIntents, &mail.Intent{
+			Kind: mail.Upload, Folder: f.base.ID, Key: a.Item.File.Key, Identity: a.Item.Identity,
+			UIDValidity: r.validity(f), UIDNext: r.uidNext(f), Created: r.Now().Truncate(time.Second),
+		})
+	}
+	if err := r.commit(ctx, intents); err != nil {
+		return err
+	}
+	var failed error
+	for i, a := range w.movesThere {
+		if failed = r.moveOne(ctx, f, a, intents.PutIntents[i], batch); failed != nil {
 			break
 		}
 	}
 	return errors.Join(failed, r.commit(context.WithoutCancel(ctx), batch))
 }
 
-func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, batch *mail.Batch) error {
+func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, in *mail.Intent, batch *mail.Batch) error {
 	from := r.folders[a.Item.From.Folder]
 	r.dirty(f, mail.Remote)
 	r.dirty(from, mail.Remote)
@@ -45,13 +55,24 @@ func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, batch 
 	if !r.Remote.Abilities().Move {
 		transfer = r.Remote.Copy
 	}
+	file, err := r.relabel(ctx, f, a)
+	if err != nil {
+		if errors.Is(err, mail.ErrGone) {
+			batch.DropIntents = append(batch.DropIntents, in.ID)
+			r.leave(from)
+			return nil // a reader was quicker
+		}
+		return err
+	}
 	uid, err := transfer(ctx, from.name, r.validity(from), a.Item.From.Row.UID, f.name)
 	switch {
 	case errors.Is(err, mail.ErrGone), errors.Is(err, mail.ErrRestarted):
-		r.leave(f) // somebody else was quicker; the next round tells
+		r.expect(in) // somebody else was quicker, or it was moved; the next round tells
+		r.leave(f)
 		r.leave(from)
 		return nil
 	case errors.Is(err, mail.ErrRefused):
+		batch.DropIntents = append(batch.DropIntents, in.ID)
 		r.refuse(f, err, "it is tried again in the next sync")
 		r.refuse(from, fmt.Errorf("a message stays that was moved to %q here", f.name), "")
 		return nil
@@ -60,19 +81,48 @@ func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, batch 
 	}
 	r.count(func(rep *Report) { rep.Remote.Moved++ })
 	row := movedRow(f, a)
-	file := a.Item.File
 	row.UID, row.Key, row.Name, row.New, row.Stat = uid, file.Key, file.Name, file.New, a.Item.Stat
+	if uid == 0 {
+		r.expect(in) // the server does not tell where it is: the next round finds it there
+	} else {
+		batch.DropIntents = append(batch.DropIntents, in.ID)
+	}
 	if !r.Remote.Abilities().Move {
 		return r.expungeCopied(ctx, from, a, row)
 	}
 	if uid == 0 {
-		// The server does not tell where it is: the next round finds it there.
 		batch.DropRows = append(batch.DropRows, row.ID)
 		r.leave(f)
 		return nil
 	}
 	batch.PutRows = append(batch.PutRows, row)
 	return nil
+}
+
+// expect lets the next round of this run look for what an intent is about.
+func (r *run) expect(in *mail.Intent) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.intents = append(r.intents, *in)
+}
+
+// relabel renames the action's file, if its name says in the letters of another folder
+// what it says.
+func (r *run) relabel(ctx context.Context, f *folder, a *conflict.Action) (mail.File, error) {
+	file := fileOf(a.Item)
+	if !a.Rename {
+		return file, nil
+	}
+	letters, err := r.lettersFor(ctx, f, file.Flags.Keywords)
+	if err != nil {
+		return file, err
+	}
+	file, err = r.Local.Reflag(ctx, f.name, file, file.Flags, letters)
+	if err == nil {
+		r.dirty(f, mail.Local)
+		r.changed(f)
+	}
+	return file, err
 }
 
 // expungeCopied ends a move that is made of COPY and expunge. The copy is recorded
@@ -137,4 +187,55 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 	r.changed(f)
 	r.count(func(rep *Report) { rep.Local.Moved += len(batch.PutRows) })
 	return r.commit(ctx, batch)
+}
+
+// link brings messages into the folder that are copies of what has a file elsewhere: as
+// further names of those files. After a crash such a file and its message are new, and
+// pairing ties the two.
+func (r *run) link(ctx context.Context, w *work) error {
+	f := w.folder
+	letters, err := r.lettersFor(ctx, f, wordsOf(w.links))
+	if err != nil {
+		return err
+	}
+	batch := &mail.Batch{}
+	var download []*conflict.Action
+	for _, a := range w.links {
+		source := a.Item.Source
+		file, err := r.Local.Link(ctx, source.Folder, fileOf(source), f.name, a.Flags, letters)
+		switch {
+		case errors.Is(err, mail.ErrGone):
+			r.dirty(f, mail.Remote)
+			r.leave(f) // it was renamed, or is gone: the next round tells
+			continue
+		case errors.Is(err, mail.ErrNoLinks):
+			download = append(download, a)
+			continue
+		case err != nil:
+			return err
+		}
+		row := *source.Row
+		row.ID, row.Folder, row.CopyOf = 0, f.base.ID, 0
+		row.UID, row.Flags, row.Date = a.Item.Message.UID, a.Base, a.Item.Message.Date
+		row.Key, row.Name, row.New, row.Stat = file.Key, file.Name, file.New, source.Stat
+		row.TellSize(a.Item.Message.Size)
+		batch.PutRows = append(batch.PutRows, &row)
+	}
+	if len(batch.PutRows) > 0 {
+		r.dirty(f, mail.Local)
+		if err := r.Local.SyncFolder(ctx, f.name); err != nil {
+			return err
+		}
+		if err := r.commit(ctx, batch); err != nil {
+			return err
+		}
+		r.changed(f)
+		r.count(func(rep *Report) { rep.Local.New += len(batch.PutRows) })
+	}
+	for _, batch := range batches(download) {
+		if err := r.download(ctx, f, batch); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package sync_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"mailtwin/conflict/mail"
+	engine "mailtwin/sync"
 	"mailtwin/sync/sim"
 )
 
@@ -96,5 +98,73 @@ func TestAMoveInTheMiddleOfARunKeepsItsFlags(t *testing.T) {
 	}
 	d.sync()
 	d.inStep()
+	d.quiet()
+}
+
+// A file that is moved is one message in its new place also where the server gives back
+// other bytes than it was sent, whatever the run is killed at, and if it does not tell the
+// new UID.
+func TestAMoveIsOneMessageOnServersThatRewriteMail(t *testing.T) {
+	for name, o := range map[string]sim.Options{
+		"UIDs": {}, "no UIDs": {NoUIDPlus: true}, "no MOVE": {NoMove: true},
+	} {
+		o.Rewrite = func(raw []byte) []byte { return append([]byte("X-Server: was here\r\n"), raw...) }
+		moved := func() *device {
+			s := account(t)
+			s.Options = o
+			d := newDevice(t, s)
+			d.opts.Connections = 1
+			d.sync()
+			d.put("INBOX", "1.mine:2,S", letter("moved here"))
+			d.sync()
+			must(t, os.Rename(d.find("INBOX", "About moved here."), filepath.Join(d.dir("Archive"), "cur", "1.mine:2,S")))
+			tick(t, t.TempDir())
+			return d
+		}
+		whole := moved()
+		whole.crash = sim.NewCrash(0)
+		whole.sync()
+		for k, step := range append([]string{"never"}, whole.crash.Names()...) {
+			d := moved()
+			if k > 0 {
+				d.crash = sim.NewCrash(k)
+				if _, err := d.run(); !d.crash.Crashed() {
+					t.Fatalf("%s: not killed at %s: %v", name, step, err)
+				}
+				d.crash = nil
+			}
+			d.sync()
+			d.sync()
+			there := 0
+			for _, m := range d.server.Messages("Archive") {
+				if bytes.Contains(m.Raw, []byte("About moved here.")) {
+					there++
+				}
+			}
+			if n := len(d.files("Archive")); n != 1 || there != 1 {
+				t.Errorf("%s: killed at %s: %d files and %d messages, want one", name, step, n, there)
+			}
+		}
+	}
+}
+
+// What a server has rewritten, and has neither Message-ID nor the file's header there,
+// is known again by the bytes that the server gave back for it before.
+func TestRewrittenMailWithoutAMessageIDIsMoved(t *testing.T) {
+	s := account(t)
+	s.Options.NoUIDPlus = true // so that the upload has to be found
+	s.Options.Rewrite = func(raw []byte) []byte { return append([]byte("X-Server: was here\r\n"), raw...) }
+	d := newDevice(t, s)
+	d.sync()
+	const text = "Subject: unnamed\n\nAbout unnamed.\n"
+	d.put("Archive", "1.mine:2,S", text)
+	d.sync()
+	s.Move("Archive", s.Messages("Archive")[0].UID, "Lists")
+	if rep := d.sync(); rep.Local != (engine.Counts{Moved: 1}) {
+		t.Errorf("report: %+v", rep)
+	}
+	if files := d.files("Lists"); len(files) != 1 || files[d.find("Lists", "unnamed")] != text {
+		t.Errorf("Lists has %q", files)
+	}
 	d.quiet()
 }

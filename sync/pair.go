@@ -16,7 +16,7 @@ import (
 
 // pair finds out which new messages are known ones in another place, and gives all
 // items of the round. It reads, and fetches, only what conflict must know to decide.
-func (r *run) pair(ctx context.Context, g *gathered) ([]*conflict.Item, error) {
+func (r *run) pair(ctx context.Context, g *gathered, round int) ([]*conflict.Item, error) {
 	for f := range g.newRemote {
 		left, err := r.tieFolder(ctx, g, f)
 		if err := r.fail(f, err); err != nil {
@@ -24,74 +24,86 @@ func (r *run) pair(ctx context.Context, g *gathered) ([]*conflict.Item, error) {
 		}
 		g.newRemote[f] = left
 	}
-	if err := r.pairMoves(ctx, g); err != nil {
+	arrived, err := r.pairLocal(ctx, g)
+	if err != nil {
 		return nil, err
 	}
-	var items []*conflict.Item
+	items, err := r.pairRemote(ctx, g, arrived, round)
+	if err != nil {
+		return nil, err
+	}
 	for _, remotes := range g.newRemote {
 		items = append(items, remotes...)
 	}
+	return slices.AppendSeq(items, maps.Values(g.rows)), nil
+}
+
+// pairLocal finds the new files that are messages which have moved here, or were
+// copied, and gives the files that are items of their own.
+func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, error) {
 	var gone, arrived []*conflict.Item
 	for _, item := range g.rows {
-		items = append(items, item)
 		if item.Local == conflict.Gone {
 			gone = append(gone, item)
 		}
 	}
 	for f := range g.newLocal {
-		if len(gone) > 0 {
-			if err := r.fail(f, r.measureAll(ctx, g, f)); err != nil {
-				return nil, err
-			}
+		if err := r.fail(f, r.measureAll(ctx, g, f)); err != nil {
+			return nil, err
 		}
 		arrived = append(arrived, g.newLocal[f]...)
 	}
-	arrived = conflict.MarkMoved(gone, arrived, func(name mail.Folder) mail.Letters { return r.folders[name].letters })
-	if err := r.markReplaced(ctx, gone); err != nil {
+	arrived = conflict.MarkMoved(gone, arrived, r.lettersIn)
+	taken := conflict.FollowMoved(gone, func(name mail.Folder) mail.FolderID { return r.folders[name].base.ID })
+	arrived = slices.DeleteFunc(arrived, func(item *conflict.Item) bool { return slices.Contains(taken, item) })
+	for _, item := range arrived {
+		if item.Remote == conflict.New || item.From != nil {
+			continue
+		}
+		if err := r.markCopied(ctx, g, item); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.markReplaced(ctx, g, gone); err != nil {
 		return nil, err
 	}
 	fetchAgain(gone)
-	return append(items, arrived...), nil
+	return arrived, nil
 }
 
-// pairMoves finds the messages that are gone in one folder of the server and new in
-// another.
-func (r *run) pairMoves(ctx context.Context, g *gathered) error {
-	var gone []*conflict.Item
-	for _, item := range g.rows {
-		if item.Remote == conflict.Gone && item.Lonely() {
-			item.Identity = item.Row.Identity
-			gone = append(gone, item)
+func (r *run) lettersIn(name mail.Folder) mail.Letters { return r.folders[name].letters }
+
+// markCopied tells a new file which message it is a copy of, if any.
+func (r *run) markCopied(ctx context.Context, g *gathered, item *conflict.Item) error {
+	rows, err := r.State.Alike(ctx, item.Identity.Size, item.Identity.Fingerprint)
+	if err != nil {
+		return fmt.Errorf("read the state: %w", err)
+	}
+	conflict.MarkCopied(item, r.known(g, rows), r.lettersIn)
+	return nil
+}
+
+// known gives the items of rows in folders that the run works on: what the round has
+// found out about them, or that they are as they were.
+func (r *run) known(g *gathered, rows []mail.Row) []*conflict.Item {
+	var items []*conflict.Item
+	for _, row := range rows {
+		if item := g.rows[row.ID]; item != nil {
+			items = append(items, item)
+		} else if f := r.folderOf(row.Folder); f != nil && f.usable() {
+			items = append(items, &conflict.Item{Folder: f.name, Row: &row})
 		}
 	}
-	if len(gone) == 0 {
-		return nil
-	}
-	for {
-		var arrived []*conflict.Item
-		for _, remotes := range g.newRemote {
-			arrived = append(arrived, remotes...)
-		}
-		pairs := conflict.MoveNew(gone, arrived)
-		if len(pairs.Ask) == 0 {
-			for _, t := range pairs.Ties {
-				t.Local.Moved, t.Remote.From = t.Remote, t.Local
-			}
-			return nil
-		}
-		ask := map[*folder][]*conflict.Item{}
-		for _, item := range pairs.Ask {
-			f := r.folders[item.Folder]
-			ask[f] = append(ask[f], item)
-		}
-		for f, items := range ask {
-			left, err := r.learn(ctx, f, g.newRemote[f], items)
-			if err := r.fail(f, err); err != nil {
-				return err
-			}
-			g.newRemote[f] = left
+	return items
+}
+
+func (r *run) folderOf(id mail.FolderID) *folder {
+	for _, f := range r.folders {
+		if f.base.ID == id {
+			return f
 		}
 	}
+	return nil
 }
 
 // tieFolder joins the files of a folder that have no message with new messages that
@@ -102,7 +114,9 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 	}
 	var lonely []*conflict.Item
 	for _, item := range g.rows {
-		if item.Folder == f.name && item.Lonely() {
+		// Those that are gone on the server are known again like those that moved, which
+		// takes more than to be like a new one, unless they were on their way there.
+		if item.Folder == f.name && item.Lonely() && (item.Remote != conflict.Gone || r.uploading(f, item.Key())) {
 			item.Identity = item.Row.Identity
 			lonely = append(lonely, item)
 		}
@@ -143,6 +157,13 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 	return left, nil
 }
 
+// uploading tells whether an interrupted run was about to upload the file.
+func (r *run) uploading(f *folder, key mail.Key) bool {
+	return slices.ContainsFunc(r.intents, func(in mail.Intent) bool {
+		return in.Kind == mail.Upload && in.Folder == f.base.ID && in.Key == key
+	})
+}
+
 // uploadedAndGone gives the files that an interrupted run was about to upload, and
 // that are no longer there under that key: moved on, or removed. If their message is
 // found on the server, it is one whose file is gone, and not a new one.
@@ -165,20 +186,22 @@ func (r *run) uploadedAndGone(g *gathered, f *folder) []*conflict.Item {
 	return slices.Collect(maps.Values(gone))
 }
 
-// markReplaced tells the gone messages whose place another one took in a run that
-// was interrupted before they left the server.
-func (r *run) markReplaced(ctx context.Context, gone []*conflict.Item) error {
+// markReplaced tells the gone messages whose place another one took: in a run that
+// was interrupted before they left the server, or as a copy, in an earlier run, of a
+// file that was to be moved.
+func (r *run) markReplaced(ctx context.Context, g *gathered, gone []*conflict.Item) error {
 	for _, item := range gone {
-		if item.Moved != nil || r.intentOf(mail.Replace, item.Row) == nil {
+		if item.Local != conflict.Gone || item.Moved != nil || item.Row.State == mail.Landing {
 			continue
 		}
-		alike, err := r.State.Alike(ctx, item.Row.Size, item.Row.Fingerprint)
+		replaced := r.intentOf(mail.Replace, item.Row) != nil
+		rows, err := r.State.Alike(ctx, item.Row.Size, item.Row.Fingerprint)
 		if err != nil {
 			return fmt.Errorf("read the state: %w", err)
 		}
-		for _, row := range alike {
-			if row.ID != item.Row.ID && row.State == mail.Settled && row.Digest == item.Row.Digest {
-				item.Moved = &conflict.Item{Row: &row}
+		for _, other := range r.known(g, rows) {
+			if other.Row.ID != item.Row.ID && (replaced || other.Row.CopyOf == item.Row.ID) && other.StandsFor(item) {
+				item.Moved = other
 			}
 		}
 	}
@@ -255,14 +278,14 @@ func (r *run) tie(ctx context.Context, f *folder, locals, remotes []*conflict.It
 	// A scan tells no size of a message that base should know.
 	var err error
 	if bare := sizeless(remotes); len(bare) > 0 {
-		if remotes, err = r.learn(ctx, f, remotes, bare); err != nil {
+		if remotes, err = r.learn(ctx, f, remotes, bare, false); err != nil {
 			return nil, nil, err
 		}
 	}
 	adopt := f.base.Remote == mail.Cursor{} // nothing of the folder was ever in step
 	pairs := conflict.TieNew(locals, remotes, intents, adopt)
 	for len(pairs.Ask) > 0 {
-		if remotes, err = r.learn(ctx, f, remotes, pairs.Ask); err != nil {
+		if remotes, err = r.learn(ctx, f, remotes, pairs.Ask, false); err != nil {
 			return nil, nil, err
 		}
 		pairs = conflict.TieNew(locals, remotes, intents, adopt)
@@ -271,6 +294,9 @@ func (r *run) tie(ctx context.Context, f *folder, locals, remotes []*conflict.It
 	taken := map[*conflict.Item]bool{}
 	for _, t := range pairs.Ties {
 		joined[t.Local], taken[t.Remote] = t.Join(), true
+		if copied := intents[t.Local.Key()].Row; copied != 0 {
+			joined[t.Local].Source = &conflict.Item{Row: &mail.Row{ID: copied}}
+		}
 	}
 	var left []*conflict.Item
 	for _, m := range remotes {
@@ -291,14 +317,15 @@ func sizeless(items []*conflict.Item) []*conflict.Item {
 	return bare
 }
 
-// learn asks the server for more about messages: their fingerprints first, and then
-// their content. It gives the messages that are still there.
-func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Item) ([]*conflict.Item, error) {
+// learn asks the server for more about messages: their fingerprints first, those of
+// their whole headers if whole, and then their content. It gives the messages that are
+// still there.
+func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Item, whole bool) ([]*conflict.Item, error) {
 	byUID := map[mail.UID]*conflict.Item{}
 	var headers, bodies mail.UIDSet
 	for _, item := range ask {
 		byUID[item.Message.UID] = item
-		if item.Identity.Fingerprint == (mail.Fingerprint{}) {
+		if item.Identity.Fingerprint == (mail.Fingerprint{}) || whole && item.Identity.Header == (mail.Fingerprint{}) {
 			headers.Add(item.Message.UID)
 		} else {
 			bodies.Add(item.Message.UID)
@@ -307,7 +334,7 @@ func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Ite
 	told := map[mail.UID]bool{}
 	validity := f.view.Cursor.UIDValidity
 	if len(headers) > 0 {
-		identified, err := r.Remote.Identify(ctx, f.name, validity, headers)
+		identified, err := r.Remote.Identify(ctx, f.name, validity, headers, whole)
 		if err != nil {
 			return nil, err
 		}
@@ -315,6 +342,7 @@ func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Ite
 			if item := byUID[id.UID]; item != nil {
 				told[id.UID] = true
 				item.Identity.Fingerprint, item.Identity.MessageID = id.Identity.Fingerprint, id.Identity.MessageID
+				item.Identity.Header = id.Identity.Header
 				if item.Message.Size == 0 {
 					item.Message.Size, item.Message.Date, item.Identity.Size = id.Identity.Size, id.Date, id.Identity.Size
 				}

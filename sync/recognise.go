@@ -220,7 +220,7 @@ func (r *run) compareByUID(ctx context.Context, o, lost *folder, l *conflict.Lik
 	if l.Asked == 0 {
 		return nil
 	}
-	found, err := r.Remote.Identify(ctx, o.name, lost.base.Remote.UIDValidity, ask)
+	found, err := r.Remote.Identify(ctx, o.name, lost.base.Remote.UIDValidity, ask, false)
 	if errors.Is(err, mail.ErrRestarted) {
 		return nil
 	}
@@ -250,7 +250,7 @@ func (r *run) sample(ctx context.Context, o *folder, oldest int) ([]mail.Identif
 	if err != nil || len(uids) == 0 {
 		return nil, err
 	}
-	return r.Remote.Identify(ctx, o.name, view.Cursor.UIDValidity, spread(uids))
+	return r.Remote.Identify(ctx, o.name, view.Cursor.UIDValidity, spread(uids), false)
 }
 
 // compareByContent looks how many of some messages a lost folder had.

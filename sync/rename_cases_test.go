@@ -58,7 +58,7 @@ func TestRenamesThatDependOnEachOther(t *testing.T) {
 					d.steps(side, c.steps)
 					calls := d.calls()
 					d.sync()
-					noBodies(t, calls)
+					noneTravel(t, calls)
 					d.both(c.want...)
 				})
 			}
@@ -77,7 +77,7 @@ func TestAFolderThatIsRenamedOnBothSides(t *testing.T) {
 	a.sync()
 	calls := b.calls()
 	rep := b.sync()
-	noBodies(t, calls)
+	noneTravel(t, calls)
 	if rep.Conflicts != 1 {
 		t.Errorf("report %+v", rep)
 	}
@@ -93,7 +93,7 @@ func TestAFolderThatIsRenamedOnBothSides(t *testing.T) {
 	a.move("Gopher", "Go")
 	calls = a.calls()
 	a.sync()
-	noBodies(t, calls)
+	noneTravel(t, calls)
 	if calls["RenameFolder"] > 0 {
 		t.Errorf("calls %v", calls)
 	}
@@ -215,7 +215,7 @@ func TestDirectionAndSettingsBindRenames(t *testing.T) {
 			calls := d.calls()
 			for range 2 {
 				rep := d.sync()
-				noBodies(t, calls)
+				noneTravel(t, calls)
 				if calls["RenameFolder"]+calls["CreateFolder"]+calls["DeleteFolder"] > 0 || d.hasFolder("Lists/go") == (c.side == mail.Local) {
 					t.Fatalf("calls %v", calls)
 				}
@@ -238,7 +238,7 @@ func TestADryRunTellsOfRenames(t *testing.T) {
 		d.opts.DryRun = true
 		calls := d.calls()
 		rep := d.sync()
-		noBodies(t, calls)
+		noneTravel(t, calls)
 		want := fmt.Sprintf("Work: rename the folder to %q %s", "Play", map[mail.Side]string{mail.Local: "on the server", mail.Remote: "here"}[side])
 		if calls["RenameFolder"] > 0 || !slices.Contains(rep.Actions, want) || len(rep.Held) > 0 {
 			t.Errorf("calls %v, actions %q, held %v", calls, rep.Actions, rep.Held)
@@ -287,7 +287,7 @@ func TestACopyOfAFolderIsNoRename(t *testing.T) {
 			d.steps(mail.Local, "Copy>Copied")
 			calls := d.calls()
 			d.sync()
-			noBodies(t, calls)
+			noneTravel(t, calls)
 			c.want[slices.Index(c.want, "Copy")] = "Copied"
 			d.both(c.want...)
 		})

@@ -51,8 +51,8 @@ func (d *device) calls() map[string]int {
 	return n
 }
 
-// noBodies checks that no message went over the wire.
-func noBodies(t *testing.T, calls map[string]int) {
+// noneTravel checks that no message went over the wire.
+func noneTravel(t *testing.T, calls map[string]int) {
 	t.Helper()
 	for _, method := range []string{"Fetch", "Append", "Move", "Copy", "Expunge", "Store"} {
 		if calls[method] > 0 {
@@ -121,7 +121,7 @@ func TestARenamedFolderIsRenamed(t *testing.T) {
 				d.move("Work", to)
 				calls := d.calls()
 				rep := d.sync()
-				noBodies(t, calls)
+				noneTravel(t, calls)
 				if !o.NoInferiors && (calls["RenameFolder"] != 1 || calls["DeleteFolder"] > 0 || rep.Renamed != 1) {
 					t.Errorf("more than one rename: %v, report %+v", calls, rep)
 				}
@@ -139,7 +139,7 @@ func TestARenamedFolderIsRenamed(t *testing.T) {
 				}
 				calls := d.calls()
 				rep := d.sync()
-				noBodies(t, calls)
+				noneTravel(t, calls)
 				if rep.Local != (engine.Counts{}) || rep.Remote != (engine.Counts{}) || !slices.Contains(rep.Changed, to) {
 					t.Errorf("report %+v", rep)
 				}

@@ -38,6 +38,7 @@ type Report struct {
 	Changed       []mail.Folder // folders in which something changed locally
 	Actions       []string      // dry run: what would be done, a line each
 	Problems      []*Problem    // what failed; the rest was synced
+	Behind        []mail.Folder // folders of base that the run, if it went through, left not quite in step
 }
 
 // Held are the removals of one folder that wait for consent.
@@ -90,7 +91,17 @@ func (r *run) changed(f *folder) {
 
 // finish fills in what is known only at the end, in a fixed order.
 func (rep *Report) finish(r *run) {
+	behind := map[mail.Folder]bool{}
+	for _, p := range rep.Problems {
+		behind[p.Folder] = true
+	}
+	for key := range r.held {
+		behind[key.folder] = true
+	}
 	for name, f := range r.folders {
+		if f.base.ID != 0 && (behind[name] || !f.usable() || f.unsafe) {
+			rep.Behind = append(rep.Behind, name)
+		}
 		if f.synced() {
 			rep.Folders++
 		}
@@ -100,6 +111,7 @@ func (rep *Report) finish(r *run) {
 	}
 	rep.Renamed = r.renames.done
 	slices.Sort(rep.Changed)
+	slices.Sort(rep.Behind)
 	for _, h := range r.held {
 		rep.Held = append(rep.Held, h)
 	}
@@ -166,6 +178,13 @@ func (r *run) describe(plan conflict.Plan) {
 		case conflict.Upload:
 			r.report.Remote.New++
 			text = "upload"
+		case conflict.CopyRemote:
+			r.report.Remote.New++
+			text = fmt.Sprintf("copy here from %q on the server", a.Item.Source.Folder)
+		case conflict.Link:
+			r.report.Local.New++
+			f.changed = true
+			text = fmt.Sprintf("copy here from %q", a.Item.Source.Folder)
 		case conflict.MoveRemote:
 			r.report.Remote.Moved++
 			text = fmt.Sprintf("move here from %q on the server", a.Item.From.Folder)

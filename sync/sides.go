@@ -57,6 +57,9 @@ type Local interface {
 	// says flags; only a file without any stays in new/ if it was there. It is durable after SyncFolder of the folder it went to, and then of
 	// the one it left. mail.ErrGone as with Stat: then nothing was done.
 	Move(ctx context.Context, folder mail.Folder, file mail.File, to mail.Folder, flags mail.Flags, letters mail.Letters) (mail.File, error)
+	// Link gives a file another name, in another folder; otherwise as Move, and it never
+	// goes into new/ with a flag. mail.ErrNoLinks: the file system has no such names.
+	Link(ctx context.Context, folder mail.Folder, file mail.File, to mail.Folder, flags mail.Flags, letters mail.Letters) (mail.File, error)
 	// Remove keeps the message in the store of removed messages and then unlinks it.
 	// mail.ErrGone as with Stat: then nothing was done.
 	Remove(ctx context.Context, folder mail.Folder, file mail.File) error
@@ -98,8 +101,9 @@ type Remote interface {
 	Scan(ctx context.Context, folder mail.Folder, since mail.Cursor, known int, visit func(mail.Message) error) (mail.View, error)
 
 	// Identify asks for sizes, dates and fingerprints, which are all that is set in
-	// the rows' Identity besides the Message-ID. Messages that are gone are left out.
-	Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet) ([]mail.Identified, error)
+	// the messages' Identity besides the Message-ID, and, if it asks for whole headers,
+	// their hashes. Messages that are gone are left out.
+	Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, whole bool) ([]mail.Identified, error)
 
 	// Fetch streams whole messages, in any order, to visit, which reads each body to
 	// its end or gives an error. Messages that are gone are left out. An error of
@@ -163,6 +167,9 @@ type State interface {
 	// Alike gives all rows, of all folders, of messages of that canonical size and
 	// fingerprint.
 	Alike(ctx context.Context, size int64, fingerprint mail.Fingerprint) ([]mail.Row, error)
+	// Dated gives all rows, of all folders, of messages of that INTERNALDATE, to the
+	// second, and of that size, in canonical form or as the server announces it.
+	Dated(ctx context.Context, size int64, date time.Time) ([]mail.Row, error)
 	Intents(ctx context.Context) ([]mail.Intent, error)
 	// Commit makes the whole batch durable, or nothing of it. Drops go before puts.
 	Commit(ctx context.Context, batch *mail.Batch) error

@@ -76,7 +76,7 @@ func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Acti
 			}
 		}
 		o.intent = &mail.Intent{
-			Kind: mail.Upload, Folder: f.base.ID, Key: o.file.Key, Identity: o.id,
+			Kind: mail.Upload, Folder: f.base.ID, Key: o.file.Key, Identity: o.id, Row: sourceOf(a),
 			UIDValidity: r.validity(f), UIDNext: r.uidNext(f), Created: r.Now().Truncate(time.Second),
 		}
 		intents.PutIntents = append(intents.PutIntents, o.intent)
@@ -100,7 +100,7 @@ func (r *run) skipUpload(w *work, err error) (bool, error) {
 	switch {
 	case err == nil:
 		return false, nil
-	case errors.Is(err, mail.ErrGone), errors.Is(err, mail.ErrChanged):
+	case errors.Is(err, mail.ErrGone), errors.Is(err, mail.ErrChanged), errors.Is(err, mail.ErrRestarted):
 		w.behind = true
 		r.dirty(w.folder, mail.Local)
 		r.leave(w.folder)
@@ -130,27 +130,14 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 		w.untried = append(w.untried, o.file.Name)
 		return nil
 	}
-	source, err := r.Local.Read(ctx, f.name, o.file)
-	if skip, err := r.skipUpload(w, err); skip || err != nil {
-		if skip {
-			batch.DropIntents = append(batch.DropIntents, o.intent.ID)
-		}
-		return err
+	put := r.put
+	if o.action.Kind == conflict.CopyRemote {
+		put = r.putCopy
 	}
-	defer source.Close()
-	if source.Identity().Digest != o.id.Digest {
-		_, err := r.skipUpload(w, mail.ErrChanged)
-		batch.DropIntents = append(batch.DropIntents, o.intent.ID)
-		return err
-	}
-	// A message that is brought back comes without a Stat: nothing but its flags changed.
-	o.stat = source.Stat()
-	r.dirty(f, mail.Remote)
-	date := time.Unix(0, o.stat.ModTime)
-	uid, validity, sent, err := r.Remote.Append(ctx, f.name, o.action.Flags, date, source)
+	stored, err := put(ctx, f, o)
 	switch {
 	case err == nil:
-	case errors.Is(err, mail.ErrChanged):
+	case errors.Is(err, mail.ErrGone), errors.Is(err, mail.ErrChanged), errors.Is(err, mail.ErrDamaged), errors.Is(err, mail.ErrRestarted):
 		_, err := r.skipUpload(w, err)
 		batch.DropIntents = append(batch.DropIntents, o.intent.ID)
 		return err
@@ -163,7 +150,7 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 		r.reportRefused(f, o, err, w.retryAt)
 		return nil
 	default:
-		if sent {
+		if stored.sent {
 			o.intent.Sent = true
 			batch.PutIntents = append(batch.PutIntents, o.intent)
 		}
@@ -175,11 +162,11 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 	r.arrive(o.action.Item)
 	r.count(func(rep *Report) { rep.Remote.New++ })
 	r.Progress(Progress{Folder: f.name, Messages: 1, Bytes: o.id.Size})
-	if uid == 0 || validity != r.validity(f) {
+	if stored.uid == 0 || stored.validity != r.validity(f) {
 		// The server does not tell where it is: the next round finds it by the intent.
+		r.expect(o.intent)
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.intents = append(r.intents, *o.intent)
 		if f.stored == nil {
 			f.stored = map[mail.Key]bool{}
 		}
@@ -187,11 +174,72 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 		return nil
 	}
 	row := r.rowOf(f, o)
-	row.UID, row.State, row.Date = uid, mail.Settled, date.Truncate(time.Second)
+	row.UID, row.State, row.Date = stored.uid, mail.Settled, stored.date.Truncate(time.Second)
+	if source := o.action.Item.Source; o.action.Kind == conflict.CopyRemote {
+		row.Flags, row.CopyOf = o.action.Base, source.Row.ID
+		row.RemoteSize, row.RemoteDigest = source.Row.RemoteSize, source.Row.RemoteDigest
+	}
 	row.Why, row.Tries, row.RetryAt = "", 0, time.Time{}
 	batch.PutRows = append(batch.PutRows, row)
 	batch.DropIntents = append(batch.DropIntents, o.intent.ID)
 	return nil
+}
+
+// stored is what an upload, or a copy, has become.
+type stored struct {
+	uid      mail.UID // 0 where the server does not tell
+	validity uint32
+	date     time.Time
+	sent     bool // with an error: all was sent, and no answer came
+}
+
+// put appends a file to the server's folder.
+func (r *run) put(ctx context.Context, f *folder, o *outgoing) (s stored, err error) {
+	if o.file, err = r.relabel(ctx, f, o.action); err != nil {
+		return s, err
+	}
+	source, err := r.Local.Read(ctx, f.name, o.file)
+	if err != nil {
+		return s, err
+	}
+	defer source.Close()
+	if source.Identity().Digest != o.id.Digest {
+		return s, mail.ErrChanged
+	}
+	// A message that is brought back comes without a Stat: nothing but its flags changed.
+	o.stat = source.Stat()
+	r.dirty(f, mail.Remote)
+	s.date = time.Unix(0, o.stat.ModTime)
+	s.uid, s.validity, s.sent, err = r.Remote.Append(ctx, f.name, o.action.Flags, s.date, source)
+	return s, err
+}
+
+// putCopy copies on the server the message of which the file is a copy. That has the
+// flags which it has there, so what the file says is for the next round.
+func (r *run) putCopy(ctx context.Context, f *folder, o *outgoing) (s stored, err error) {
+	if o.file, err = r.relabel(ctx, f, o.action); err != nil {
+		return s, err
+	}
+	source := o.action.Item.Source
+	from := r.folders[source.Folder]
+	r.dirty(f, mail.Remote)
+	r.dirty(f, mail.Local)
+	r.leave(f)
+	s.date, s.validity = source.Row.Date, r.validity(f)
+	s.uid, err = r.Remote.Copy(ctx, from.name, r.validity(from), source.UID(), f.name)
+	if errors.Is(err, mail.ErrGone) || errors.Is(err, mail.ErrRestarted) {
+		r.dirty(from, mail.Remote)
+		r.leave(from)
+	}
+	return s, err
+}
+
+// sourceOf is the row that an action copies, 0 if it copies none.
+func sourceOf(a *conflict.Action) mail.RowID {
+	if a.Kind == conflict.CopyRemote {
+		return a.Item.Source.Row.ID
+	}
+	return 0
 }
 
 // rowOf is the row of an uploaded file, but for what the server said.
@@ -199,6 +247,7 @@ func (r *run) rowOf(f *folder, o *outgoing) *mail.Row {
 	row := &mail.Row{Folder: f.base.ID}
 	if o.action.Item.Row != nil {
 		*row = *o.action.Item.Row
+		row.Folder = f.base.ID
 	}
 	row.Key, row.Name, row.New = o.file.Key, o.file.Name, o.file.New
 	row.Flags, row.Identity, row.Stat = o.action.Flags, o.id, o.stat

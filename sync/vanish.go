@@ -10,12 +10,13 @@ import (
 )
 
 // vanish deals with the folders that one side has lost since they were last in step:
-// as conflict decides, they stay, wait for consent, or go on the other side, too.
+// as conflict decides, they stay, wait for consent, go on the other side, too, or are
+// forgotten.
 func (r *run) vanish(ctx context.Context) error {
 	var lost []*folder
 	for _, f := range r.folders {
 		// One that was never in step, since the run that met it ended too soon, is new.
-		if f.synced() && f.base.OnLocal && f.base.OnRemote && f.onLocal != f.onRemote && !f.base.Synced.IsZero() {
+		if !f.vanished && f.base.OnLocal && f.base.OnRemote && f.onLocal != f.onRemote && !f.base.Synced.IsZero() {
 			lost = append(lost, f)
 		}
 	}
@@ -31,23 +32,30 @@ func (r *run) vanish(ctx context.Context) error {
 }
 
 func (r *run) vanishOne(ctx context.Context, f *folder) error {
-	v := conflict.Vanished{Gone: mail.Local, Allowed: r.AllowDeletes && slices.Contains(r.Only, f.name)}
+	v := conflict.Vanished{LeftOut: !f.selected, Gone: mail.Local, Allowed: r.AllowDeletes && slices.Contains(r.Only, f.name)}
 	if f.onLocal {
 		v.Gone = mail.Remote
 	}
 	kept := r.forbidsRemoving(v.Gone.Other(), f.policy)
 	v.Remove = kept == ""
 	var err error
-	if f.onRemote {
+	switch {
+	case v.LeftOut: // nobody need count its messages
+	case f.onRemote:
 		status := r.onServer[f.name].Status
 		v.Messages, v.Changed = int(status.Messages), status != f.base.Remote
-	} else {
+	default:
 		v.Changed = f.localDirty
 		if v.Messages, err = r.countFiles(ctx, f); err != nil {
 			return err
 		}
 	}
 	switch v.Decide() {
+	case conflict.Forget:
+		drop := f.base.ID
+		f.base, f.vanished = mail.FolderBase{Name: f.name}, false
+		delete(r.unsettled, drop)
+		return r.commit(ctx, &mail.Batch{DropFolders: []mail.FolderID{drop}})
 	case conflict.Stay:
 		r.once(f.name, "is gone "+where(v.Gone)+", and "+kept+" lets it stay "+where(v.Gone.Other()))
 		return nil

@@ -45,6 +45,9 @@ func TestRemoveFoldersNoneLetsThemStay(t *testing.T) {
 	if !slices.Contains(s.Folders(), "Archive") || len(rep.Held) > 0 || len(rep.Skipped) != 1 {
 		t.Errorf("folders %v, report %+v", s.Folders(), rep)
 	}
+	if !slices.Equal(rep.Behind, []mail.Folder{"Archive"}) {
+		t.Errorf("behind are %q", rep.Behind)
+	}
 }
 
 // A folder that still holds mail waits for a person, and everything else flows.
@@ -65,8 +68,8 @@ func TestAVanishedFolderWithMailIsHeld(t *testing.T) {
 			s.Deliver("INBOX", onWire(letter("flows")), mail.Flags{}, day)
 			for range 2 {
 				rep := d.sync()
-				if len(rep.Held) != 1 || rep.Held[0].Side != c.side || rep.Held[0].Count != 2 {
-					t.Fatalf("held: %+v", rep.Held)
+				if len(rep.Held) != 1 || rep.Held[0].Side != c.side || rep.Held[0].Count != 2 || !slices.Equal(rep.Behind, []mail.Folder{"Lists/go"}) {
+					t.Fatalf("held: %+v, behind: %q", rep.Held, rep.Behind)
 				}
 			}
 			d.inStep2(t, "INBOX")

@@ -70,6 +70,11 @@ func newBench(t *testing.T, accounts ...string) *bench {
 					b.runs[acc.Name] = run
 					return nil
 				}
+				s.recorded = func(context.Context) (lastRun, error) {
+					b.mu.Lock()
+					defer b.mu.Unlock()
+					return b.runs[acc.Name], nil
+				}
 			}
 			return s, nil
 		},
@@ -227,6 +232,49 @@ func TestSyncJSONOnFailure(t *testing.T) {
 	}
 	b.run(t.Context(), "sync --json carol", 2, `{"accounts":[],"error":"DIR/config.toml has no account \"carol\", only alice, bob"}`+"\n",
 		"mailtwin: DIR/config.toml has no account \"carol\", only alice, bob\n")
+}
+
+// TestJSONOnEveryWayOut: one document on standard output, and nothing else, whatever
+// goes wrong; and the same complaint as without it.
+func TestJSONOnEveryWayOut(t *testing.T) {
+	for _, command := range []string{"sync", "status", "folders", "conflicts"} {
+		b := newBench(t, "alice", "bob")
+		b.app.rooms.open = func(context.Context, config.Account, bool) (*session, error) { return nil, errors.New("broken") }
+		b.pastErr = mail.ErrDamaged
+		check := func(code int, wrong bool, args ...string) {
+			t.Helper()
+			b.stdout.Reset()
+			b.stderr.Reset()
+			got := b.app.Run(t.Context(), append([]string{"--config", b.dir + "/config.toml", command, "--json"}, args...))
+			var doc struct {
+				Accounts []struct{ Name, Error string }
+				Error    string
+			}
+			dec := json.NewDecoder(strings.NewReader(b.stdout.String()))
+			dec.DisallowUnknownFields()
+			if !wrong {
+				dec = json.NewDecoder(strings.NewReader(b.stdout.String()))
+			}
+			if err := dec.Decode(&doc); err != nil || got != code || strings.Count(b.stdout.String(), "\n") != 1 {
+				t.Errorf("%s %v: exit code %d, %v: %q", command, args, got, err, b.stdout.String())
+			}
+			if wrong != (doc.Error != "" && len(doc.Accounts) == 0) || !wrong && len(doc.Accounts) != 2 || b.stderr.Len() == 0 {
+				t.Errorf("%s %v: the document is %+v, and it says %q", command, args, doc, b.stderr.String())
+			}
+			for _, acc := range doc.Accounts {
+				if acc.Error == "" {
+					t.Errorf("%s %v: no error in %+v", command, args, acc)
+				}
+			}
+		}
+		check(1, false)
+		check(2, true, "carol")
+		b.write("[accounts.alice]\nmaildri = 1\nhots = 2\n")
+		check(2, true)
+		if n := strings.Count(b.stderr.String(), "\n"); n < 2 {
+			t.Errorf("%s: it names %d mistakes: %q", command, n, b.stderr.String())
+		}
+	}
 }
 
 func TestDryRunSaysWhatWouldBeDoneAndWritesNothing(t *testing.T) {

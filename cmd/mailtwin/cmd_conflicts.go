@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -56,7 +55,7 @@ type conflictReport struct {
 func (a *App) conflicts(ctx context.Context, args []string, asJSON bool) int {
 	targets, err := a.accounts("conflicts", args)
 	if err != nil {
-		return exitUsage
+		return a.misused(err, asJSON)
 	}
 	code := exitOK
 	doc := conflictsReport{Accounts: []accountConflicts{}}
@@ -95,8 +94,8 @@ func (a *App) printConflicts(acc accountConflicts) {
 		return
 	}
 	fmt.Fprintf(a.Stdout, "%s: %s\n", acc.Name, count(len(acc.Conflicts), "conflict"))
-	w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "  WHEN\tFOLDER\tMESSAGE\tWHAT WAS DONE\tWHY")
+	found := table{indent: "  "}
+	found.row("WHEN", "FOLDER", "MESSAGE", "WHAT WAS DONE", "WHY")
 	for _, c := range acc.Conflicts {
 		at := ""
 		if c.At != nil {
@@ -110,7 +109,7 @@ func (a *App) printConflicts(acc accountConflicts) {
 		case c.UID != 0:
 			message = fmt.Sprintf("UID %d", c.UID)
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", at, c.Folder, message, c.What, c.Why)
+		found.row(at, c.Folder, message, c.What, c.Why)
 	}
-	w.Flush() // its errors are those of Stdout, which nobody could be told of
+	found.print(a.Stdout)
 }

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -57,7 +56,7 @@ type accountFolders struct {
 func (a *App) folders(ctx context.Context, args []string, asJSON bool) int {
 	targets, err := a.accounts("folders", args)
 	if err != nil {
-		return exitUsage
+		return a.misused(err, asJSON)
 	}
 	var outcomes []outcome
 	doc := foldersReport{Accounts: []accountFolders{}}
@@ -113,11 +112,17 @@ func (a *App) look(ctx context.Context, s *sight) error {
 	if s.remote, err = session.opts.Remote.Folders(ctx); err != nil {
 		return fmt.Errorf("list the folders on the server: %w", err)
 	}
-	if s.local, err = session.opts.Local.Folders(ctx, nil); err != nil {
-		return fmt.Errorf("list the folders of the Maildir: %w", err)
-	}
 	if s.base, err = session.opts.State.Folders(ctx); err != nil {
 		return fmt.Errorf("read the state: %w", err)
+	}
+	var known []mail.LocalFolder
+	for _, b := range s.base {
+		if b.OnLocal {
+			known = append(known, mail.LocalFolder{Name: b.Name, Stamp: b.Local})
+		}
+	}
+	if s.local, err = session.opts.Local.Folders(ctx, known); err != nil {
+		return fmt.Errorf("list the folders of the Maildir: %w", err)
 	}
 	rows, err := session.opts.State.Unsettled(ctx)
 	if err != nil {
@@ -164,12 +169,15 @@ func usable(acc config.Account) error {
 // printFolders prints an account for people.
 func (a *App) printFolders(acc accountFolders) {
 	fmt.Fprintf(a.Stdout, "%s: %s, %s\n", acc.Name, acc.Maildir, count(len(acc.Folders), "folder"))
-	w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "  FOLDER\tROLE\tDIRECTORY\tMESSAGES\tSTATE")
+	found := table{indent: "  "}
+	found.row("FOLDER", "ROLE", "DIRECTORY", "MESSAGES", "STATE")
 	for _, f := range acc.Folders {
 		directory, messages, state := "-", "-", strings.ReplaceAll(f.State, "_", " ")
 		if f.Directory != nil {
-			directory = strings.TrimPrefix(*f.Directory, acc.Maildir+string(filepath.Separator))
+			directory = "."
+			if *f.Directory != acc.Maildir {
+				directory = strings.TrimPrefix(*f.Directory, acc.Maildir+string(filepath.Separator))
+			}
 		}
 		if f.Messages != nil {
 			messages = strconv.Itoa(*f.Messages)
@@ -177,9 +185,9 @@ func (a *App) printFolders(acc accountFolders) {
 		if f.Why != nil {
 			state += ": " + *f.Why
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", f.Name, f.Role, directory, messages, state)
+		found.row(f.Name, f.Role, directory, messages, state)
 	}
-	w.Flush() // its errors are those of Stdout, which nobody could be told of
+	found.print(a.Stdout)
 	for _, note := range acc.Notes {
 		fmt.Fprintln(a.Stderr, line(acc.Name, "", note, ""))
 	}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -190,17 +189,17 @@ func (a *App) bringBack(ctx context.Context, t target, chosen []maildir.Removed,
 
 // printRemoved prints what can be brought back, of what the words name if there are any.
 func (a *App) printRemoved(stores []store, words []string) {
-	w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ACCOUNT\tREMOVED\tFOLDER\tSUBJECT\tMESSAGE-ID\tKEY")
+	var found table
+	found.row("ACCOUNT", "REMOVED", "FOLDER", "SUBJECT", "MESSAGE-ID", "KEY")
 	for _, s := range stores {
 		for _, r := range s.removed {
 			if len(words) > 0 && !slices.ContainsFunc(words, func(word string) bool { return isNamed(word, r) }) {
 				continue
 			}
 			id := strings.TrimSuffix(strings.TrimPrefix(r.MessageID, "<"), ">")
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.account.Name, localTime(&r.At), clean(string(r.Folder)),
+			found.row(s.account.Name, localTime(&r.At), clean(string(r.Folder)),
 				mail.Clean(r.Subject, 60), clean(id), clean(string(r.File.Key)))
 		}
 	}
-	w.Flush() // its errors are those of Stdout, which nobody could be told of
+	found.print(a.Stdout)
 }

@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -83,7 +81,7 @@ const maxIDs = 10
 func (a *App) status(ctx context.Context, args []string, asJSON bool) int {
 	targets, err := a.accounts("status", args)
 	if err != nil {
-		return exitUsage
+		return a.misused(err, asJSON)
 	}
 	code := exitOK
 	doc := statusReport{Accounts: []accountStatus{}}
@@ -114,21 +112,29 @@ func newAccountStatus(name string, p past, err error) accountStatus {
 	for _, r := range p.waiting {
 		rows[r.Folder] = append(rows[r.Folder], r)
 	}
-	var run runRecord
-	if len(p.last.Report) > 0 && json.Unmarshal(p.last.Report, &run) != nil {
-		run = runRecord{} // as if it had not been recorded
-	}
+	run := readRunRecord(p.last.Report)
 	for _, f := range p.folders {
 		c := p.counts[f.ID]
 		status := folderStatus{
 			Name:  clean(string(f.Name)),
 			Local: c.Local, Remote: c.Remote, Pending: c.Pending, Held: c.Held, Parted: c.Parted,
-			LastSync: when(f.Synced), Problem: text(f.Problem), Reasons: reasons(rows[f.ID]),
+			LastSync: run.lastSync(f), Problem: text(f.Problem), Reasons: reasons(rows[f.ID]),
 		}
 		status.wait(run.Held)
 		s.Folders = append(s.Folders, status)
 	}
 	return s
+}
+
+// lastSync tells when a folder last was in step. One that was found unchanged has no
+// newer time of its own.
+func (r runRecord) lastSync(f mail.FolderBase) *time.Time {
+	name := clean(string(f.Name))
+	at := r.inStep(name)
+	if _, behind := r.Behind[name]; at == nil || !behind && f.Synced.After(*at) {
+		return when(f.Synced)
+	}
+	return at
 }
 
 // wait notes what the last run held until somebody consents. A folder that vanished has
@@ -209,8 +215,8 @@ func (a *App) printStatus(s accountStatus) {
 	if len(s.Folders) == 0 {
 		return
 	}
-	w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "  FOLDER\tHERE\tSERVER\tWAITING\tHELD\tLAST IN STEP\t")
+	found := table{indent: "  "}
+	found.row("FOLDER", "HERE", "SERVER", "WAITING", "HELD", "LAST IN STEP")
 	for _, f := range s.Folders {
 		last := "never"
 		if f.LastSync != nil {
@@ -220,9 +226,9 @@ func (a *App) printStatus(s accountStatus) {
 		if f.Problem != nil {
 			problem = *f.Problem
 		}
-		fmt.Fprintf(w, "  %s\t%d\t%d\t%d\t%d\t%s\t%s\n", f.Name, f.Local, f.Remote, f.Pending, f.Held, last, problem)
+		found.row(f.Name, f.Local, f.Remote, f.Pending, f.Held, last, problem)
 	}
-	w.Flush() // its errors are those of Stdout, which nobody could be told of
+	found.print(a.Stdout)
 	for _, f := range s.Folders {
 		for _, r := range f.Reasons {
 			fmt.Fprintln(a.Stdout, "  "+s.describe(f, r))

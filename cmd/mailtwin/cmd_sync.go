@@ -61,15 +61,7 @@ Exit codes: 0 all in step; 1 something failed or is held, the rest was synced;
 func (a *App) sync(ctx context.Context, args []string, f syncFlags) int {
 	targets, err := a.syncTargets(args, f)
 	if err != nil {
-		// The document comes on every way out; there is no account to tell of here.
-		if f.json {
-			text := strings.ReplaceAll(err.Error(), "\n", "; ")
-			return a.printed(exitUsage, struct {
-				Accounts []accountReport `json:"accounts"`
-				Error    string          `json:"error"`
-			}{[]accountReport{}, clean(text)})
-		}
-		return exitUsage
+		return a.misused(err, f.json)
 	}
 	var bar *progress.Bar
 	if isTerminal(a.Stderr) && !a.quiet && a.verbose == 0 && !f.dryRun {
@@ -94,6 +86,19 @@ func (a *App) sync(ctx context.Context, args []string, f syncFlags) int {
 		return a.printed(code, newSyncReport(outcomes))
 	}
 	return code
+}
+
+// misused gives the exit code for a mistake in the command line or the configuration,
+// which was printed. The document of --json comes on every way out; there is no account
+// to tell of here.
+func (a *App) misused(err error, asJSON bool) int {
+	if !asJSON {
+		return exitUsage
+	}
+	return a.printed(exitUsage, struct {
+		Accounts []struct{} `json:"accounts"`
+		Error    string     `json:"error"`
+	}{[]struct{}{}, clean(strings.ReplaceAll(err.Error(), "\n", "; "))})
 }
 
 // printed prints a document, and gives code, or what the failure to print it is worth.
@@ -142,7 +147,12 @@ func (a *App) syncAccount(ctx context.Context, t target, f syncFlags, bar *progr
 			listed = append(listed, f)
 			return t.account.Selected(f)
 		}
-		o.report, err = a.rooms.run(ctx, s.opts)
+		if s.begin != nil {
+			err = s.begin(ctx)
+		}
+		if err == nil {
+			o.report, err = a.rooms.run(ctx, s.opts)
+		}
 		if len(listed) > 0 {
 			for _, pattern := range t.account.Folders.Idle(listed) {
 				o.report.Skipped = append(o.report.Skipped, mail.Notice{Text: fmt.Sprintf("the pattern %q in folders matches no folder", pattern)})
@@ -156,7 +166,7 @@ func (a *App) syncAccount(ctx context.Context, t target, f syncFlags, bar *progr
 		}
 		o.err, o.duration = err, time.Since(started)
 		a.purge(ctx, s, o)
-		return errors.Join(err, a.record(ctx, s, o, started))
+		return errors.Join(err, a.record(ctx, s, o, started, len(t.folders) == 0))
 	})
 	if o.err == nil && !f.dryRun && len(o.report.Changed) > 0 {
 		o.err = a.postSync(ctx, t.account, o.report)
@@ -228,18 +238,23 @@ func (a *App) options(opts *engine.Options, t target, f syncFlags, bar *progress
 
 // record keeps what came of a run for `status`. It does so also after a signal, and
 // gives it a moment for that.
-func (a *App) record(ctx context.Context, s *session, o outcome, started time.Time) error {
+func (a *App) record(ctx context.Context, s *session, o outcome, started time.Time, whole bool) error {
 	if s.record == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	report := newRunRecord(o)
+	before, err := s.recorded(ctx)
+	if err != nil {
+		return fmt.Errorf("record the run: %w", err)
+	}
+	finished := time.Now()
+	report := newRunRecord(o, finished, whole, readRunRecord(before.Report))
 	text, err := json.Marshal(report)
 	if err != nil {
 		return fmt.Errorf("record the run: %w", err)
 	}
-	run := lastRun{Started: started, Finished: time.Now(), OK: report.OK, Report: text}
+	run := lastRun{Started: started, Finished: finished, OK: report.OK, Report: text}
 	if report.Error != nil {
 		run.Error = *report.Error
 	}

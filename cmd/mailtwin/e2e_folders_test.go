@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -187,6 +188,98 @@ func TestFoldersGoBothWays(t *testing.T) {
 		stories(t, map[string]func(s *story){"made here": all["made here"], "made on the server": all["made on the server"]},
 			dovecot.Namespace("", "."))
 	})
+}
+
+// TestAFolderThatTheServerCannotHave: it is said in one line, with the ways out, and all
+// else flows.
+func TestAFolderThatTheServerCannotHave(t *testing.T) {
+	stories(t, map[string]func(s *story){
+		"its name is refused": func(s *story) {
+			d := s.device("laptop")
+			d.sync()
+			// Dovecot's Maildir has no folder with a dot in its name.
+			d.save("v1.2", "cur", "1.a.host:2,S", note("mine"), then)
+			d.save("v1.2/notes*.1", "cur", "1.b.host:2,S", note("inside"), then)
+			d.save("Work", "cur", "1.c.host:2,S", note("flows"), then)
+			for i := range 2 {
+				s.deliver("INBOX", note(fmt.Sprint("theirs ", i)), seen)
+				r := d.exits(1, "sync")
+				lines := strings.SplitAfter(r.stderr, "\n")
+				if r.stdout != "" || len(lines) != 3 {
+					s.Errorf("it prints %q and %q", r.stdout, r.stderr)
+				}
+				d.said(lines[0], "mailtwin: alice: v1.2: create folder v1.2: refused by the server: ",
+					`: rename its directory, or leave it out: folders = ["!v1.2"], or create_folders = "local"`)
+				d.said(lines[1], "mailtwin: alice: v1.2/notes*.1: ", `folders = ["!v1.2/notes\\*.1"]`)
+			}
+			d.want("INBOX", d.subjects("INBOX"), "theirs 0", "theirs 1")
+			s.want("Work", s.there("Work"), "flows")
+			d.want("v1.2", d.subjects("v1.2"), "mine")
+			for _, way := range []string{`folders = ["!v1.2", "!v1.2/*"]`, `create_folders = "local"`} {
+				d.again(way)
+				if r := d.exits(0, "sync"); r.stdout+r.stderr != "" {
+					s.Errorf("with %s it says %q", way, r.stderr)
+				}
+				d.quiet()
+			}
+			d.again()
+			s.check(os.Rename(filepath.Join(d.maildir, "v1.2"), filepath.Join(d.maildir, "v1")))
+			s.check(os.Rename(filepath.Join(d.maildir, "v1", "notes*.1"), filepath.Join(d.maildir, "v1", "notes")))
+			settle(d)
+			d.same()
+			s.want("v1/notes", s.there("v1/notes"), "inside")
+		},
+	})
+}
+
+// TestSubscriptions: we subscribe to what we make, and no longer to what we delete; all
+// else is the business of others.
+func TestSubscriptions(t *testing.T) {
+	all := map[string]func(s *story){
+		"follow": func(s *story) {
+			subscribed := func(want ...mail.Folder) {
+				s.Helper()
+				got, err := s.phone.Subscribed(s.Context())
+				s.check(err)
+				if !slices.Equal(got, want) {
+					s.Errorf("subscribed: %q, want %q", got, want)
+				}
+			}
+			d := s.device("laptop", `on_local_delete = "expunge"`)
+			for _, name := range []mail.Folder{"Shown", "Hidden", "Old"} {
+				s.check(s.phone.CreateFolder(s.Context(), name, mail.RoleNone))
+			}
+			for _, name := range []mail.Folder{"Shown", "Old"} {
+				s.check(s.phone.Subscribe(s.Context(), name, true))
+			}
+			s.deliver("Shown", note("one"), seen)
+			s.deliver("Hidden", note("two"), seen)
+			d.sync()
+			subscribed("Old", "Shown")
+			for _, name := range []mail.Folder{"Lists/go", "Lists", "日本 & more"} {
+				d.save(name, "cur", "1.a.host:2,S", note("in "+string(name)), then)
+			}
+			d.save("Hidden", "cur", "1.a.host:2,S", note("mine"), then)
+			settle(d)
+			subscribed("Lists", "Lists/go", "Old", "Shown", "日本 & more")
+			s.check(os.RemoveAll(filepath.Join(d.maildir, "Old")))
+			d.sync()
+			subscribed("Lists", "Lists/go", "Shown", "日本 & more")
+			// With mail in it, it goes on a person's word.
+			s.check(os.RemoveAll(filepath.Join(d.maildir, "日本 & more")))
+			d.exits(1, "sync")
+			subscribed("Lists", "Lists/go", "Shown", "日本 & more")
+			d.sync("--allow-deletes", "alice:日本 & more")
+			subscribed("Lists", "Lists/go", "Shown")
+			s.check(s.phone.Subscribe(s.Context(), "Lists/go", false))
+			s.deliver("Lists/go", note("more"), seen)
+			settle(d)
+			subscribed("Lists", "Shown")
+			d.same()
+		},
+	}
+	stories(t, all, dovecot.NoRoles())
+	t.Run("dots", func(t *testing.T) { stories(t, all, dovecot.NoRoles(), dovecot.Namespace("INBOX.", ".")) })
 }
 
 func TestTwoDevicesByTurns(t *testing.T) {

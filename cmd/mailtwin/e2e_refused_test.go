@@ -150,6 +150,43 @@ func TestALimitThatIsAnnouncedIsNotTried(t *testing.T) {
 	d.said(*d.report(1).Error, `INBOX: "1.large:2,S" waits: `)
 }
 
+// TestALimitOfOneFolderIsAskedFor: where no number stands with APPENDLIMIT each folder has
+// its own (RFC 7889, 5).
+func TestALimitOfOneFolderIsAskedFor(t *testing.T) {
+	t.Parallel()
+	asked := func() imaptest.Quirks {
+		return imaptest.Quirks{Answer: func(line, command string) []string {
+			tag, _, _ := strings.Cut(line, " ")
+			switch {
+			case strings.HasPrefix(command, "STATUS INBOX (APPENDLIMIT"):
+				return []string{"* STATUS INBOX (APPENDLIMIT 2000000)", tag + " OK done"}
+			case strings.HasPrefix(command, `STATUS "Sent" (APPENDLIMIT`):
+				return []string{"* STATUS Sent (APPENDLIMIT NIL)", tag + " OK done"}
+			case strings.HasPrefix(command, `STATUS "Drafts" (APPENDLIMIT`):
+				return []string{tag + " NO [CANNOT] not of this one"}
+			}
+			return []string{strings.Replace(line, "CAPABILITY IMAP4rev1", "CAPABILITY IMAP4rev1 APPENDLIMIT", 1)}
+		}}
+	}
+	s := through(asked)(t)
+	d := s.device("laptop")
+	d.sync()
+	large := func(name string, size int) string {
+		return note(name) + strings.Repeat(strings.Repeat("x", 79)+"\n", size/80)
+	}
+	d.save("INBOX", "cur", "1.large:2,S", large("large", 3<<20), then)
+	d.save("INBOX", "cur", "2.fits:2,S", large("fits", 3<<19), then)
+	d.save("Sent", "cur", "3.sent:2,S", large("sent", 3<<20), then)
+	d.save("Drafts", "cur", "4.draft:2,S", large("draft", 3<<20), then)
+	r := d.report(1)
+	d.did(r, counts4{}, counts4{New: 3})
+	d.said(*r.Error, `INBOX: upload "1.large:2,S": `, "octets are more than the 2000000 that it takes (APPENDLIMIT)")
+	if r.BytesOut > 9<<20 {
+		t.Errorf("%d octets went out", r.BytesOut)
+	}
+	d.did(d.report(1), counts4{}, counts4{})
+}
+
 // TestServersThatRefuseWithoutAWord: a NO after all octets went out; and one that does
 // not even say that.
 func TestServersThatRefuseWithoutAWord(t *testing.T) {

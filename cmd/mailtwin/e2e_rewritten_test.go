@@ -2,6 +2,10 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -89,4 +93,85 @@ func rewritten(s *story, server *imaptest.Server) {
 			d.Errorf("the flag did not reach %q", f.text)
 		}
 	}
+}
+
+// TestRewrittenMailIsChangedOnBothSides: what the server has rewritten is moved, edited,
+// removed and brought back like any other message.
+func TestRewrittenMailIsChangedOnBothSides(t *testing.T) {
+	for name, opts := range map[string]imaptest.Options{
+		"a field more": {Keep: func(_ mail.Folder, raw []byte) ([]byte, error) {
+			return append([]byte("X-Server: was here\r\n"), raw...), nil
+		}},
+		"and sizes that lie, and no UIDs": {SizeError: 5, Without: []string{"UIDPLUS"}, Keep: func(_ mail.Folder, raw []byte) ([]byte, error) {
+			return append([]byte("X-Server: was here\r\n"), raw...), nil
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, _ := embeddedWith(t, opts)
+			laptop, desktop := s.device("laptop"), s.device("desktop")
+			s.check(s.phone.CreateFolder(s.Context(), "Work", mail.RoleNone))
+			both := func() {
+				s.Helper()
+				for range 2 {
+					laptop.sync()
+					desktop.sync()
+				}
+				laptop.rests()
+				desktop.rests()
+				for _, folder := range []mail.Folder{"INBOX", "Archive", "Work", "Trash"} {
+					var there []string
+					for _, m := range s.messages(folder) {
+						if !m.Flags.Has(mail.Deleted) {
+							there = append(there, subject(string(m.Raw)))
+						}
+					}
+					slices.Sort(there)
+					for _, d := range []*computer{laptop, desktop} {
+						d.want(string(folder)+" of the "+d.name, d.live(folder), there...)
+					}
+				}
+			}
+			both()
+			for i, m := range []string{"moved here", "moved there", "removed here", "removed there", "edited"} {
+				laptop.save("INBOX", "cur", "1."+strconv.Itoa(i)+":2,S", note(m), then)
+			}
+			both()
+
+			here := laptop.find("INBOX", "moved here")
+			s.check(os.Rename(here.path, filepath.Join(laptop.maildir, "Archive", "cur", filepath.Base(here.path))))
+			_, err := s.phone.Move(s.Context(), "INBOX", s.remote("INBOX", "moved there").UID, "Work")
+			s.check(err)
+			laptop.remove(laptop.find("INBOX", "removed here"))
+			s.check(s.phone.Delete(s.Context(), "INBOX", s.remote("INBOX", "removed there").UID))
+			edited := laptop.find("INBOX", "edited")
+			laptop.save("INBOX", "cur", "2.edited:2,S", edited.text+"More of it.\n", then)
+			laptop.remove(edited)
+			// What it puts into Trash comes back from there, as new mail of that folder.
+			laptop.did(laptop.sync(), counts4{New: 2, Removed: 1, Moved: 1}, counts4{New: 1, Removed: 2, Moved: 1})
+			both()
+			s.purge("INBOX")
+			both()
+			s.want("INBOX", s.there("INBOX"), "edited")
+			s.want("Archive", s.there("Archive"), "moved here")
+			s.want("Work", s.there("Work"), "moved there")
+			s.want("Trash", s.there("Trash"), "edited", "removed here")
+			if f := laptop.only("INBOX"); f.text != edited.text+"More of it.\n" {
+				t.Errorf("the edited message is %q", f.text)
+			}
+		})
+	}
+}
+
+// live are the subjects of the messages in a folder that are not marked \Deleted.
+func (d *computer) live(folder mail.Folder) []string {
+	d.Helper()
+	var all []string
+	for _, f := range d.files(folder) {
+		if !f.flags.Has(mail.Deleted) {
+			all = append(all, subject(f.text))
+		}
+	}
+	slices.Sort(all)
+	return all
 }

@@ -455,7 +455,7 @@ func describe(text string, flags mail.Flags, date time.Time) string {
 	if len(text) > 100 {
 		text = fmt.Sprintf("%s... %.8s", text[:60], mailDigest(text))
 	}
-	return fmt.Sprintf("%s %s %s", date.UTC().Format(time.DateTime), flags, text)
+	return fmt.Sprintf("%s %s %s", date.UTC().Format(time.DateTime), strings.ToLower(flags.String()), text)
 }
 
 func mailDigest(text string) mail.Digest {

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"mailtwin/conflict/mail"
 )
@@ -154,4 +159,70 @@ func TestPostSyncRunsWhenSomethingCame(t *testing.T) {
 	if r := d.exits(0, "-v", "sync"); !strings.Contains(r.stderr, "chatter\n") || strings.Contains(r.stdout, "chatter") {
 		t.Errorf("-v printed %q and %q", r.stdout, r.stderr)
 	}
+}
+
+// pipe makes a named pipe that a command of the story's and the test talk through.
+func (s *story) pipe(name string) *os.File {
+	s.Helper()
+	path := filepath.Join(s.dir, name)
+	s.check(syscall.Mkfifo(path, 0o600))
+	pipe, err := os.OpenFile(path, os.O_RDWR, 0)
+	s.check(err)
+	s.Cleanup(func() { pipe.Close() })
+	return pipe
+}
+
+// hears waits for a line in the pipe, and says says one.
+func (s *story) hears(pipe *os.File) {
+	s.Helper()
+	s.check(pipe.SetReadDeadline(time.Now().Add(time.Minute)))
+	_, err := pipe.Read(make([]byte, 1))
+	s.check(err)
+}
+
+func (s *story) says(pipe *os.File) {
+	s.Helper()
+	_, err := pipe.WriteString("\n")
+	s.check(err)
+}
+
+// TestPostSyncThatHangs: it holds up neither the next sync, since the account is not
+// locked any more, nor the end of this one by a signal; nor does a child that it leaves.
+func TestPostSyncThatHangs(t *testing.T) {
+	s := embedded(t)
+	begun, end := s.pipe("begun"), s.pipe("end")
+	d := s.device("laptop", `post_sync = "sh -c 'read x < `+end.Name()+`' & echo > `+begun.Name()+`; test -e `+s.dir+`/quick || wait"`)
+	for _, signal := range []bool{false, true} {
+		s.deliver("INBOX", note("theirs"), none)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var stderr bytes.Buffer
+		done := make(chan int, 1)
+		go func() {
+			app := &App{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: &stderr, Env: func(string) string { return "" }}
+			done <- app.Run(ctx, []string{"--config", d.config, "sync"})
+		}()
+		s.hears(begun)
+		if r := d.sync("--wait", "0s"); r.Local.New != 0 {
+			t.Errorf("while the command ran, a sync brought %+v", r.Local)
+		}
+		want := 0
+		if signal {
+			cancel()
+			want = exitInterrupted
+		} else {
+			s.says(end)
+		}
+		if code := <-done; code != want {
+			t.Errorf("exit code %d, want %d: %s", code, want, &stderr)
+		}
+		if signal { // nobody waits for it any more, but to end
+			s.says(end)
+		}
+	}
+	s.check(os.WriteFile(filepath.Join(s.dir, "quick"), nil, 0o600))
+	s.deliver("INBOX", note("more"), none)
+	d.exits(0, "sync")
+	s.hears(begun)
+	s.says(end)
 }

@@ -90,6 +90,8 @@ func errorCode(err error) int {
 		return exitTemporary
 	case errors.Is(err, mail.ErrLogin):
 		return exitNoPerm
+	case errors.Is(err, mail.ErrLayout):
+		return exitUsage
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
 	}

@@ -120,6 +120,8 @@ func nextStep(err error) string {
 		return "the next sync tries again"
 	case errors.Is(err, mail.ErrLogin):
 		return "check user and password_command"
+	case errors.Is(err, mail.ErrLayout):
+		return "nothing was changed; put layout back, or begin anew with another maildir and without the account's state directory"
 	case errors.Is(err, mail.ErrNoSpace):
 		return "make room, and sync again; what has come is kept"
 	case errors.Is(err, mail.ErrMissing):

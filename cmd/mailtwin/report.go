@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/json"
 	"strings"
+	"time"
 
 	engine "mailtwin/sync"
 )
@@ -36,6 +38,11 @@ type skippedReport struct {
 type runRecord struct {
 	accountReport
 	Held []heldReport `json:"held"`
+	// InStep is when a run last went through all folders, and Behind are those that it
+	// left not quite in step, and when they last were. Most folders are found unchanged
+	// most of the time, which is not worth a write for each.
+	InStep *time.Time            `json:"in_step"`
+	Behind map[string]*time.Time `json:"behind"`
 }
 
 // heldReport are the removals of one folder that wait for consent, or the folder itself.
@@ -45,12 +52,36 @@ type heldReport struct {
 	Why      string `json:"why"`
 }
 
-func newRunRecord(o outcome) runRecord {
-	r := runRecord{accountReport: newAccountReport(o)}
+// newRunRecord makes the record of a run that follows on another one. whole: it was one
+// of all folders.
+func newRunRecord(o outcome, finished time.Time, whole bool, before runRecord) runRecord {
+	r := runRecord{accountReport: newAccountReport(o), InStep: before.InStep, Behind: before.Behind}
 	for _, h := range o.report.Held {
 		r.Held = append(r.Held, heldReport{clean(string(h.Folder)), h.Count, clean(h.Why)})
 	}
+	if whole && o.err == nil {
+		r.InStep, r.Behind = when(finished.Truncate(time.Second)), map[string]*time.Time{}
+		for _, f := range o.report.Behind {
+			r.Behind[clean(string(f))] = before.inStep(clean(string(f)))
+		}
+	}
 	return r
+}
+
+// readRunRecord reads a record; one that cannot be read is as if there were none.
+func readRunRecord(text []byte) (r runRecord) {
+	if len(text) > 0 && json.Unmarshal(text, &r) != nil {
+		return runRecord{}
+	}
+	return r
+}
+
+// inStep tells when a folder last was in step, as far as the records go; nil: not known.
+func (r runRecord) inStep(folder string) *time.Time {
+	if at, behind := r.Behind[folder]; behind {
+		return at
+	}
+	return r.InStep
 }
 
 func newSyncReport(outcomes []outcome) syncReport {

@@ -31,6 +31,7 @@ var (
 		"github.com/fsnotify/fsnotify":   {"maildir"},
 		"github.com/emersion/go-imap":    {"sync/remote", "sync/imaptest"},
 		"github.com/spf13/cobra":         {"cmd/mailtwin"},
+		"github.com/rivo/uniseg":         {"cmd/mailtwin"},
 		"net":                            {"sync/remote", "sync/imaptest", "cmd"},
 		"crypto/tls":                     {"sync/remote", "sync/imaptest", "cmd"},
 	}

@@ -12,6 +12,7 @@ import (
 
 	"mailtwin/conflict/mail"
 	"mailtwin/maildir"
+	"mailtwin/statedb"
 )
 
 func TestStatus(t *testing.T) {
@@ -39,10 +40,10 @@ func TestStatus(t *testing.T) {
 		removed: maildir.StoreSize{Messages: 12, Bytes: 1_234_567},
 	}
 	stamp := at.Local().Format(time.DateTime)
-	table := "  FOLDER    HERE  SERVER  WAITING  HELD  LAST IN STEP         \n" +
-		"  INBOX     12    13      3        0     " + stamp + "  \n" +
+	table := "  FOLDER    HERE  SERVER  WAITING  HELD  LAST IN STEP\n" +
+		"  INBOX     12    13      3        0     " + stamp + "\n" +
 		"  Lists/go  300   300     0        2     never                is [1mread-only\n" +
-		"  My Work   7     7       0        8     " + stamp + "  \n" +
+		"  My Work   7     7       0        8     " + stamp + "\n" +
 		"  INBOX: 2 messages: over [1mquota: tried again from " + stamp + " on\n" +
 		"  INBOX: 1 message: interrupted: the next sync tries again\n" +
 		"  Lists/go: 2 messages: more than half: to go on: mailtwin sync --allow-deletes alice:Lists/go\n" +
@@ -72,6 +73,91 @@ func TestBytesOf(t *testing.T) {
 			t.Errorf("%d is %q, want %q", n, got, want)
 		}
 	}
+}
+
+// longAgo makes all that the state tells of times older.
+func (d *computer) longAgo(by time.Duration) {
+	d.Helper()
+	ctx := d.Context()
+	db, err := statedb.Open(ctx, filepath.Join(filepath.Dir(d.config), "state", "alice", stateFile))
+	d.check(err)
+	folders, err := db.Folders(ctx)
+	d.check(err)
+	batch := &mail.Batch{}
+	for _, f := range folders {
+		f.Synced = f.Synced.Add(-by)
+		batch.PutFolders = append(batch.PutFolders, &f)
+	}
+	d.check(db.Commit(ctx, batch))
+	run, err := db.LastRun(ctx)
+	d.check(err)
+	record := readRunRecord(run.Report)
+	older := func(at *time.Time) *time.Time { return when(at.Add(-by)) }
+	record.InStep = older(record.InStep)
+	for name, at := range record.Behind {
+		record.Behind[name] = older(at)
+	}
+	run.Report, err = json.Marshal(record)
+	d.check(err)
+	run.Started, run.Finished = run.Started.Add(-by), run.Finished.Add(-by)
+	d.check(db.PutRun(ctx, run))
+	d.check(db.Close())
+}
+
+// TestLastInStep: a folder that no run finds changed is in step all the same; and when
+// one no longer is, or nothing can be reached, the time stays that of the last good run.
+func TestLastInStep(t *testing.T) {
+	stories(t, map[string]func(s *story){
+		"over weeks": func(s *story) {
+			d := s.device("laptop")
+			ages := func(want string) { // in days since the last run
+				s.Helper()
+				var doc statusReport
+				s.check(json.Unmarshal([]byte(d.exits(0, "status", "--json").stdout), &doc))
+				acc := doc.Accounts[0]
+				got := ""
+				for _, f := range acc.Folders {
+					if f.Name == "INBOX" || f.Name == "Archive" || f.Name == "Drafts" {
+						got += fmt.Sprintf("%s %v ", f.Name, acc.LastSync.Sub(*f.LastSync).Round(time.Hour).Hours()/24)
+					}
+				}
+				if got != want {
+					s.Errorf("last in step %q days ago, want %q", got, want)
+				}
+			}
+			const day = 24 * time.Hour
+			d.sync()
+			d.longAgo(21 * day)
+			d.quiet()
+			ages("Archive 0 Drafts 0 INBOX 0 ")
+
+			d.longAgo(7 * day)
+			archive, away := filepath.Join(d.maildir, "Archive"), filepath.Join(d.maildir, ".away")
+			s.check(os.Rename(archive, away))
+			s.check(os.WriteFile(archive, nil, 0o600))
+			d.exits(1, "sync")
+			ages("Archive 7 Drafts 0 INBOX 0 ")
+			d.longAgo(7 * day)
+			d.exits(1, "sync")
+			ages("Archive 14 Drafts 0 INBOX 0 ")
+
+			// Some of it, or nothing at all, says nothing of the rest.
+			s.deliver("INBOX", note("new"), none)
+			d.longAgo(2 * day)
+			d.exits(1, "sync", "alice:INBOX")
+			ages("Archive 16 Drafts 2 INBOX 0 ")
+			d.longAgo(2 * day)
+			d.again("port = 1")
+			d.exits(75, "sync")
+			ages("Archive 18 Drafts 4 INBOX 2 ")
+
+			d.again()
+			s.check(os.Remove(archive))
+			s.check(os.Rename(away, archive))
+			d.sync()
+			ages("Archive 0 Drafts 0 INBOX 0 ")
+		},
+	})
 }
 
 func TestStatusOfAFolderThatVanished(t *testing.T) {

@@ -55,10 +55,15 @@ type session struct {
 	// opts has Account, Local, Remote, State; all that the configuration and the
 	// command line say is filled in by the command.
 	opts engine.Options
-	// record keeps the run for status, and purge forgets the messages that were removed
-	// until then; nil where nothing may be written.
-	record func(ctx context.Context, run lastRun) error
-	purge  func(ctx context.Context, until time.Time) error
+	// begin makes the Maildir, once the server has let us in, and fills in opts.Local;
+	// nil where there is a Maildir.
+	begin func(ctx context.Context) error
+	// record keeps the run for status in place of the one before, which recorded gives, and
+	// purge forgets the messages that were removed until then; nil where nothing may be
+	// written.
+	record   func(ctx context.Context, run lastRun) error
+	recorded func(ctx context.Context) (lastRun, error)
+	purge    func(ctx context.Context, until time.Time) error
 	// path gives a folder's directory below the Maildir.
 	path  func(folder mail.Folder) (string, error)
 	close func()
@@ -117,21 +122,27 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 	// is not there is an unmounted disk, and an empty one in its place would say that all
 	// mail was removed.
 	root := acc.Maildir
-	if _, err := os.Stat(root); first && errors.Is(err, fs.ErrNotExist) {
-		if dryRun {
-			if root, err = os.MkdirTemp("", "mailtwin"); err != nil {
-				return nil, fmt.Errorf("make an empty Maildir to plan with: %w", err)
-			}
-			closers = append(closers, func() error { return os.RemoveAll(root) })
-		} else if err := maildir.Init(root); err != nil {
-			return nil, err
+	_, err = os.Stat(root)
+	none := first && errors.Is(err, fs.ErrNotExist)
+	if none && dryRun {
+		if root, err = os.MkdirTemp("", "mailtwin"); err != nil {
+			return nil, fmt.Errorf("make an empty Maildir to plan with: %w", err)
 		}
+		closers = append(closers, func() error { return os.RemoveAll(root) })
 	}
-	local, err := a.openMaildir(acc, root)
-	if err != nil {
-		return nil, err
+	s := &session{close: closeAll}
+	openLocal := func() error {
+		local, err := a.openMaildir(acc, root)
+		if err != nil {
+			return err
+		}
+		closers = append(closers, local.Close)
+		s.opts.Local, s.path = local, local.Path
+		if !dryRun {
+			s.purge = local.PurgeRemoved
+		}
+		return nil
 	}
-	closers = append(closers, local.Close)
 	server := remote.Open(remote.Options{
 		Host: acc.Host, Port: acc.Port, TLS: tlsModes[acc.TLS], CAFile: acc.CAFile, PinSHA256: acc.PinSHA256,
 		User: acc.User, Auth: acc.Auth,
@@ -142,10 +153,26 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 	})
 	closers = append(closers, server.Close)
 
-	s := &session{opts: engine.Options{Local: local, Remote: server, State: db}, path: local.Path, close: closeAll}
+	s.opts.Remote, s.opts.State = server, db
 	if !dryRun {
-		s.purge = local.PurgeRemoved
 		s.record = func(ctx context.Context, run lastRun) error { return db.PutRun(ctx, statedb.Run(run)) }
+		s.recorded = func(ctx context.Context) (lastRun, error) {
+			run, err := db.LastRun(ctx)
+			return lastRun(run), err
+		}
+	}
+	if !none || dryRun {
+		return s, openLocal()
+	}
+	// A first sync that does not get as far as the mail leaves nothing behind.
+	s.begin = func(ctx context.Context) error {
+		if err := server.Connect(ctx); err != nil {
+			return err
+		}
+		if err := maildir.Init(root); err != nil {
+			return err
+		}
+		return openLocal()
 	}
 	return s, nil
 }

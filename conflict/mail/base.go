@@ -72,6 +72,10 @@ type Row struct {
 	Name         string    // the file's name when it was last seen
 	New          bool      // whether that was in new/
 	Stat         Stat      // of the file
+	// CopyOf is the row whose message this one was made from, by this device, because
+	// somebody copied its file; 0 if it was not. It may be gone. Some programs move a
+	// file by copying it, and removing it much later: then the copy is where it went.
+	CopyOf RowID
 }
 
 // TellSize takes in which size the server announces for the message.
@@ -120,19 +124,18 @@ type FolderBase struct {
 type IntentKind uint8
 
 const (
-	// Upload: the file Key is about to be appended to Folder.
+	// Upload: the file Key is about to be appended to Folder, or a message which is equal,
+	// Row's if it is to stay there, to be copied or moved into it.
 	Upload IntentKind = iota + 1
 	// Move: the message of Row is about to be moved or copied away into Folder, and
 	// then expunged where it was.
 	Move
-	// Copy: the message of Row is about to be copied into Folder.
-	Copy
 	// Replace: the file of Row is gone, and one with the same content is about to be
 	// uploaded elsewhere; then Row's message is expunged, and not put into Trash.
 	Replace
 )
 
-func (k IntentKind) String() string { return [...]string{"", "upload", "move", "copy", "replace"}[k] }
+func (k IntentKind) String() string { return [...]string{"", "upload", "move", "replace"}[k] }
 
 // Intent is recorded before an action on the server whose effect cannot be taken
 // back or repeated, and dropped in the commit that records the effect. One that a
@@ -140,7 +143,7 @@ func (k IntentKind) String() string { return [...]string{"", "upload", "move", "
 type Intent struct {
 	ID       IntentID
 	Kind     IntentKind
-	Row      RowID    // what is moved or copied; 0 for an upload
+	Row      RowID    // what is moved or copied; 0 for an upload of what is nowhere else
 	Folder   FolderID // where the file is, for an upload; else where the row is
 	Key      Key      // the file, for an upload
 	Identity Identity

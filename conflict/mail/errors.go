@@ -37,6 +37,10 @@ var (
 	ErrExists = errors.New("already there")
 	// ErrMissing: the Maildir itself is not there, or is no Maildir.
 	ErrMissing = errors.New("maildir missing")
+	// ErrLayout: the Maildir names its directories in another way than it is opened with.
+	ErrLayout = errors.New("another Maildir layout")
+	// ErrNoLinks: the file system gives no file a second name.
+	ErrNoLinks = errors.New("no hard links")
 	// ErrNoSpace: the disk, or the quota on it, is full.
 	ErrNoSpace = errors.New("no space left")
 	// ErrDamaged: a message or a state that cannot be read as what it should be.

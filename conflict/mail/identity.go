@@ -27,7 +27,10 @@ type Identity struct {
 	Size        int64 // octets of the canonical form, as RFC822.SIZE counts them
 	Digest      Digest
 	Fingerprint Fingerprint
-	MessageID   string // as the header has it, with its angle brackets; "" where there is none
+	// Header is a hash of the whole header. Base does not keep it: it is computed where a
+	// message that moved or was copied is to be known without its body.
+	Header    Fingerprint
+	MessageID string // as the header has it, with its angle brackets; "" where there is none
 }
 
 // String gives the digest in hexadecimal.
@@ -120,7 +123,25 @@ func (m *Measure) Identity() Identity {
 	id := Identity{Size: m.size}
 	m.hash.Sum(id.Digest[:0])
 	id.Fingerprint, id.MessageID = FingerprintOf(m.header)
+	id.Header = HeaderOf(m.header)
 	return id
+}
+
+// HeaderOf hashes a whole header, which may have either line end, end with the empty
+// line or before it, and be longer than what is kept of it.
+func HeaderOf(header []byte) Fingerprint {
+	h := sha256.New()
+	for line := range bytes.Lines(header[:min(len(header), maxHeader)]) {
+		line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+		if len(line) == 0 {
+			break
+		}
+		h.Write(line)
+		h.Write(crlf)
+	}
+	var fp Fingerprint
+	copy(fp[:], h.Sum(nil))
+	return fp
 }
 
 // FingerprintOf computes the fingerprint of a header, and reads its Message-ID.

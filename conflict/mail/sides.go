@@ -20,7 +20,11 @@ type File struct {
 	Name  string // the whole file name in new/ or cur/
 	New   bool   // it stands in new/, not in cur/
 	Flags Flags  // from the letters of the name; see Listing for those that have none
-	Inode uint64 // as the directory entry has it; 0 where that is not known
+	// Letters are those from a to z that the name has, in the order in which it has
+	// them. A program that moves a file carries them along, and in another folder they
+	// may mean something else.
+	Letters string
+	Inode   uint64 // as the directory entry has it; 0 where that is not known
 }
 
 // Message is a message on the remote side, as a listing told of it.
@@ -128,6 +132,9 @@ type RemoteListing struct {
 	Folders []RemoteFolder
 	// Notices are folders that were left out, and why, for the report.
 	Notices []Notice
+	// LeavesOut tells of a folder that is not listed whether it may be there
+	// nevertheless, since the configuration leaves out a whole namespace. nil: no.
+	LeavesOut func(Folder) bool
 }
 
 // Notice is something about one folder that the user should hear.

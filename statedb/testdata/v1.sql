@@ -82,7 +82,8 @@ CREATE TABLE rows (
     dev           INTEGER NOT NULL,
     inode         INTEGER NOT NULL,
     file_size     INTEGER NOT NULL,
-    mtime         INTEGER NOT NULL
+    mtime         INTEGER NOT NULL,
+    copy_of       INTEGER NOT NULL
 ) STRICT;
 
 -- The two orders in which a folder is compared with its sides.
@@ -90,6 +91,7 @@ CREATE UNIQUE INDEX rows_by_uid ON rows (folder, uid);
 CREATE UNIQUE INDEX rows_by_key ON rows (folder, key);
 -- Candidates for being the same message.
 CREATE INDEX rows_by_identity ON rows (size, fingerprint);
+CREATE INDEX rows_by_remote_size ON rows (remote_size) WHERE remote_size <> 0;
 -- The few rows that are not settled.
 CREATE INDEX rows_by_state ON rows (state, folder) WHERE state <> 0;
 
@@ -97,7 +99,7 @@ CREATE INDEX rows_by_state ON rows (state, folder) WHERE state <> 0;
 -- recognised afterwards without knowing this. row may name a row that is gone.
 CREATE TABLE intents (
     id          INTEGER PRIMARY KEY,
-    kind        INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 4),
+    kind        INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 3),
     row         INTEGER NOT NULL,
     folder      INTEGER NOT NULL REFERENCES folders ON DELETE CASCADE,
     key         BLOB    NOT NULL,

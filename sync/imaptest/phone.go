@@ -279,3 +279,18 @@ func (p *Phone) Subscribe(ctx context.Context, folder mail.Folder, on bool) erro
 		return c.Unsubscribe(p.mailbox(folder)).Wait()
 	})
 }
+
+// Subscribed lists the names that are subscribed, whether there is such a folder or not.
+// The server needs LIST-EXTENDED (RFC 5258).
+func (p *Phone) Subscribed(ctx context.Context) ([]mail.Folder, error) {
+	var folders []mail.Folder
+	err := p.do(ctx, "list subscriptions", func(c *imapclient.Client) error {
+		found, err := c.List("", "*", &imap.ListOptions{SelectSubscribed: true}).Collect()
+		for _, d := range found {
+			folders = append(folders, p.folder(d.Mailbox))
+		}
+		return err
+	})
+	slices.Sort(folders)
+	return folders, err
+}

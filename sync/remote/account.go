@@ -134,6 +134,11 @@ func Open(opts Options) *Account {
 	}
 }
 
+// Connect sees to it that there is a session, which the next call will use.
+func (a *Account) Connect(ctx context.Context) error {
+	return a.with(ctx, "open the account", "", func(*session) error { return nil })
+}
+
 // logoutTime bounds how long Close waits for a server to say goodbye.
 const logoutTime = 5 * time.Second
 

@@ -25,7 +25,9 @@ func (a *Account) Append(ctx context.Context, folder mail.Folder, flags mail.Fla
 		opts.Time = time.Time{} // no date-time has room for it; the server takes today
 	}
 	err = a.change(ctx, "append to", folder, func(s *session, name string) error {
-		if limit, ok := s.caps.AppendLimit(); ok && limit != nil && size > int64(*limit) {
+		if limit, err := s.appendLimit(name, size); err != nil {
+			return err
+		} else if limit != nil && size > int64(*limit) {
 			return fmt.Errorf("%w: its %d octets are more than the %d that it takes (APPENDLIMIT)", mail.ErrRefused, size, *limit)
 		}
 		s.done = true // the source can be read once
@@ -61,6 +63,30 @@ func (a *Account) Append(ctx context.Context, folder mail.Folder, flags mail.Fla
 		return nil
 	})
 	return uid, validity, sent, err
+}
+
+// worthAsking is the size of a message for which to ask for the limit costs less than to
+// send it in vain.
+const worthAsking = 1 << 20
+
+// appendLimit is the size of the largest message that a folder takes; nil: it is not
+// known, or there is none. RFC 7889: it stands with the capability, or, where each folder
+// has its own, in the folder's STATUS.
+func (s *session) appendLimit(name string, size int64) (*uint32, error) {
+	limit, ok := s.caps.AppendLimit()
+	if !ok || limit != nil || size < worthAsking {
+		return limit, nil
+	}
+	status, err := s.client.Status(name, &imap.StatusOptions{AppendLimit: true}).Wait()
+	switch {
+	case refused(err) != nil:
+		return nil, nil
+	case err != nil:
+		return nil, s.trouble(err)
+	case status.AppendLimit == nil || *status.AppendLimit == 1<<32-1: // what the client makes of NIL
+		return nil, nil
+	}
+	return status.AppendLimit, nil
 }
 
 // troubleOfAppend is trouble for an APPEND. To it, [LIMIT] is no limit that passes:

@@ -154,7 +154,7 @@ func (a *Account) transfer(ctx context.Context, what string, folder mail.Folder,
 		return 0, fmt.Errorf("%s UID 0: %w", what, mail.ErrGone)
 	}
 	what = fmt.Sprintf("%s UID %d to %s from", what, uid, mail.Clean(string(target), maxText))
-	there, err := a.server(ctx, target)
+	place, err := a.server(ctx, target)
 	if err != nil {
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
@@ -169,14 +169,14 @@ func (a *Account) transfer(ctx context.Context, what string, folder mail.Folder,
 		uidPlus := s.caps.Has(imap.CapUIDPlus)
 		if !uidPlus {
 			// OK may mean that there was nothing to do.
-			if ok, err := s.has(uid); err != nil || !ok {
-				return errors.Join(err, gone(ok))
+			if err := s.still(uid); err != nil {
+				return err
 			}
 		}
 		s.take()
 		s.done = true
 		var err error
-		if to, err = command(s, toIMAP(mail.UIDs(uid)), there); err != nil {
+		if to, err = command(s, toIMAP(mail.UIDs(uid)), place); err != nil {
 			if errors.Is(err, mail.ErrRefused) {
 				return err
 			}
@@ -187,25 +187,31 @@ func (a *Account) transfer(ctx context.Context, what string, folder mail.Folder,
 				to = pair.To
 			}
 		}
-		// RFC 4315, 3: no COPYUID when no message was copied.
-		return gone(to != 0 || !uidPlus)
+		if to != 0 || !uidPlus {
+			return nil
+		}
+		// RFC 4315, 3: no COPYUID when no message was copied. But some servers never tell it,
+		// and what was copied and is called gone would be copied again and again. What is
+		// still there was copied. What is not may have been moved; the next listing tells.
+		if err := s.client.Noop().Wait(); err != nil { // Courier tells of expunged messages only then
+			return s.trouble(err)
+		}
+		return s.still(uid)
 	})
 	return to, err
 }
 
-func gone(there bool) error {
-	if there {
-		return nil
-	}
-	return mail.ErrGone
-}
-
-// has tells whether the selected folder has a message.
-func (s *session) has(uid mail.UID) (bool, error) {
-	found := false
-	err := s.fetch(mail.UIDs(uid), &imap.FetchOptions{UID: true}, func(msg *imapclient.FetchMessageData) error {
-		found = readReply(msg).uid == uid || found
+// still gives mail.ErrGone if the selected folder has no such message.
+func (s *session) still(uid mail.UID) error {
+	err := mail.ErrGone
+	failed := s.fetch(mail.UIDs(uid), &imap.FetchOptions{UID: true}, func(msg *imapclient.FetchMessageData) error {
+		if readReply(msg).uid == uid {
+			err = nil
+		}
 		return nil
 	})
-	return found, err
+	if failed != nil {
+		return failed
+	}
+	return err
 }

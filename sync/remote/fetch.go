@@ -96,26 +96,30 @@ func (s *session) read(cmd *imapclient.FetchCommand, visit func(*imapclient.Fetc
 // cutError marks an error of a literal that ended early.
 type cutError struct{ error }
 
-// identifyItems are what makes a message known without its body.
-var identifyItems = &imap.FetchOptions{
-	UID: true, InternalDate: true, RFC822Size: true,
-	BodySection: []*imap.FetchItemBodySection{{
-		Specifier:    imap.PartSpecifierHeader,
-		HeaderFields: slices.Clone(mail.FingerprintFields),
-		Peek:         true,
-	}},
+// identifyItems are what makes a message known without its body: some fields of its
+// header, or the whole of it.
+func identifyItems(whole bool) *imap.FetchOptions {
+	section := &imap.FetchItemBodySection{Specifier: imap.PartSpecifierHeader, Peek: true}
+	if !whole {
+		section.HeaderFields = mail.FingerprintFields
+	}
+	return &imap.FetchOptions{
+		UID: true, InternalDate: true, RFC822Size: true,
+		BodySection: []*imap.FetchItemBodySection{section},
+	}
 }
 
 // maxFields bounds what is read of the header fields of a message, as Measure
 // bounds the header of a file.
 const maxFields = 256 << 10
 
-// Identify asks for sizes, dates and fingerprints.
-func (a *Account) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet) ([]mail.Identified, error) {
+// Identify asks for sizes, dates and fingerprints, and for whole headers.
+func (a *Account) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, whole bool) ([]mail.Identified, error) {
 	if len(uids) == 0 {
 		return nil, nil
 	}
 	var out []mail.Identified
+	items := identifyItems(whole)
 	err := a.on(ctx, "identify messages in", folder, func(s *session, name string) error {
 		if err := s.hold(name, validity, a.opts.ReadOnly); err != nil {
 			return err
@@ -133,15 +137,18 @@ func (a *Account) Identify(ctx context.Context, folder mail.Folder, validity uin
 			seen.Add(r.uid)
 			id := mail.Identified{UID: r.uid, Date: r.date, Identity: mail.Identity{Size: r.size}}
 			id.Identity.Fingerprint, id.Identity.MessageID = mail.FingerprintOf(header)
+			if whole {
+				id.Identity.Header = mail.HeaderOf(header)
+			}
 			out = append(out, id)
 			return nil
 		}
-		if err := s.fetch(uids, identifyItems, visit); err != nil {
+		if err := s.fetch(uids, items, visit); err != nil {
 			return err
 		}
 		// Those whose answer was stolen, and those that are gone.
 		if missing := uids.Without(seen); len(missing) > 0 {
-			return s.fetch(missing, identifyItems, visit)
+			return s.fetch(missing, items, visit)
 		}
 		return nil
 	})

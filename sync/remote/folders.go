@@ -154,7 +154,7 @@ func (s *session) statuses(folders []mail.RemoteFolder, names map[mail.Folder]st
 			f.Status = cursorOf(data)
 		case no == nil:
 			return nil, fmt.Errorf("status of %s: %w", f.Name, s.trouble(err))
-		case no.Code == imap.ResponseCodeNoPerm:
+		case no.Code == imap.ResponseCodeNoPerm, strings.HasPrefix(no.Text, "Access denied"): // Courier has no codes
 			f.NoSelect = true
 			notices = append(notices, mail.Notice{Folder: f.Name, Text: "the server does not let it be read: " + text(no)})
 		case errors.Is(refusal(no), mail.ErrGone):
@@ -247,17 +247,24 @@ func (a *Account) CreateFolder(ctx context.Context, folder mail.Folder) error {
 		a.mu.Lock()
 		a.names.names[folder] = name
 		a.mu.Unlock()
-		// Many programs show only folders that are subscribed. One that is not is there all
-		// the same.
-		if err := s.client.Subscribe(name).Wait(); err != nil {
-			if refused(err) == nil {
-				s.broken = true
-			}
-			a.log.Info("server does not subscribe to the new folder", "folder", mail.Clean(string(folder), maxText),
-				"error", mail.Clean(err.Error(), maxText))
-		}
+		// Many programs show only folders that are subscribed.
+		a.subscribed(s, folder, s.client.Subscribe(name))
 		return nil
 	})
+}
+
+// subscribed waits for the answer to a change of subscription. What the server does not
+// subscribe to, or goes on being subscribed to, is there or gone all the same.
+func (a *Account) subscribed(s *session, folder mail.Folder, cmd *imapclient.Command) {
+	err := cmd.Wait()
+	if err == nil {
+		return
+	}
+	if refused(err) == nil {
+		s.broken = true
+	}
+	a.log.Info("server does not change the subscription", "folder", mail.Clean(string(folder), maxText),
+		"error", mail.Clean(err.Error(), maxText))
 }
 
 // DeleteFolder deletes a folder, with all that is in it. Folders inside it stay.
@@ -277,6 +284,11 @@ func (a *Account) DeleteFolder(ctx context.Context, folder mail.Folder) error {
 			return err
 		}
 		a.forget(folder, name)
+		if err == nil {
+			// RFC 9051, 6.3.7: the server itself must not end the subscription, and programs that
+			// list what is subscribed would go on showing the folder.
+			a.subscribed(s, folder, s.client.Unsubscribe(name))
+		}
 		return err
 	})
 }

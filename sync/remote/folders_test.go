@@ -151,7 +151,7 @@ func TestAServerThatOffersAListingThatItRefuses(t *testing.T) {
 	}
 }
 
-func TestANewFolderIsSubscribed(t *testing.T) {
+func TestSubscriptionsFollowWhatWeMakeAndDelete(t *testing.T) {
 	var heard []string
 	a := open(t, scripted(t, func(s *script) {
 		s.login("NAMESPACE")
@@ -163,12 +163,15 @@ func TestANewFolderIsSubscribed(t *testing.T) {
 				s.say(`* LIST () "." INBOX`)
 			case "NAMESPACE":
 				s.say(`* NAMESPACE (("INBOX." ".")) NIL NIL`)
-			case "CREATE", "SUBSCRIBE":
+			case "CREATE", "SUBSCRIBE", "DELETE", "UNSUBSCRIBE":
 				heard = append(heard, strings.ReplaceAll(command, `"`, ""))
 			}
-			if verb == "SUBSCRIBE" {
+			switch {
+			case strings.HasSuffix(verb, "SUBSCRIBE"):
 				s.say(tag + " NO there are no subscriptions") // which is no failure
-			} else {
+			case strings.HasSuffix(command, `There"`), strings.HasSuffix(command, "There"):
+				s.say(tag + " NO [ALREADYEXISTS] it is there, and stays")
+			default:
 				s.say(tag + " OK")
 			}
 		}
@@ -176,7 +179,15 @@ func TestANewFolderIsSubscribed(t *testing.T) {
 	if err := a.CreateFolder(t.Context(), "Lists/go"); err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"CREATE INBOX.Lists.go", "SUBSCRIBE INBOX.Lists.go"}; !slices.Equal(heard, want) {
+	if err := a.DeleteFolder(t.Context(), "Lists/go"); err != nil {
+		t.Fatal(err)
+	}
+	// Those that exist are left as they are.
+	if a.CreateFolder(t.Context(), "There") == nil || a.DeleteFolder(t.Context(), "There") == nil {
+		t.Error("what was refused was done")
+	}
+	if want := []string{"CREATE INBOX.Lists.go", "SUBSCRIBE INBOX.Lists.go", "DELETE INBOX.Lists.go", "UNSUBSCRIBE INBOX.Lists.go",
+		"CREATE INBOX.There", "DELETE INBOX.There"}; !slices.Equal(heard, want) {
 		t.Errorf("the client said %q", heard)
 	}
 }

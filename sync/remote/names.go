@@ -94,6 +94,10 @@ func (d *directory) read(list []*imap.ListData) mail.RemoteListing {
 		}
 		out.Folders = append(out.Folders, f)
 	}
+	out.LeavesOut = func(name mail.Folder) bool {
+		theirs, ok := original(name, d.renamed)
+		return ok && d.spaces.leavesOut(theirs)
+	}
 	return out
 }
 

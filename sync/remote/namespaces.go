@@ -123,6 +123,17 @@ func (n spaces) place(folder mail.Folder) (prefix string, delim rune) {
 	return own.prefix, own.delim
 }
 
+// leavesOut tells whether a folder that is not listed may be on the server nevertheless,
+// in a namespace that is not synced.
+func (n spaces) leavesOut(folder mail.Folder) bool {
+	for _, s := range n { // the longest prefix first
+		if !s.own && s.prefix != "" && s.holds(strings.Join(folder.Parts(), string(s.delim))) {
+			return !s.wanted
+		}
+	}
+	return !n.own().wanted
+}
+
 // own gives the namespace where the user's folders are made.
 func (n spaces) own() space {
 	return n[slices.IndexFunc(n, func(s space) bool { return s.own })]

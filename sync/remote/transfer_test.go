@@ -400,6 +400,7 @@ func TestWhereACopyWent(t *testing.T) {
 		{"as the server says", "UIDPLUS", "TAG OK [COPYUID 9 3 57] done", "", 57, nil},
 		{"nowhere: it copied nothing", "UIDPLUS", "TAG OK nothing to do", "", 0, mail.ErrGone},
 		{"the server cannot tell", "", "TAG OK done", "* 1 FETCH (UID 3)\r\n", 0, nil},
+		{"the server does not tell", "UIDPLUS", "TAG OK done", "* 1 FETCH (UID 3)\r\n", 0, nil},
 		{"nowhere: it was not there", "", "TAG OK done", "", 0, mail.ErrGone},
 		{"it is refused", "UIDPLUS", "TAG NO [OVERQUOTA] full", "", 0, mail.ErrRefused},
 		{"the target is missing", "UIDPLUS", "TAG NO [TRYCREATE] what folder?", "", 0, mail.ErrGone},

@@ -221,7 +221,7 @@ func (c *Client) changed(folder mail.Folder, since mail.Cursor, known int, view 
 }
 
 // Identify tells of the messages in ascending order of UIDs.
-func (c *Client) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet) ([]mail.Identified, error) {
+func (c *Client) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, whole bool) ([]mail.Identified, error) {
 	var all []mail.Identified
 	err := c.call(ctx, Call{Method: "Identify", Folder: folder, UIDs: uids}, func() error {
 		s := c.server
@@ -234,6 +234,9 @@ func (c *Client) Identify(ctx context.Context, folder mail.Folder, validity uint
 		for _, m := range f.with(uids) {
 			id := m.body.identity
 			id.Digest = mail.Digest{}
+			if !whole {
+				id.Header = mail.Fingerprint{}
+			}
 			id.Size = int64(len(m.body.raw)) + s.Options.SizeError
 			all = append(all, mail.Identified{UID: m.uid, Date: m.date, Identity: id})
 		}

@@ -76,6 +76,10 @@ func (c *crashLocal) Move(ctx context.Context, folder mail.Folder, file mail.Fil
 	return act(c.crash, "Local.Move", func() (mail.File, error) { return c.local.Move(ctx, folder, file, to, flags, letters) })
 }
 
+func (c *crashLocal) Link(ctx context.Context, folder mail.Folder, file mail.File, to mail.Folder, flags mail.Flags, letters mail.Letters) (mail.File, error) {
+	return act(c.crash, "Local.Link", func() (mail.File, error) { return c.local.Link(ctx, folder, file, to, flags, letters) })
+}
+
 func (c *crashLocal) Remove(ctx context.Context, folder mail.Folder, file mail.File) error {
 	return c.crash.effect("Local.Remove", func() error { return c.local.Remove(ctx, folder, file) })
 }
@@ -164,8 +168,8 @@ func (c *crashRemote) Scan(ctx context.Context, folder mail.Folder, since mail.C
 	})
 }
 
-func (c *crashRemote) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet) ([]mail.Identified, error) {
-	return look(c.crash, func() ([]mail.Identified, error) { return c.remote.Identify(ctx, folder, validity, uids) })
+func (c *crashRemote) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, whole bool) ([]mail.Identified, error) {
+	return look(c.crash, func() ([]mail.Identified, error) { return c.remote.Identify(ctx, folder, validity, uids, whole) })
 }
 
 func (c *crashRemote) Fetch(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, visit func(mail.Body) error) error {
@@ -297,6 +301,10 @@ func (c *crashState) Unsettled(ctx context.Context) ([]mail.Row, error) {
 
 func (c *crashState) Marked(ctx context.Context, folder mail.FolderID) ([]mail.Row, error) {
 	return look(c.crash, func() ([]mail.Row, error) { return c.state.Marked(ctx, folder) })
+}
+
+func (c *crashState) Dated(ctx context.Context, size int64, date time.Time) ([]mail.Row, error) {
+	return look(c.crash, func() ([]mail.Row, error) { return c.state.Dated(ctx, size, date) })
 }
 
 func (c *crashState) Alike(ctx context.Context, size int64, fingerprint mail.Fingerprint) ([]mail.Row, error) {

@@ -84,6 +84,10 @@ func (f fakeLocal) Move(context.Context, mail.Folder, mail.File, mail.Folder, ma
 	f.add("Move")
 	return mail.File{}, nil
 }
+func (f fakeLocal) Link(context.Context, mail.Folder, mail.File, mail.Folder, mail.Flags, mail.Letters) (mail.File, error) {
+	f.add("Link")
+	return mail.File{}, nil
+}
 func (f fakeLocal) Remove(context.Context, mail.Folder, mail.File) error {
 	f.add("Remove")
 	return nil
@@ -135,7 +139,7 @@ func (f fakeRemote) Scan(context.Context, mail.Folder, mail.Cursor, int, func(ma
 	f.add("Scan")
 	return mail.View{}, nil
 }
-func (f fakeRemote) Identify(context.Context, mail.Folder, uint32, mail.UIDSet) ([]mail.Identified, error) {
+func (f fakeRemote) Identify(context.Context, mail.Folder, uint32, mail.UIDSet, bool) ([]mail.Identified, error) {
 	f.add("Identify")
 	return nil, nil
 }
@@ -218,6 +222,11 @@ func (f fakeState) Unsettled(context.Context) ([]mail.Row, error) {
 }
 func (f fakeState) Marked(context.Context, mail.FolderID) ([]mail.Row, error) {
 	f.add("Marked")
+	return nil, nil
+}
+
+func (f fakeState) Dated(context.Context, int64, time.Time) ([]mail.Row, error) {
+	f.add("Dated")
 	return nil, nil
 }
 

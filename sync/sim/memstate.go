@@ -150,6 +150,13 @@ func (s *State) Alike(ctx context.Context, size int64, fingerprint mail.Fingerpr
 	return s.inAll(func(r mail.Row) bool { return r.Size == size && r.Fingerprint == fingerprint }), ctx.Err()
 }
 
+// Dated gives the rows of that date and size, in order of IDs.
+func (s *State) Dated(ctx context.Context, size int64, date time.Time) ([]mail.Row, error) {
+	return s.inAll(func(r mail.Row) bool {
+		return (r.Size == size || r.RemoteSize != 0 && r.RemoteSize == size) && !r.Date.IsZero() && r.Date.Unix() == date.Unix()
+	}), ctx.Err()
+}
+
 // Intents gives all intents, in order of IDs.
 func (s *State) Intents(ctx context.Context) ([]mail.Intent, error) {
 	s.mu.Lock()

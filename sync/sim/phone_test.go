@@ -229,7 +229,7 @@ func TestOddServers(t *testing.T) {
 		if got.UID != uid || !bytes.Equal(got.Raw, s.Options.Rewrite(raw)) {
 			t.Errorf("UID %d has %q", got.UID, got.Raw)
 		}
-		ids, err := s.Client().Identify(ctx, box, validity, mail.UIDs(uid))
+		ids, err := s.Client().Identify(ctx, box, validity, mail.UIDs(uid), false)
 		if err != nil || len(ids) != 1 || ids[0].Identity.Size != int64(len(got.Raw)) {
 			t.Errorf("identified as %+v, error %v", ids, err)
 		}
@@ -237,7 +237,7 @@ func TestOddServers(t *testing.T) {
 	t.Run("sizes that no body has", func(t *testing.T) {
 		s, uids, validity := filled(t)
 		s.Options.SizeError = -7
-		ids, err := s.Client().Identify(ctx, box, validity, mail.UIDs(uids[0]))
+		ids, err := s.Client().Identify(ctx, box, validity, mail.UIDs(uids[0]), false)
 		if err != nil || len(ids) != 1 || ids[0].Identity.Size != int64(len(s.Messages(box)[0].Raw))-7 {
 			t.Errorf("identified as %+v, error %v", ids, err)
 		}

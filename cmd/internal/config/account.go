@@ -66,7 +66,7 @@ func (l *loader) readAccount(t *table, name string) Account {
 	a.Name = name
 	into(t, "maildir", l.asPath, &a.Maildir)
 	if v := t.values["maildir"]; v == nil || v == "" {
-		t.failf("", `needs maildir = "...", the directory that holds its mail`)
+		t.needs("maildir", `needs maildir = "...", the directory that holds its mail`)
 	}
 	into(t, "layout", asWord(Nested, MaildirPlus), &a.Layout)
 	preset := readProvider(t)
@@ -102,7 +102,7 @@ func (l *loader) readAccount(t *table, name string) Account {
 	if st := t.sub("smtp"); st != nil {
 		s := l.readServer(st, Server{User: a.User, Auth: "auto"}, preset.smtp, 465, 587)
 		if s.Host == "" {
-			st.failf("", `needs host = "..."`)
+			st.needs("host", `needs host = "..."`)
 		}
 		if !s.Password.IsSet() {
 			s.Password = a.Password
@@ -120,13 +120,13 @@ func (l *loader) checkAccess(t *table, a Account) {
 		return // it may come logged in (RFC 9051, 7.1.4: PREAUTH)
 	}
 	if a.Host == "" && !t.has("host") && !t.has("provider") {
-		t.failf("", `needs host = "...", or provider = "..."`)
+		t.needs("host", `needs host = "...", or provider = "..."`)
 	}
 	if a.User == "" && !t.has("user") {
-		t.failf("", `needs user = "...", the name to log in with`)
+		t.needs("user", `needs user = "...", the name to log in with`)
 	}
 	if !a.Password.IsSet() && !t.has("password") && !t.has("password_env") && !t.has("password_command") {
-		t.failf("", `needs a password: password_command = ["pass", "show", "mail/%s"], for example`, a.Name)
+		t.needs("password", `needs a password: password_command = ["pass", "show", "mail/%s"], for example`, a.Name)
 	}
 }
 
@@ -244,7 +244,7 @@ func readOverride(t *table) Override {
 	var o Override
 	into(t, "match", asPattern, &o.Match)
 	if !t.has("match") {
-		t.failf("", `needs match = "...", the folders that it is for`)
+		t.needs("match", `needs match = "...", the folders that it is for`)
 	}
 	o.set = readSettings(t)
 	setting(t, &o.set, "headers_only", asBool, func(s *Settings, v bool) { s.HeadersOnly = v })

@@ -20,7 +20,11 @@ type table struct {
 	path   []string
 	values map[string]any
 	asked  []string
+	lacks  []lack
 }
+
+// lack is what a table must have and does not: a key, or one that begins so.
+type lack struct{ key, text string }
 
 // failf notes a mistake at a key of the table, or with key "" at the table itself.
 func (t *table) failf(key, format string, args ...any) {
@@ -96,12 +100,24 @@ func (t *table) subs(key string) []*table {
 	return out
 }
 
-// done complains of every key that was not asked for.
+// needs notes that the table lacks a key. done complains of that.
+func (t *table) needs(key, format string, args ...any) {
+	t.lacks = append(t.lacks, lack{key, fmt.Sprintf(format, args...)})
+}
+
+// done complains of every key that was not asked for, and of what the table lacks but for
+// keys that seem to be there under a wrong name.
 func (t *table) done() {
 	for key := range t.values {
-		if !slices.Contains(t.asked, key) {
-			t.failf(key, "unknown key; did you mean %q?", Nearest(key, t.asked))
+		if slices.Contains(t.asked, key) {
+			continue
 		}
+		meant := Nearest(key, t.asked)
+		t.failf(key, "unknown key; did you mean %q?", meant)
+		t.lacks = slices.DeleteFunc(t.lacks, func(l lack) bool { return strings.HasPrefix(meant, l.key) })
+	}
+	for _, l := range t.lacks {
+		t.failf("", "%s", l.text)
 	}
 }
 

@@ -34,6 +34,7 @@ type Server struct {
 	User, Password string
 
 	t        testing.TB
+	sharing  bool
 	dir      string
 	imapd    string
 	listener net.Listener
@@ -48,9 +49,17 @@ type Server struct {
 // capabilities are what Debian's configuration announces.
 const capabilities = "IMAP4rev1 UIDPLUS CHILDREN NAMESPACE THREAD=ORDEREDSUBJECT THREAD=REFERENCES SORT QUOTA IDLE"
 
+// Option changes how a Server is set up.
+type Option func(*Server)
+
+// Sharing has folders that are not the user's own, in both ways that Courier has:
+// shared.team.news, which all accounts see and may write, and #shared.USER.FOLDER for what
+// Share grants.
+func Sharing() Option { return func(s *Server) { s.sharing = true } }
+
 // Start starts a Courier. It ends with the test, and shows what it logged if the test
 // failed. Without Courier the test is skipped, or fails if MAILTWIN_REQUIRE is 1.
-func Start(t testing.TB) *Server {
+func Start(t testing.TB, opts ...Option) *Server {
 	t.Helper()
 	// Another program of that name may be in the PATH; Courier's own place is fixed.
 	imapd := daemon.Find("/usr/bin/imapd")
@@ -60,6 +69,9 @@ func Start(t testing.TB) *Server {
 	s := &Server{
 		Host: "127.0.0.1", User: "alice", Password: "a password",
 		t: t, imapd: imapd, conns: make(map[net.Conn]bool), made: make(map[string]bool),
+	}
+	for _, opt := range opts {
+		opt(s)
 	}
 	var err error
 	if s.dir, err = os.MkdirTemp("", "courier"); err != nil {
@@ -76,6 +88,11 @@ func Start(t testing.TB) *Server {
 	})
 	if err := s.own(s.dir); err != nil {
 		t.Fatal(err)
+	}
+	if s.sharing {
+		if err := s.makeShared(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if s.listener, err = net.Listen("tcp", net.JoinHostPort(s.Host, "0")); err != nil {
 		t.Fatal(err)
@@ -116,14 +133,26 @@ func (s *Server) account(user string) (string, error) {
 	if s.made[user] {
 		return dir, nil
 	}
-	program := daemon.Find("/usr/bin/maildirmake.courier")
-	cmd := s.as(program, dir)
-	cmd.Env = daemon.Env(program)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("make the Maildir of %s: %w: %s", user, err, out)
+	if err := s.maildirmake(dir); err != nil {
+		return "", err
+	}
+	if s.sharing {
+		if err := s.joinShared(user, dir); err != nil {
+			return "", err
+		}
 	}
 	s.made[user] = true
 	return dir, nil
+}
+
+func (s *Server) maildirmake(args ...string) error {
+	program := daemon.Find("/usr/bin/maildirmake.courier")
+	cmd := s.as(program, args...)
+	cmd.Env = daemon.Env(program)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("maildirmake %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return nil
 }
 
 // serve takes connections until the listener is closed.
@@ -192,6 +221,9 @@ func (s *Server) imap(conn net.Conn, in io.Reader, tag, user string) error {
 	cmd := s.as(s.imapd, dir)
 	cmd.Env = daemon.Env(s.imapd, "IMAP_CAPABILITY="+capabilities, "IMAP_KEYWORDS=1", "IMAP_ACL=1",
 		"IMAP_USELOCKS=1", "IMAP_TRASHFOLDERNAME=Trash", "IMAP_IDLE_TIMEOUT=2", "HOME="+s.dir)
+	if s.sharing {
+		cmd.Env = append(cmd.Env, "AUTHENTICATED="+user, "IMAP_SHAREDINDEXFILE="+s.index())
+	}
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
 	if err != nil {
 		return fmt.Errorf("open courier's log: %w", err)

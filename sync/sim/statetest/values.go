@@ -135,7 +135,7 @@ func intents(t *testing.T, w *world) {
 	w.commit(t, &mail.Batch{PutIntents: []*mail.Intent{full, bare}})
 	equal(t, "intents", must[[]mail.Intent](t)(w.Intents(w.ctx)), []mail.Intent{*full, *bare})
 
-	bare.Sent, bare.Kind = true, mail.Copy
+	bare.Sent, bare.Kind = true, mail.Replace
 	w.commit(t, &mail.Batch{PutIntents: []*mail.Intent{bare}, DropIntents: []mail.IntentID{full.ID}})
 	equal(t, "intents", must[[]mail.Intent](t)(w.Intents(w.ctx)), []mail.Intent{*bare})
 

@@ -1,0 +1,56 @@
+package conflict
+
+import (
+	"slices"
+
+	"mailtwin/conflict/mail"
+)
+
+// MarkCopied tells a new file of which message it is a copy: of the first of those
+// that base knows to have its content, and that is still on the server; else of one
+// that was removed there. Neither it nor they need be in one folder. letters gives
+// the letters of a folder.
+func MarkCopied(file *Item, alike []*Item, letters func(mail.Folder) mail.Letters) {
+	for _, there := range []bool{true, false} {
+		for _, s := range alike {
+			if s.Row.Digest == file.Identity.Digest && s.there() == there && s.copyable() {
+				file.Source = s
+				file.relabel(s, letters)
+				return
+			}
+		}
+	}
+}
+
+// copyable tells whether the item is one that can be copied: at rest where it is, or
+// left there by a policy.
+func (i *Item) copyable() bool {
+	return i.Row.UID != 0 && (i.Row.State == mail.Settled || i.Row.State == mail.Parted) && i.Moved == nil
+}
+
+// CopyOf finds the message that a new one on the server is a copy of, among those
+// that have a file. The files come with the Header that they have; ask says that the
+// new message must come with its own. What is not sure then is not asked for: a body
+// that must come anyway can as well be downloaded.
+func CopyOf(arrived *Item, files []*Item) (source *Item, ask bool) {
+	t := &tying{strict: true}
+	near := slices.DeleteFunc(slices.Clone(files), func(l *Item) bool {
+		return !t.sizeOf(l, arrived) || l.Row.Date.Unix() != arrived.Message.Date.Unix()
+	})
+	if len(near) == 0 || arrived.Identity.Header == (mail.Fingerprint{}) {
+		return nil, len(near) > 0
+	}
+	near = slices.DeleteFunc(near, func(l *Item) bool { return !t.sameHeader(l, arrived) })
+	if len(near) == 0 || !allEqual(near) {
+		return nil, false
+	}
+	return near[0], false
+}
+
+// StandsFor tells whether the item, at rest on both sides, is the message that is gone.
+func (i *Item) StandsFor(gone *Item) bool {
+	return i.Row.State == mail.Settled && i.Row.Digest == gone.Row.Digest && i.here() && i.there()
+}
+
+// Linkable tells whether the item has a file that others can be made of.
+func (i *Item) Linkable() bool { return i.Row.State == mail.Settled && i.here() }

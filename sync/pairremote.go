@@ -1,0 +1,266 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	"slices"
+	"time"
+
+	"mailtwin/conflict"
+	"mailtwin/conflict/mail"
+)
+
+// pairRemote finds the new messages of the server that are known ones which have
+// moved there, or were copied. It gives the new files that are items of their own.
+func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.Item, round int) ([]*conflict.Item, error) {
+	var gone, vanished []*conflict.Item
+	for _, item := range g.rows {
+		switch {
+		case item.Remote == conflict.Gone && item.Lonely():
+			gone = append(gone, item)
+		case item.Vanished() && item.Moved == nil:
+			vanished = append(vanished, item)
+		}
+	}
+	if err := r.measureGone(ctx, g, gone); err != nil {
+		return nil, err
+	}
+	uploaded := r.uploadedBefore(arrived)
+	gone = slices.AppendSeq(gone, maps.Keys(uploaded))
+	ties, err := r.pairMoves(ctx, g, gone, func(*folder) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range ties {
+		if t.Local.Folder == t.Remote.Folder && uploaded[t.Local] == nil {
+			// It has another UID, and is where it was.
+			*t.Local = *t.Join()
+			g.dropRemote(r.folders[t.Remote.Folder], t.Remote)
+			continue
+		}
+		t.Local.Moved, t.Remote.From = t.Remote, t.Local
+		if file := uploaded[t.Local]; file != nil {
+			arrived = slices.DeleteFunc(arrived, func(item *conflict.Item) bool { return item == file })
+		}
+	}
+	// What was thrown away there, and is gone here, was not moved.
+	w := r.world()
+	ties, err = r.pairMoves(ctx, g, vanished, func(f *folder) bool { return !w.Discards(f.name) })
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range ties {
+		f := r.folders[t.Remote.Folder]
+		t.Local.Follow(t.Remote, f.base.ID)
+		g.dropRemote(f, t.Remote)
+	}
+	if err := r.pairCopies(ctx, g, round); err != nil {
+		return nil, err
+	}
+	if round < maxRounds-1 && !r.DryRun {
+		r.waitForFirst(g)
+	}
+	return arrived, nil
+}
+
+// uploadedBefore makes, of the new files that an interrupted run may have uploaded, the
+// items that they would be if it has, and somebody has moved their messages on.
+func (r *run) uploadedBefore(arrived []*conflict.Item) map[*conflict.Item]*conflict.Item {
+	files := map[*conflict.Item]*conflict.Item{}
+	for _, in := range r.intents {
+		for _, file := range arrived {
+			f := r.folders[file.Folder]
+			if in.Kind != mail.Upload || in.Folder != f.base.ID || in.Key != file.File.Key || file.Row != nil || file.From != nil || file.Remote == conflict.New {
+				continue
+			}
+			item := *file
+			item.Local, item.Remote, item.From, item.Source = conflict.Same, conflict.Gone, nil, nil
+			item.Row = &mail.Row{
+				Folder: f.base.ID, Key: file.File.Key, Flags: file.File.Flags, Identity: file.Identity,
+				Date: time.Unix(0, file.Stat.ModTime), Name: file.File.Name, New: file.File.New, Stat: file.Stat,
+			}
+			files[&item] = file
+		}
+	}
+	return files
+}
+
+// dropRemote forgets a new message that has become part of another item.
+func (g *gathered) dropRemote(f *folder, item *conflict.Item) {
+	g.newRemote[f] = slices.DeleteFunc(g.newRemote[f], func(other *conflict.Item) bool { return other == item })
+}
+
+// pairMoves finds which of the gone messages are new in another folder of the server.
+func (r *run) pairMoves(ctx context.Context, g *gathered, gone []*conflict.Item, in func(*folder) bool) ([]conflict.Tie, error) {
+	if len(gone) == 0 {
+		return nil, nil
+	}
+	for _, item := range gone {
+		header := item.Identity.Header // base does not keep it
+		item.Identity = item.Row.Identity
+		item.Identity.Header = header
+	}
+	for {
+		var arrived []*conflict.Item
+		for f, remotes := range g.newRemote {
+			if in(f) {
+				arrived = append(arrived, newThere(remotes)...)
+			}
+		}
+		pairs := conflict.MoveNew(gone, arrived)
+		if len(pairs.Ask) == 0 {
+			return pairs.Ties, nil
+		}
+		if err := r.learnAll(ctx, g, pairs.Ask); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// newThere gives the messages that are not known to have moved.
+func newThere(remotes []*conflict.Item) []*conflict.Item {
+	var left []*conflict.Item
+	for _, item := range remotes {
+		if item.From == nil {
+			left = append(left, item)
+		}
+	}
+	return left
+}
+
+// learnAll learns more about messages of several folders, their whole headers first.
+func (r *run) learnAll(ctx context.Context, g *gathered, ask []*conflict.Item) error {
+	of := map[*folder][]*conflict.Item{}
+	for _, item := range ask {
+		f := r.folders[item.Folder]
+		of[f] = append(of[f], item)
+	}
+	for _, f := range r.usable(func(f *folder) bool { return len(of[f]) > 0 }) {
+		left, err := r.learn(ctx, f, g.newRemote[f], of[f], true)
+		if err := r.fail(f, err); err != nil {
+			return err
+		}
+		if f.failed != nil {
+			left = nil
+		}
+		g.newRemote[f] = left
+	}
+	return nil
+}
+
+// measureGone reads the headers of the files whose messages are gone, where there is a
+// new message that may be one of them.
+func (r *run) measureGone(ctx context.Context, g *gathered, gone []*conflict.Item) error {
+	sizes := map[int64]bool{}
+	for _, remotes := range g.newRemote {
+		for _, item := range remotes {
+			sizes[item.Message.Size] = true
+		}
+	}
+	for _, item := range gone {
+		if sizes[item.Row.Size] || sizes[item.Row.ServerSize()] {
+			if err := r.readHeader(ctx, item); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// readHeader learns the hash of the header of a file that base knows; it stays unknown
+// if the file is not what base says.
+func (r *run) readHeader(ctx context.Context, item *conflict.Item) error {
+	f := r.folders[item.Folder]
+	identity, stat, err := r.measure(ctx, f, fileOf(item))
+	switch {
+	case errors.Is(err, mail.ErrGone), errors.Is(err, mail.ErrDamaged):
+		return nil
+	case err != nil:
+		return r.fail(f, err)
+	}
+	if identity.Digest == item.Row.Digest {
+		item.Identity, item.Stat = identity, stat
+	}
+	return nil
+}
+
+// pairCopies finds the new messages that are copies of one which has a file here.
+func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
+	if round == 0 && r.firstRun() {
+		return nil
+	}
+	sources := map[*conflict.Item][]*conflict.Item{}
+	var ask []*conflict.Item
+	for _, remotes := range g.newRemote {
+		for _, item := range newThere(remotes) {
+			rows, err := r.State.Dated(ctx, item.Message.Size, item.Message.Date)
+			if err != nil {
+				return fmt.Errorf("read the state: %w", err)
+			}
+			for _, source := range r.known(g, rows) {
+				if !source.Linkable() {
+					continue
+				}
+				if source.Identity.Header == (mail.Fingerprint{}) {
+					if err := r.readHeader(ctx, source); err != nil {
+						return err
+					}
+				}
+				sources[item] = append(sources[item], source)
+			}
+			if _, wants := conflict.CopyOf(item, sources[item]); wants {
+				ask = append(ask, item)
+			}
+		}
+	}
+	if err := r.learnAll(ctx, g, ask); err != nil {
+		return err
+	}
+	for item, files := range sources {
+		item.Source, _ = conflict.CopyOf(item, files)
+	}
+	return nil
+}
+
+// firstRun tells whether base knew no message when the run began.
+func (r *run) firstRun() bool {
+	for _, f := range r.folders {
+		if f.messages > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// waitForFirst leaves the messages to the next round that may be copies of one that
+// is downloaded in this one: Gmail shows each in several folders. The first one is
+// that of the folder that people look at first.
+func (r *run) waitForFirst(g *gathered) {
+	type moment struct{ size, date int64 }
+	folders := r.usable(func(f *folder) bool {
+		return len(g.newRemote[f]) > 0 && r.wanted(f.name) && f.policy.Direction != conflict.Push
+	})
+	if len(folders) < 2 {
+		return
+	}
+	first := map[moment]*folder{}
+	for _, f := range folders {
+		g.newRemote[f] = slices.DeleteFunc(g.newRemote[f], func(item *conflict.Item) bool {
+			if item.From != nil || item.Source != nil {
+				return false
+			}
+			at := moment{item.Message.Size, item.Message.Date.Unix()}
+			if first[at] == nil {
+				first[at] = f
+			}
+			if first[at] == f {
+				return false
+			}
+			f.remoteDirty, f.unsafe = true, true
+			return true
+		})
+	}
+}
