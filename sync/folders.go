@@ -276,11 +276,11 @@ func (r *run) firstMarkers(ctx context.Context, batch *mail.Batch) error {
 			r.Log.Info("folder gets no marker", "account", r.Account, "folder", string(f.name), "error", err)
 			return nil
 		}
-		f.base.Marker, f.marked, f.localDirty = first, true, true
+		f.base.Marker, f.localDirty = first, true
 		return nil
 	})
 	for _, f := range folders {
-		if f.marked {
+		if f.base.Marker != (mail.Marker{}) {
 			batch.PutFolders = append(batch.PutFolders, &f.base)
 		}
 	}
