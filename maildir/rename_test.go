@@ -32,7 +32,7 @@ func TestAFolderIsRenamed(t *testing.T) {
 			for _, odd := range []string{"", "folds", "respells"} {
 				t.Run(fmt.Sprintf("%.12s to %.12s %s", pair[0], pair[1], odd), func(t *testing.T) {
 					ctx := t.Context()
-					tree, root := newTree(t, Options{Layout: layout})
+					_, root := newTree(t, Options{Layout: layout})
 					open := func() *Tree {
 						if odd == "" {
 							other, err := Open(root, Options{Layout: layout})
@@ -44,7 +44,7 @@ func TestAFolderIsRenamed(t *testing.T) {
 						}
 						return openFolding(t, root, layout, odd == "respells")
 					}
-					tree = open()
+					tree := open()
 					if err := tree.CreateFolder(ctx, pair[0]); err != nil {
 						t.Fatal(err)
 					}
