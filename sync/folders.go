@@ -319,28 +319,6 @@ func (r *run) makeFolder(ctx context.Context, f *folder) error {
 	return nil
 }
 
-// forbidsMaking names the setting that lets no folder be made on a side; "" if none.
-func (r *run) forbidsMaking(side mail.Side, p conflict.Policy) string {
-	switch {
-	case !p.Direction.Writes(side):
-		return "direction"
-	case side == mail.Local && !r.CreateLocal, side == mail.Remote && !r.CreateRemote:
-		return "create_folders"
-	}
-	return ""
-}
-
-// forbidsRemoving names the setting that lets no folder be removed on a side.
-func (r *run) forbidsRemoving(side mail.Side, p conflict.Policy) string {
-	switch {
-	case !p.Direction.Writes(side):
-		return "direction"
-	case side == mail.Local && !r.RemoveLocal, side == mail.Remote && !r.RemoveRemote:
-		return "remove_folders"
-	}
-	return ""
-}
-
 // cannotHave adds the ways out to the error of a folder that the server refuses to make,
 // unless that passes by itself.
 func cannotHave(err error, name mail.Folder) error {

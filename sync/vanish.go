@@ -83,6 +83,28 @@ func (r *run) vanishOne(ctx context.Context, f *folder) error {
 	return nil
 }
 
+// forbidsMaking names the setting that lets no folder be made on a side; "" if none.
+func (r *run) forbidsMaking(side mail.Side, p conflict.Policy) string {
+	switch {
+	case !p.Direction.Writes(side):
+		return "direction"
+	case side == mail.Local && !r.CreateLocal, side == mail.Remote && !r.CreateRemote:
+		return "create_folders"
+	}
+	return ""
+}
+
+// forbidsRemoving names the setting that lets no folder be removed on a side.
+func (r *run) forbidsRemoving(side mail.Side, p conflict.Policy) string {
+	switch {
+	case !p.Direction.Writes(side):
+		return "direction"
+	case side == mail.Local && !r.RemoveLocal, side == mail.Remote && !r.RemoveRemote:
+		return "remove_folders"
+	}
+	return ""
+}
+
 func where(s mail.Side) string {
 	if s == mail.Local {
 		return "here"
