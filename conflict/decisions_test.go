@@ -95,7 +95,7 @@ sides, says of it, and by what has become of it on each side since. A row stands
 all policies that are not named in a row of their own with the same changes.
 Pending messages are shown at a time when they are due.
 
-Moved messages, large removals (which are held back until you consent) and messages
+Moved messages, renamed folders, large removals (which are held back until you consent) and messages
 that are new on both sides are decided on top of this table; see docs/design.md.
 
 | in base | here | on the server | policy | what is done | flags after | why |

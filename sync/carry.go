@@ -281,6 +281,9 @@ func (r *run) settle(ctx context.Context) error {
 		before := f.base
 		if f.view != nil {
 			f.base.Remote, f.base.Access = f.view.Cursor, f.view.Access
+			if f.view.MailboxID != "" {
+				f.base.MailboxID = f.view.MailboxID
+			}
 			if f.view.Full && (f.base.Verified.IsZero() || now.Sub(f.base.Verified) > syncedEvery) {
 				f.base.Verified = now
 			}

@@ -87,6 +87,7 @@ type run struct {
 	folders   map[mail.Folder]*folder
 	onServer  map[mail.Folder]mail.RemoteFolder // all of them, also those not selected
 	trash     mail.Folder
+	renames   renames
 	intents   []mail.Intent // that an earlier run left open
 	unsettled map[mail.FolderID][]mail.Row
 
@@ -183,16 +184,9 @@ func (r *run) sweep(ctx context.Context) error {
 	})
 }
 
-// load reads what base knows besides the rows.
+// load reads what base knows besides the folders and their rows.
 func (r *run) load(ctx context.Context) error {
-	folders, err := r.State.Folders(ctx)
-	if err != nil {
-		return fmt.Errorf("read the state: %w", err)
-	}
-	r.blank = len(folders) == 0
-	for _, base := range folders {
-		r.folders[base.Name] = &folder{name: base.Name, base: base, letters: base.Letters, known: true}
-	}
+	var err error
 	if r.intents, err = r.State.Intents(ctx); err != nil {
 		return fmt.Errorf("read the state: %w", err)
 	}

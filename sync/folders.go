@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -33,7 +34,8 @@ type folder struct {
 	resettled bool
 	messages  int // rows on both sides before the run
 
-	localDirty  bool // is to be scanned before base may be trusted again
+	stamp       mail.Stamp // of the local folder, as it was listed
+	localDirty  bool       // is to be scanned before base may be trusted again
 	remoteDirty bool
 	changed     bool  // something changed locally, for the report
 	failed      error // it is left as it is until the next run
@@ -96,6 +98,45 @@ func (f *folder) usable() bool { return f.synced() && f.failed == nil && !f.stop
 // listFolders finds out which folders there are, which of them may have changed, and
 // makes those that one side lacks.
 func (r *run) listFolders(ctx context.Context) error {
+	for again := true; again; {
+		err := r.meet(ctx)
+		if err == nil {
+			again, err = r.rename(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, name := range r.renames.here {
+		if f := r.folders[name]; f != nil {
+			f.changed = true
+		}
+	}
+	for _, f := range r.folders {
+		if f.base.ID != 0 && f.base.Settings != f.settings() {
+			f.resettled, f.localDirty, f.remoteDirty = true, true, true
+		}
+	}
+	if err := r.vanish(ctx); err != nil {
+		return err
+	}
+	if err := r.matchFolders(ctx); err != nil {
+		return err
+	}
+	r.markIntents()
+	return r.countRows(ctx)
+}
+
+// meet lists the folders of base and of both sides.
+func (r *run) meet(ctx context.Context) error {
+	known, err := r.State.Folders(ctx)
+	if err != nil {
+		return fmt.Errorf("read the state: %w", err)
+	}
+	r.folders, r.trash, r.blank = make(map[mail.Folder]*folder, len(known)), "", len(known) == 0
+	for _, base := range known {
+		r.folders[base.Name] = &folder{name: base.Name, base: base, letters: base.Letters, known: true}
+	}
 	var remote mail.RemoteListing
 	var local []mail.LocalFolder
 	g, gctx := errgroup.WithContext(ctx)
@@ -110,7 +151,9 @@ func (r *run) listFolders(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	r.report.Skipped = append(r.report.Skipped, remote.Notices...)
+	for _, n := range remote.Notices {
+		r.once(n.Folder, n.Text)
+	}
 	r.meetRemote(remote)
 	if err := r.meetLocal(local); err != nil {
 		return err
@@ -127,19 +170,7 @@ func (r *run) listFolders(ctx context.Context) error {
 			f.policy = r.Policy(f.name)
 		}
 	}
-	for _, f := range r.folders {
-		if f.base.ID != 0 && f.base.Settings != f.settings() {
-			f.resettled, f.localDirty, f.remoteDirty = true, true, true
-		}
-	}
-	if err := r.vanish(ctx); err != nil {
-		return err
-	}
-	if err := r.matchFolders(ctx); err != nil {
-		return err
-	}
-	r.markIntents()
-	return r.countRows(ctx)
+	return nil
 }
 
 func (r *run) knownLocally() []mail.LocalFolder {
@@ -187,7 +218,7 @@ func (r *run) meetRemote(listing mail.RemoteListing) {
 func (r *run) meetLocal(local []mail.LocalFolder) error {
 	for _, lf := range local {
 		f := r.folder(lf.Name)
-		f.onLocal = true
+		f.onLocal, f.stamp = true, lf.Stamp
 		f.localDirty = lf.Stamp == mail.Stamp{} || lf.Stamp != f.base.Local
 	}
 	inbox := r.folders[mail.Inbox]
@@ -209,7 +240,7 @@ func (r *run) matchFolders(ctx context.Context) error {
 	for _, name := range names {
 		f := r.folders[name]
 		switch {
-		case !f.onLocal && !f.onRemote:
+		case !f.onLocal && !f.onRemote && !f.vanished:
 			if f.base.ID != 0 {
 				batch.DropFolders = append(batch.DropFolders, f.base.ID)
 			}
@@ -228,17 +259,50 @@ func (r *run) matchFolders(ctx context.Context) error {
 			batch.PutFolders = append(batch.PutFolders, &f.base)
 		}
 	}
+	if err := r.firstMarkers(ctx, batch); err != nil {
+		return err
+	}
 	return r.commit(ctx, batch)
+}
+
+// firstMarkers gives a marker to each folder that has none, since an empty one is known
+// again by nothing else when it is renamed. Where that does not work the folder goes
+// without.
+func (r *run) firstMarkers(ctx context.Context, batch *mail.Batch) error {
+	if r.DryRun {
+		return nil
+	}
+	folders := r.usable(func(f *folder) bool {
+		return f.onLocal && f.onRemote && !f.dissolves && f.name != mail.Inbox && f.base.Marker == mail.Marker{}
+	})
+	err := r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
+		first := mail.Marker{Account: r.Account, Folder: rand.Text(), Generation: 1}
+		if err := r.Local.SetMarker(ctx, f.name, first); err != nil {
+			if ends(err) {
+				return err
+			}
+			r.Log.Info("folder gets no marker", "account", r.Account, "folder", string(f.name), "error", err)
+			return nil
+		}
+		f.base.Marker, f.localDirty = first, true
+		return nil
+	})
+	for _, f := range folders {
+		if f.base.Marker != (mail.Marker{}) {
+			batch.PutFolders = append(batch.PutFolders, &f.base)
+		}
+	}
+	return err
 }
 
 func (r *run) makeFolder(ctx context.Context, f *folder) error {
 	switch {
-	case !f.onLocal && !r.CreateLocal:
+	case !f.onLocal && r.forbidsMaking(mail.Local, f.policy) != "":
 		f.selected = false
-		r.once(f.name, "is only on the server, and create_folders does not let it be made here")
-	case !f.onRemote && !r.CreateRemote:
+		r.once(f.name, "is only on the server, and "+r.forbidsMaking(mail.Local, f.policy)+" does not let it be made here")
+	case !f.onRemote && r.forbidsMaking(mail.Remote, f.policy) != "":
 		f.selected = false
-		r.once(f.name, "is only here, and create_folders does not let it be made on the server")
+		r.once(f.name, "is only here, and "+r.forbidsMaking(mail.Remote, f.policy)+" does not let it be made on the server")
 	case !f.onLocal:
 		f.localDirty = true
 		if r.DryRun {

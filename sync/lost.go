@@ -133,7 +133,7 @@ func (r *run) lose(f *folder, loss conflict.Loss) {
 // is tied again: nothing is removed by inference from the loss.
 func (r *run) forget(ctx context.Context, f *folder, loss conflict.Loss) error {
 	old := f.base
-	f.base = mail.FolderBase{Name: old.Name, Role: old.Role, OnLocal: old.OnLocal, OnRemote: old.OnRemote, Letters: old.Letters, Marker: old.Marker}
+	f.base = mail.FolderBase{Name: old.Name, Role: old.Role, OnLocal: old.OnLocal, OnRemote: old.OnRemote, Letters: old.Letters, Marker: old.Marker, Synced: old.Synced}
 	r.lose(f, loss)
 	r.mu.Lock()
 	delete(r.unsettled, old.ID)

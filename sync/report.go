@@ -31,6 +31,7 @@ type Counts struct {
 type Report struct {
 	Folders       int // that are synced
 	Local, Remote Counts
+	Renamed       int // folders that were renamed on one side, as on the other
 	Conflicts     int
 	Held          []Held        // removals that wait for consent
 	Skipped       []mail.Notice // folders and messages left out, and why
@@ -109,6 +110,7 @@ func (rep *Report) finish(r *run) {
 			rep.Changed = append(rep.Changed, name)
 		}
 	}
+	rep.Renamed = r.renames.done
 	slices.Sort(rep.Changed)
 	rep.Lost = r.tellLosses()
 	slices.Sort(rep.Behind)

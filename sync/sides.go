@@ -77,6 +77,10 @@ type Local interface {
 	// RemoveFolder removes a folder without messages; folders inside it stay. An
 	// error says that it holds something.
 	RemoveFolder(ctx context.Context, folder mail.Folder) error
+	// RenameFolder gives a folder that is not INBOX another name, durably, and makes
+	// what that lies in. Folders inside it may go along, or keep their names.
+	// mail.ErrGone; mail.ErrExists: something has the name. Then nothing was done.
+	RenameFolder(ctx context.Context, folder, to mail.Folder) error
 }
 
 // Remote is one account on its server. All methods may be called from several
@@ -124,8 +128,15 @@ type Remote interface {
 	// Call it only where Abilities says so.
 	Expunge(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet) error
 
+	// Examine opens a folder and tells its status and its MailboxID.
+	Examine(ctx context.Context, folder mail.Folder) (mail.RemoteFolder, error)
+
 	CreateFolder(ctx context.Context, folder mail.Folder) error // mail.ErrExists
 	DeleteFolder(ctx context.Context, folder mail.Folder) error // mail.ErrGone
+	// RenameFolder gives a folder that is not INBOX another name, also among those that
+	// are subscribed. Folders inside it may go along, or keep their names. mail.ErrGone,
+	// mail.ErrExists.
+	RenameFolder(ctx context.Context, folder, to mail.Folder) error
 
 	// Abilities tells what the server can do. It is known after Folders.
 	Abilities() mail.Abilities

@@ -149,7 +149,7 @@ type Notice struct {
 type RemoteFolder struct {
 	Name      Folder
 	Role      Role
-	MailboxID string // RFC 8474; "" where the server has none
+	MailboxID string // RFC 8474; "" where the server has none, or was not asked
 	// NoSelect: it holds no messages and never will (RFC 9051, 7.3.1: \Noselect,
 	// \NonExistent).
 	NoSelect bool
@@ -173,6 +173,8 @@ type View struct {
 	// are all UIDs of the folder where Absence is ByPresent.
 	Absence Absence
 	Present UIDSet
+	// MailboxID as the SELECT told it; "" where the server has none.
+	MailboxID string
 	Access
 }
 

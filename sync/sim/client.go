@@ -25,7 +25,7 @@ type Call struct {
 	Client int         // the number of the Client
 	Method string      // the name of the method of sync.Remote
 	Folder mail.Folder // "" for Folders
-	Target mail.Folder // of Move and Copy
+	Target mail.Folder // of Move, Copy and RenameFolder
 	UIDs   mail.UIDSet // that were named; for Cut in a Fetch, the one whose body it is
 }
 
@@ -78,9 +78,6 @@ func (c *Client) Folders(ctx context.Context) (mail.RemoteListing, error) {
 		for _, name := range s.names() {
 			f := s.folders[name]
 			r := mail.RemoteFolder{Name: name, Role: f.role}
-			if !s.Options.NoObjectID {
-				r.MailboxID = f.id
-			}
 			if !s.Options.NoStatus {
 				r.Status = s.cursor(f)
 			}
@@ -141,11 +138,37 @@ func (c *Client) Scan(ctx context.Context, folder mail.Folder, since mail.Cursor
 	return view, nil
 }
 
+// Examine is an EXAMINE.
+func (c *Client) Examine(ctx context.Context, folder mail.Folder) (mail.RemoteFolder, error) {
+	var told mail.RemoteFolder
+	err := c.call(ctx, Call{Method: "Examine", Folder: folder}, func() error {
+		s := c.server
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		c.count(1, 0, 0)
+		f := s.folders[folder]
+		if f == nil {
+			return fmt.Errorf("examine %s: %w", folder, mail.ErrGone)
+		}
+		told = mail.RemoteFolder{Name: folder, MailboxID: s.mailboxID(f), Status: s.cursor(f)}
+		return nil
+	})
+	return told, err
+}
+
+// mailboxID is called with the lock held.
+func (s *Server) mailboxID(f *mailbox) string {
+	if s.Options.NoObjectID {
+		return ""
+	}
+	return f.id
+}
+
 // selected is what the SELECT alone tells. Called with the lock held.
 func (s *Server) selected(f *mailbox, since mail.Cursor) mail.View {
 	now := s.cursor(f)
 	v := mail.View{
-		Cursor: now,
+		Cursor: now, MailboxID: s.mailboxID(f),
 		Access: mail.Access{ReadOnly: f.readOnly, Settable: s.settable(), NewKeywords: !s.Options.NoKeywords},
 	}
 	read := since.UIDValidity != 0 // the folder was read before

@@ -104,6 +104,10 @@ func (c *crashLocal) RemoveFolder(ctx context.Context, folder mail.Folder) error
 	return c.crash.effect("Local.RemoveFolder", func() error { return c.local.RemoveFolder(ctx, folder) })
 }
 
+func (c *crashLocal) RenameFolder(ctx context.Context, folder, to mail.Folder) error {
+	return c.crash.effect("Local.RenameFolder", func() error { return c.local.RenameFolder(ctx, folder, to) })
+}
+
 // crashIncoming is a message that the process may not live to finish.
 type crashIncoming struct {
 	crash    *Crash
@@ -227,6 +231,14 @@ func (c *crashRemote) CreateFolder(ctx context.Context, folder mail.Folder) erro
 
 func (c *crashRemote) DeleteFolder(ctx context.Context, folder mail.Folder) error {
 	return c.crash.effect("Remote.DeleteFolder", func() error { return c.remote.DeleteFolder(ctx, folder) })
+}
+
+func (c *crashRemote) RenameFolder(ctx context.Context, folder, to mail.Folder) error {
+	return c.crash.effect("Remote.RenameFolder", func() error { return c.remote.RenameFolder(ctx, folder, to) })
+}
+
+func (c *crashRemote) Examine(ctx context.Context, folder mail.Folder) (mail.RemoteFolder, error) {
+	return look(c.crash, func() (mail.RemoteFolder, error) { return c.remote.Examine(ctx, folder) })
 }
 
 func (c *crashRemote) Abilities() mail.Abilities { return c.remote.Abilities() }

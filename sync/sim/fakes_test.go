@@ -113,6 +113,11 @@ func (f fakeLocal) RemoveFolder(context.Context, mail.Folder) error {
 	return nil
 }
 
+func (f fakeLocal) RenameFolder(context.Context, mail.Folder, mail.Folder) error {
+	f.add("RenameFolder")
+	return nil
+}
+
 func (f fakeIncoming) Key() mail.Key               { f.add("Key"); return "key" }
 func (f fakeIncoming) Write(p []byte) (int, error) { f.add("Write"); return len(p), nil }
 func (f fakeIncoming) Finish() (mail.Identity, mail.Stat, error) {
@@ -169,6 +174,14 @@ func (f fakeRemote) CreateFolder(context.Context, mail.Folder) error {
 func (f fakeRemote) DeleteFolder(context.Context, mail.Folder) error {
 	f.add("DeleteFolder")
 	return nil
+}
+func (f fakeRemote) RenameFolder(context.Context, mail.Folder, mail.Folder) error {
+	f.add("RenameFolder")
+	return nil
+}
+func (f fakeRemote) Examine(context.Context, mail.Folder) (mail.RemoteFolder, error) {
+	f.add("Examine")
+	return mail.RemoteFolder{}, nil
 }
 func (f fakeRemote) Abilities() mail.Abilities { f.add("Abilities"); return mail.Abilities{} }
 func (f fakeRemote) Traffic() mail.Traffic     { f.add("Traffic"); return mail.Traffic{} }

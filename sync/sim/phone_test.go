@@ -107,7 +107,15 @@ func TestARenamedFolderIsTheSameFolder(t *testing.T) {
 		}
 		found := make(map[string]mail.Folder)
 		for _, f := range listing.Folders {
-			found[f.MailboxID] = f.Name
+			if f.NoSelect {
+				found[""] = f.Name
+				continue
+			}
+			told, err := c.Examine(t.Context(), f.Name)
+			if err != nil || told.Status != f.Status {
+				t.Fatalf("%s: %+v, listed as %+v: %v", f.Name, told, f, err)
+			}
+			found[told.MailboxID] = f.Name
 		}
 		return found
 	}
