@@ -276,6 +276,9 @@ func (r *run) firstMarkers(ctx context.Context, batch *mail.Batch) error {
 		return f.onLocal && f.onRemote && !f.dissolves && f.name != mail.Inbox && f.base.Marker == mail.Marker{}
 	})
 	err := r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
+		if there, err := r.Local.Marker(ctx, f.name); err != nil || there != (mail.Marker{}) {
+			return nil // it tells of a loss, or of what is wrong: see checkMarkers
+		}
 		first := mail.Marker{Account: r.Account, Folder: rand.Text(), Generation: 1}
 		if err := r.Local.SetMarker(ctx, f.name, first); err != nil {
 			if ends(err) {
@@ -284,7 +287,7 @@ func (r *run) firstMarkers(ctx context.Context, batch *mail.Batch) error {
 			r.Log.Info("folder gets no marker", "account", r.Account, "folder", string(f.name), "error", err)
 			return nil
 		}
-		f.base.Marker, f.localDirty = first, true
+		f.base.Marker, f.localDirty, f.met = first, true, f.base.Lost == 0
 		return nil
 	})
 	for _, f := range folders {

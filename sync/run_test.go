@@ -430,3 +430,15 @@ func TestABodyThatBreaksOffIsNotKept(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// A first sync has lost nothing, and says nothing; nor does the next one.
+func TestAFirstSyncIsNoLoss(t *testing.T) {
+	d := newDevice(t, account(t))
+	d.put2(t, "Made here", "1.first", letter("first"))
+	for range 2 {
+		if rep := d.sync(); len(rep.Skipped)+len(rep.Lost) > 0 {
+			t.Errorf("it says %v, %v", rep.Skipped, rep.Lost)
+		}
+	}
+	d.quiet()
+}
