@@ -50,11 +50,15 @@ func read(letters mail.Letters, name string) mail.Keywords {
 // carried tells whether a file came into its folder with the letters that it had in
 // the folder of its message, and gives the keywords that they stand for there.
 //
-// Mail programs that know nothing of keywords carry them along. Those that know what
-// they do give other letters to the same keywords; so only letters that say there
-// exactly what base says, and here something else, were carried.
+// Mail programs that know nothing of keywords carry them along, or drop them. Those that
+// know what they do give other letters to the same keywords; so only letters that say
+// there exactly what base says, and here something else, were carried, and where there
+// is none at all nobody has meant anything by it.
 func carried(file mail.File, base mail.Flags, there, here mail.Letters) (mail.Keywords, bool) {
-	if file.Letters == "" || there == here {
+	if file.Letters == "" {
+		return base.Keywords, base.Keywords != ""
+	}
+	if there == here {
 		return "", false
 	}
 	var lettered, bare []string

@@ -354,10 +354,18 @@ func rename(i, file *Item, letters mail.Letters) {
 }
 
 // relabel reads the file of a moved or copied message as the folder that it came from
-// would, if its letters are from there.
+// would, if its letters are from there. What its name cannot say yet, for want of a
+// letter here, it is to say.
 func (i *Item) relabel(from *Item, letters func(mail.Folder) mail.Letters) {
+	if i.Folder == from.Folder {
+		return
+	}
 	words, ok := carried(i.File, from.Row.Flags, letters(from.Folder), letters(i.Folder))
-	if ok && i.Folder != from.Folder {
+	if !ok {
+		words = FlagsOf(i.File, from.Row.Flags, letters(i.Folder)).Keywords
+		ok = !words.Equal(i.File.Flags.Keywords)
+	}
+	if ok {
 		i.File.Flags.Keywords, i.Relabel = words, true
 	}
 }

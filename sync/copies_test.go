@@ -184,6 +184,8 @@ func TestKeywordsOfMovedAndCopiedFilesAreThoseOfWhereTheyCameFrom(t *testing.T) 
 	s.Deliver("INBOX", onWire(letter("moved")), flags("work", `\Seen`), day)
 	s.Deliver("INBOX", onWire(letter("copied")), flags("work", `\Seen`), day)
 	s.Deliver("INBOX", onWire(letter("retagged")), flags("work", `\Seen`), day)
+	s.Deliver("INBOX", onWire(letter("dropped")), flags("work", `\Seen`), day)
+	s.Deliver("INBOX", onWire(letter("elsewhere")), flags("work", "rare", `\Seen`), day)
 	d.sync()
 	if d.letters("INBOX")[0] == d.letters("Archive")[0] {
 		t.Fatalf("the letters are the same: %v", d.letters("INBOX"))
@@ -204,14 +206,23 @@ func TestKeywordsOfMovedAndCopiedFilesAreThoseOfWhereTheyCameFrom(t *testing.T) 
 	work := letterOf("INBOX", "work")
 	move("moved", "moved:2,FS"+work)
 	d.put("Archive", "copied:2,S"+work, letter("copied"))
-	// This one was given another keyword, by a program that knows the letters.
+	// This program knows nothing of letters, and there are none at all in Lists.
+	must(t, os.Rename(d.find("INBOX", "About dropped."), filepath.Join(d.dir("Lists"), "cur", "dropped:2,S")))
+	d.put("Lists", "copied too:2,FS", letter("elsewhere"))
+	// This one was given another keyword, by a program that knows the letters; for the old
+	// one there is no letter yet, so that it says nothing of that.
 	move("retagged", "retagged:2,S"+letterOf("Archive", "other")+"z")
 	d.sync()
-	for subject, want := range map[string]string{"moved": `\Flagged \Seen work`, "copied": `\Seen work`, "retagged": `\Seen other`} {
+	for subject, want := range map[string]string{"moved": `\Flagged \Seen work`, "copied": `\Seen work`, "retagged": `\Seen other work`} {
 		for _, c := range censusOf(s, "Archive") {
 			if strings.Contains(c, "About "+subject+".") && !strings.HasPrefix(c, want+" |") && work != letterOf("Archive", "other") {
 				t.Errorf("%s has %q, want %q", subject, c[:strings.Index(c, "|")], want)
 			}
+		}
+	}
+	for _, c := range []string{`\Seen work |`, `\Flagged \Seen rare work |`} {
+		if got := d.census("Lists"); !slices.ContainsFunc(got, func(s string) bool { return strings.HasPrefix(s, c) }) {
+			t.Errorf("Lists has no file with %q: %s", c, short(got))
 		}
 	}
 	d.inStep()

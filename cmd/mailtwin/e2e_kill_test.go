@@ -39,6 +39,9 @@ func runToBeKilled() int {
 	}
 	crash := sim.NewCrash(at)
 	crash.Stop = func() {
+		if names := crash.Names(); len(names) > 0 {
+			os.WriteFile(os.Getenv(childStats)+".struck", []byte(names[len(names)-1]), 0o600) // who reads it misses it
+		}
 		syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {} // the signal comes in a moment
 	}
@@ -77,6 +80,15 @@ func peakMemory() int {
 // child syncs in a process of its own, which kills itself at that step.
 func (d *computer) child(at int) (killed bool, steps, memory int) {
 	d.Helper()
+	killed, steps, memory, err := d.tryChild(at)
+	d.check(err)
+	return killed, steps, memory
+}
+
+// tryChild is child for a sync that may fail. What it was killed at stands in
+// d.struckAt().
+func (d *computer) tryChild(at int) (killed bool, steps, memory int, err error) {
+	d.Helper()
 	self, err := os.Executable()
 	d.check(err)
 	stats := filepath.Join(d.dir, "stats")
@@ -86,17 +98,25 @@ func (d *computer) child(at int) (killed bool, steps, memory int) {
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
-		return true, 0, 0
+		return true, 0, 0, nil
 	}
 	if err != nil {
-		d.Fatalf("%v: %s", err, out)
+		return false, 0, 0, fmt.Errorf("%w: %s", err, out)
 	}
 	text, err := os.ReadFile(stats)
 	d.check(err)
 	if _, err := fmt.Sscan(string(text), &steps, &memory); err != nil {
-		d.Fatal(err)
+		return false, 0, 0, err
 	}
-	return false, steps, memory
+	return false, steps, memory, nil
+}
+
+// struckAt is the step at which the last child that was killed was killed.
+func (d *computer) struckAt() string {
+	d.Helper()
+	text, err := os.ReadFile(filepath.Join(d.dir, "stats.struck"))
+	d.check(err)
+	return string(text)
 }
 
 // mixed brings about something of everything that a run can meet.
