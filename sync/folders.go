@@ -107,6 +107,9 @@ func (r *run) listFolders(ctx context.Context) error {
 	if err := r.meetLocal(local); err != nil {
 		return err
 	}
+	if err := r.checkOwner(ctx, local); err != nil {
+		return err
+	}
 	for _, f := range r.folders {
 		f.selected = r.Selected == nil || r.Selected(f.name)
 		if f.selected && !f.onRemote && remote.LeavesOut != nil && remote.LeavesOut(f.name) {
@@ -188,6 +191,38 @@ func (r *run) meetLocal(local []mail.LocalFolder) error {
 	}
 	return nil
 }
+
+// checkOwner makes sure that the Maildir is not the one of another account, whose mail
+// would be mixed with this one's. INBOX tells; where it was never written into, any other
+// folder does. One that is what it was need not be asked.
+func (r *run) checkOwner(ctx context.Context, local []mail.LocalFolder) error {
+	names := []mail.Folder{mail.Inbox}
+	for _, lf := range local {
+		names = append(names, lf.Name)
+	}
+	for _, name := range names {
+		f := r.folders[name]
+		if f == nil || !f.onLocal || !f.localDirty {
+			continue
+		}
+		marker, err := r.Local.Marker(ctx, name)
+		switch {
+		case err != nil && ends(err):
+			return err
+		case err != nil: // it will be met again, where it belongs to the folder
+			continue
+		case marker.Account == r.Account:
+			return nil
+		case marker.Account != "":
+			return fmt.Errorf("%w: what is there is the Maildir of account %q; if it is to be this one's, remove the file .mailtwin in the directory of %q",
+				mail.ErrMissing, mail.Clean(marker.Account, maxName), string(name))
+		}
+	}
+	return nil
+}
+
+// maxName bounds the name of another account in a message, in octets.
+const maxName = 100
 
 // matchFolders makes each folder that one side lacks and never had, and leaves alone
 // the ones that one side had and lost.
