@@ -33,6 +33,7 @@ type folder struct {
 	resettled bool
 	messages  int // rows on both sides before the run
 
+	localMoved  bool // changed here since it was last in step
 	localDirty  bool // is to be scanned before base may be trusted again
 	remoteDirty bool
 	changed     bool  // something changed locally, for the report
@@ -184,6 +185,7 @@ func (r *run) meetLocal(local []mail.LocalFolder) error {
 		f := r.folder(lf.Name)
 		f.onLocal = true
 		f.localDirty = lf.Stamp == mail.Stamp{} || lf.Stamp != f.base.Local
+		f.localMoved = f.localDirty
 	}
 	inbox := r.folders[mail.Inbox]
 	if inbox != nil && inbox.base.OnLocal && !inbox.onLocal {
