@@ -13,7 +13,7 @@ import (
 func MarkCopied(file *Item, alike []*Item, letters func(mail.Folder) mail.Letters) {
 	for _, there := range []bool{true, false} {
 		for _, s := range alike {
-			if s.Row.Digest == file.Identity.Digest && s.there() == there && s.copyable() {
+			if s.Row.Content() == file.Identity.Content() && s.there() == there && s.copyable() {
 				file.Source = s
 				file.relabel(s, letters)
 				return
@@ -49,8 +49,12 @@ func CopyOf(arrived *Item, files []*Item) (source *Item, ask bool) {
 
 // StandsFor tells whether the item, at rest on both sides, is the message that is gone.
 func (i *Item) StandsFor(gone *Item) bool {
-	return i.Row.State == mail.Settled && i.Row.Digest == gone.Row.Digest && i.here() && i.there()
+	return i.Row.State == mail.Settled && i.Row.Content() == gone.Row.Content() && i.here() && i.there()
 }
 
-// Linkable tells whether the item has a file that others can be made of.
-func (i *Item) Linkable() bool { return i.Row.State == mail.Settled && i.here() }
+// Linkable tells whether the item has a file that others can be made of: that has what
+// the server gives, and nothing that a program has added.
+func (i *Item) Linkable() bool {
+	return i.Row.State == mail.Settled && i.here() && i.Row.RemoteDigest == (mail.Digest{}) &&
+		(i.Row.BareSize == 0 || i.Row.RemoteSize == 0)
+}

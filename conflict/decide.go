@@ -17,6 +17,7 @@ const (
 	whyGoneLocal   = "removed locally"
 	whyGoneRemote  = "removed on the server"
 	whyMovedOn     = "moved to another folder"
+	whyAllMail     = "this folder shows what is in any other"
 	whyMoved       = "moved or rewritten locally; the new copy is on the server"
 	whyCopied      = "copied from another folder"
 	whyCopyStays   = "copied here from a message that was removed on the server"
@@ -65,7 +66,8 @@ func movable(from, to *Item, w World) bool {
 		return false
 	}
 	if to.Local == New {
-		return from.there() && (w.CanMove || w.CanExpunge) && a.writesRemote() && b.writesRemote()
+		stays := a.showsAll() && !w.hides(to.Folder)
+		return from.there() && !stays && (w.CanMove || w.CanExpunge) && a.writesRemote() && b.writesRemote()
 	}
 	return from.here() && a.writesLocal() && b.writesLocal()
 }
@@ -106,7 +108,8 @@ func copied(i *Item) (Action, string) {
 // agree merges the flags of a message that is on both sides.
 func agree(i *Item, w World) Action {
 	flags := Merge(i.baseFlags(), i.localFlags(), i.remoteFlags())
-	if w.Folders[i.Folder].Policy.ExpungeDeleted && flags.Has(mail.Deleted) && w.CanExpunge {
+	info := w.Folders[i.Folder]
+	if info.Policy.ExpungeDeleted && flags.Has(mail.Deleted) && w.CanExpunge && !info.showsAll() {
 		return Action{Kind: ExpungeRemote, Flags: flags, Why: whyPurged}
 	}
 	a := Action{
@@ -205,6 +208,9 @@ func goneLocal(i *Item, w World) (Action, string) {
 	if edited && info.Policy.Winner == KeepWins && Revives(i.baseFlags(), i.remoteFlags()) {
 		return Action{Kind: Download, Flags: i.remoteFlags(), Why: whyRevived}, "kept: brought back into the Maildir"
 	}
+	if i.Moved != nil && info.showsAll() && info.writesRemote() {
+		return Action{Kind: Download, Flags: i.remoteFlags(), Why: whyAllMail}, ""
+	}
 	if info.Policy.OnLocalDelete == Keep && i.Moved == nil {
 		return Action{Kind: Part, Flags: i.remoteFlags(), Gone: mail.Local, Why: whyKeptRemote}, ""
 	}
@@ -212,7 +218,7 @@ func goneLocal(i *Item, w World) (Action, string) {
 	if edited {
 		a.Why, decision = whyDeleteStood, "removed on the server"
 	}
-	final := i.Moved != nil || info.Policy.OnLocalDelete == Expunge || w.Discards(i.Folder)
+	final := i.Moved != nil || w.expunges(i.Folder)
 	switch {
 	case !final && w.Trash != "":
 		a.Kind, a.Target = MoveToTrash, w.Trash

@@ -83,6 +83,7 @@ func decisionTable() string {
 		{`on_local_delete = "keep"`, world1(Policy{OnLocalDelete: Keep}, "Trash", true)},
 		{`on_remote_delete = "keep"`, world1(Policy{OnRemoteDelete: KeepFile}, "Trash", true)},
 		{"no Trash folder", world1(Policy{}, "", true)},
+		{"folders are labels", labels1()},
 		{"no UIDPLUS", world1(Policy{OnLocalDelete: Expunge}, "Trash", false)},
 	}
 	var b strings.Builder
@@ -94,7 +95,7 @@ sides, says of it, and by what has become of it on each side since. A row stands
 all policies that are not named in a row of their own with the same changes.
 Pending messages are shown at a time when they are due.
 
-Moved messages, large removals (which are held back until you consent) and messages
+Moved messages, renamed folders, large removals (which are held back until you consent) and messages
 that are new on both sides are decided on top of this table; see docs/design.md.
 
 | in base | here | on the server | policy | what is done | flags after | why |
@@ -134,6 +135,15 @@ func world1(p Policy, trash mail.Folder, canExpunge bool) World {
 		Folders: map[mail.Folder]FolderInfo{mail.Inbox: {Policy: p, Access: anything}},
 		Trash:   trash, CanExpunge: canExpunge,
 	}
+}
+
+// labels1 is a world in which folders are labels.
+func labels1() World {
+	w := world1(Policy{}, "Trash", true)
+	info := w.Folders[mail.Inbox]
+	info.Labels = true
+	w.Folders[mail.Inbox] = info
+	return w
 }
 
 // possible leaves out what cannot be: a change of what is not there.

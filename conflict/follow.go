@@ -12,6 +12,7 @@ func (i *Item) Follow(to *Item, folder mail.FolderID) {
 	i.Folder, i.Followed = to.Folder, true
 	i.Row, i.Moved, to.From = &row, nil, nil
 	if to.Local == New {
+		row.TakeFile(to.Identity)
 		row.UID, row.Key, row.Name, row.New = 0, to.File.Key, to.File.Name, to.File.New
 		i.File, i.Stat, i.Relabel, i.Local, i.Remote = to.File, to.Stat, to.Relabel, Same, Gone
 		if !to.File.Flags.Equal(row.Flags) {

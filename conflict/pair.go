@@ -66,8 +66,9 @@ type tying struct {
 	// strict: the two stand in different folders, so that nothing but what they are says
 	// that they belong together.
 	strict bool
-	moves  bool // the first ones are gone
-	sizes  map[int64]bool // that the message of a file may have
+	moves  bool                  // the first ones are gone
+	known  map[*Item]mail.Digest // messages that are one of a file beyond doubt: see recognise
+	sizes  map[int64]bool        // that the message of a file may have
 	// files and messages are those that are not tied.
 	files, messages map[mail.Fingerprint][]*Item
 	// digests and lengths are the files' digests and the messages' sizes by what sameDate
@@ -102,7 +103,7 @@ func newTying(locals, remotes []*Item, intents map[mail.Key]mail.Intent, adopt, 
 	}
 	for _, l := range locals {
 		t.files[l.Identity.Fingerprint] = append(t.files[l.Identity.Fingerprint], l)
-		t.sizes[l.Identity.Size] = true
+		t.sizes[l.Identity.Size], t.sizes[l.Identity.BareSize] = true, true
 		if l.Row != nil && l.Row.RemoteSize != 0 {
 			t.sizes[l.Row.RemoteSize] = true
 		}
@@ -160,9 +161,10 @@ func (t *tying) strictlyUndecided(r *Item, files []*Item) bool {
 	return len(alike) > 0 && (!sure || !allEqual(alike))
 }
 
-// sizeOf tells whether r has the size that l has, or that the server announces for it.
+// sizeOf tells whether r has the size that l has, or had before a program added to it,
+// or that the server announces for it.
 func (t *tying) sizeOf(l, r *Item) bool {
-	return r.Message.Size == l.Identity.Size || l.Row != nil && l.Row.RemoteSize != 0 && r.Message.Size == l.Row.RemoteSize
+	return r.Message.Size == l.Identity.Size || l.Identity.BareSize != 0 && r.Message.Size == l.Identity.BareSize || l.Row != nil && l.Row.RemoteSize != 0 && r.Message.Size == l.Row.RemoteSize
 }
 
 // sameHeader tells whether what is known without the body leaves no doubt that both
@@ -220,12 +222,26 @@ func (t *tying) pass(locals []*Item, one func(l, r *Item) bool) {
 // the server to give back for it.
 func (t *tying) same(l, r *Item) bool {
 	if r.Identity.Digest != (mail.Digest{}) {
-		return r.Identity.Digest == l.Identity.Digest || l.Row != nil && r.Identity.Digest == l.Row.RemoteDigest
+		return r.Identity.Content() == l.Identity.Content() || l.Row != nil && r.Identity.Digest == l.Row.RemoteDigest
 	}
 	if t.strict {
-		return t.sameHeader(l, r)
+		return t.sameHeader(l, r) || t.known[r] != mail.Digest{} && t.known[r] == l.Identity.Content()
 	}
 	return t.sizeOf(l, r)
+}
+
+// recognise notes the content of the messages that are one of the files beyond doubt: it
+// may as well be another file of that content, whose date is not the message's, that
+// has gone there.
+func (t *tying) recognise(messages []*Item) {
+	t.known = map[*Item]mail.Digest{}
+	for _, r := range messages {
+		for _, l := range t.files[r.Identity.Fingerprint] {
+			if t.sameHeader(l, r) {
+				t.known[r] = l.Identity.Content()
+			}
+		}
+	}
 }
 
 // underWay tells whether the message can be what became of the file in an upload that
@@ -252,7 +268,7 @@ var noFields, _ = mail.FingerprintOf(nil)
 
 func allEqual(items []*Item) bool {
 	for _, i := range items {
-		if i.Identity.Digest != items[0].Identity.Digest {
+		if i.Identity.Content() != items[0].Identity.Content() {
 			return false
 		}
 	}
@@ -280,32 +296,33 @@ func (t Tie) Join() *Item {
 // one item again, and MarkMoved gives the new ones that are left. letters gives the
 // letters of a folder.
 func MarkMoved(gone, arrived []*Item, letters func(mail.Folder) mail.Letters) (left []*Item) {
-	type content struct {
-		size   int64
-		digest mail.Digest
-	}
-	places := map[content][]*Item{}
+	places := map[mail.Digest][]*Item{}
 	arrived = slices.Clone(arrived)
 	slices.SortFunc(arrived, order)
 	for _, a := range arrived {
-		c := content{a.Identity.Size, a.Identity.Digest}
+		c := a.Identity.Content()
 		places[c] = append(places[c], a)
 	}
 	gone = slices.Clone(gone)
 	slices.SortFunc(gone, order)
 	renamed := map[*Item]bool{}
-	// The nearest place comes first: twins in two folders do not change places.
-	for _, near := range []bool{true, false} {
+	near := func(g, a *Item) bool { return a.Folder == g.Folder }
+	exact := func(g, a *Item) bool { return a.Identity.Digest == g.Row.Digest }
+	// The nearest place comes first, and there what has the same bytes: twins in two folders
+	// do not change places.
+	for _, fits := range []func(g, a *Item) bool{
+		func(g, a *Item) bool { return near(g, a) && exact(g, a) }, near, exact,
+		func(g, a *Item) bool { return true },
+	} {
 		for _, g := range gone {
-			c := content{g.Row.Size, g.Row.Digest}
-			at := places[c]
-			i := slices.IndexFunc(at, func(a *Item) bool { return !near || a.Folder == g.Folder })
-			if g.Moved != nil || renamed[g] || i < 0 || g.Row.Digest == (mail.Digest{}) {
+			c := g.Row.Content()
+			i := slices.IndexFunc(places[c], func(a *Item) bool { return fits(g, a) })
+			if g.Moved != nil || renamed[g] || i < 0 || c == (mail.Digest{}) {
 				continue
 			}
-			a := at[i]
-			places[c] = slices.Delete(slices.Clone(at), i, i+1)
-			if a.Folder == g.Folder && a.Remote != New {
+			a := places[c][i]
+			places[c] = slices.Delete(slices.Clone(places[c]), i, i+1)
+			if near(g, a) && a.Remote != New {
 				rename(g, a, letters(g.Folder))
 				renamed[g], renamed[a] = true, true
 				continue
@@ -329,7 +346,7 @@ func rename(i, file *Item, letters mail.Letters) {
 		row.Key = file.File.Key
 		i.Row = &row
 	}
-	i.File, i.Stat, i.Local = file.File, file.Stat, Same
+	i.File, i.Stat, i.Identity, i.Local = file.File, file.Stat, file.Identity, Same
 	i.File.Flags = FlagsOf(file.File, i.Row.Flags, letters)
 	if !i.File.Flags.Equal(i.Row.Flags) {
 		i.Local = Flags
@@ -359,6 +376,8 @@ func MoveNew(gone, arrived []*Item) Pairs {
 	if ask := t.undecided(arrived); len(ask) > 0 {
 		return Pairs{Ask: ask}
 	}
+	t.recognise(arrived)
+	t.pass(gone, t.sameHeader) // the surest first
 	t.pass(gone, t.same)
 	return Pairs{Ties: t.ties}
 }

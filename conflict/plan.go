@@ -61,7 +61,7 @@ type Action struct {
 	Kind   Kind
 	Item   *Item
 	Flags  mail.Flags // that the message has after it, on the side or sides that are written
-	Base   mail.Flags // that base has after it: Flags, but for what a direction keeps back
+	Base   mail.Flags // that base has after it: Flags, but for what is kept back or not known yet
 	Rename bool       // the file's name must change to say Flags
 	Add    mail.Flags // Agree: to be set on the server
 	Remove mail.Flags // Agree: to be cleared on the server
@@ -98,6 +98,7 @@ type FolderInfo struct {
 	Policy   Policy
 	Role     mail.Role
 	Access   mail.Access // of the server's folder
+	Labels   bool        // the server's folders are labels: see label
 	Messages int         // in base, on both sides, before the run
 	// Removed counts, by the side where they were gone, the messages that the run has
 	// removed already; so a large removal that is met bit by bit is still one.

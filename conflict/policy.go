@@ -1,6 +1,10 @@
 package conflict
 
-import "fmt"
+import (
+	"fmt"
+
+	"mailtwin/conflict/mail"
+)
 
 // OnLocalDelete is what becomes of the server's message when its file was removed.
 type OnLocalDelete uint8
@@ -39,6 +43,11 @@ const (
 	Pull           // the server is never written
 	Push           // the Maildir is never written
 )
+
+// Writes tells whether a side may be written.
+func (d Direction) Writes(side mail.Side) bool {
+	return d == Both || (d == Push) == (side == mail.Remote)
+}
 
 // Policy is what the user decided for one folder. The zero value is the default of
 // every setting.

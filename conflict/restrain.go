@@ -14,7 +14,7 @@ func restrain(a *Action, info FolderInfo) bool {
 	case 0:
 		return false
 	case Agree:
-		restrainFlags(a, info.Access, local, remote)
+		restrainFlags(a, info, local, remote)
 		return a.changes()
 	case Download, Link, RemoveLocal:
 		return local
@@ -23,7 +23,12 @@ func restrain(a *Action, info FolderInfo) bool {
 	case MoveToTrash, MarkDeleted, CopyRemote:
 		return remote
 	case Upload:
-		a.Flags = a.Flags.Without(unsettable(a.Flags, info.Access))
+		a.Flags = a.Flags.Without(info.unsettable(a.Flags))
+		if a.Base = a.Flags; info.Labels {
+			// If the message is there under another label, it keeps the flags that it has. So
+			// what the file has, and what that one has, are both news.
+			a.Base = mail.Flags{}
+		}
 		return remote
 	}
 	return true
@@ -37,7 +42,7 @@ func (info FolderInfo) writesRemote() bool {
 
 // restrainFlags leaves in base what both sides really have in common after the
 // action: what one side keeps for itself stays a difference.
-func restrainFlags(a *Action, access mail.Access, local, remote bool) {
+func restrainFlags(a *Action, info FolderInfo, local, remote bool) {
 	if !remote {
 		a.Base = a.Item.remoteFlags()
 		a.Add, a.Remove = mail.Flags{}, mail.Flags{}
@@ -46,19 +51,30 @@ func restrainFlags(a *Action, access mail.Access, local, remote bool) {
 		a.Base = a.Item.localFlags()
 		a.Rename = false
 	}
-	if refused := unsettable(a.Add, access); !refused.Empty() {
+	if refused := info.unsettable(a.Add); !refused.Empty() {
 		a.Add = a.Add.Without(refused)
 		a.Base = a.Base.Without(refused)
 	}
-	if refused := unsettable(a.Remove, access); !refused.Empty() {
+	if refused := unchangeable(a.Remove, info.Access); !refused.Empty() {
 		a.Remove = a.Remove.Without(refused)
 		a.Base = a.Base.With(refused)
 	}
 }
 
-// unsettable gives the flags that the server would not change for good (RFC 9051, 7.1:
+// unsettable gives the flags that must not be set: those that the server would not keep,
+// and \Deleted where folders are labels, since one who sets it takes the label away at
+// once.
+func (info FolderInfo) unsettable(flags mail.Flags) mail.Flags {
+	refused := unchangeable(flags, info.Access)
+	if info.Labels {
+		refused.System |= flags.System & mail.Deleted
+	}
+	return refused
+}
+
+// unchangeable gives the flags that the server would not change for good (RFC 9051, 7.1:
 // PERMANENTFLAGS). Exchange takes it for an error to ask for one of them.
-func unsettable(flags mail.Flags, access mail.Access) mail.Flags {
+func unchangeable(flags mail.Flags, access mail.Access) mail.Flags {
 	refused := flags.Without(access.Settable)
 	if access.NewKeywords {
 		refused.Keywords = ""
@@ -86,7 +102,7 @@ func (a *Action) changes() bool {
 // anything about such a message changes, that side must be looked at as well.
 func (info FolderInfo) KeepsBack() (local, remote bool) {
 	const system = mail.Seen | mail.Answered | mail.Flagged | mail.Draft | mail.Deleted | mail.Forwarded
-	local = info.Policy.Direction == Pull || info.Access.ReadOnly ||
+	local = info.Policy.Direction == Pull || info.Access.ReadOnly || info.Labels ||
 		!info.Access.NewKeywords || !info.Access.Settable.Has(system)
 	return local, info.Policy.Direction == Push
 }

@@ -122,6 +122,13 @@ func (d *disk) Rename(from, to string) error {
 	if !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, unix.EINVAL) {
 		return err
 	}
+	if info, err := d.Lstat(from); err == nil && info.Type == fs.ModeDir {
+		// A directory takes the place of nothing but an empty one.
+		if _, err := d.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+			return errors.Join(&os.LinkError{Op: "rename", Old: from, New: to, Err: fs.ErrExist}, err)
+		}
+		return d.root.Rename(from, to)
+	}
 	return d.relink(from, to)
 }
 

@@ -15,12 +15,12 @@ import (
 // Columns of a row, an intent and a folder, in the order of their values.
 const (
 	rowColumns = "id, folder, uid, key, system, keywords, state, gone, why, tries, retry_at, " +
-		"size, digest, fingerprint, message_id, remote_size, remote_digest, date, name, new, dev, inode, file_size, mtime, copy_of"
+		"size, digest, bare, bare_size, fingerprint, message_id, remote_size, remote_digest, date, name, new, dev, inode, file_size, mtime, copy_of"
 	intentColumns = "id, kind, row, folder, key, size, digest, fingerprint, message_id, uidvalidity, uidnext, sent, created"
 	folderColumns = "id, name, mailbox_id, role, uidvalidity, uidnext, modseq, messages, " +
 		"stamp_folder, stamp_cur, stamp_new, stamp_dev, stamp_inode, marker_account, marker_folder, marker_generation, " +
 		"letters, on_local, on_remote, read_only, settable_system, settable_keywords, new_keywords, settings, " +
-		"verified, synced, problem"
+		"verified, synced, problem, lost"
 	decisionColumns = "at, folder, message_id, uid, key, what, why"
 )
 
@@ -28,7 +28,7 @@ func rowValues(r *mail.Row) []any {
 	return []any{int64(r.ID), int64(r.Folder), uidOrNull(r.UID), keyOrNull(r.Key),
 		int64(r.Flags.System), blob(r.Flags.Keywords),
 		int64(r.State), int64(r.Gone), blob(r.Why), int64(r.Tries), unix(r.RetryAt),
-		r.Size, digest(r.Digest), fingerprint(r.Fingerprint), blob(r.MessageID),
+		r.Size, digest(r.Digest), digest(r.Bare), r.BareSize, fingerprint(r.Fingerprint), blob(r.MessageID),
 		r.RemoteSize, digest(r.RemoteDigest), unix(r.Date), packName(r.Key, r.Name), truth(r.New),
 		int64(r.Stat.Dev), int64(r.Stat.Inode), r.Stat.Size, r.Stat.ModTime, int64(r.CopyOf)}
 }
@@ -48,6 +48,8 @@ func readRow(v *values) mail.Row {
 	r.RetryAt = v.time()
 	r.Size = v.int()
 	v.fill(r.Digest[:])
+	v.fill(r.Bare[:])
+	r.BareSize = v.int()
 	v.fill(r.Fingerprint[:])
 	r.MessageID = string(v.bytes())
 	r.RemoteSize = v.int()
@@ -94,7 +96,7 @@ func folderValues(f *mail.FolderBase) []any {
 		blob(f.Marker.Account), blob(f.Marker.Folder), f.Marker.Generation,
 		packLetters(&f.Letters), truth(f.OnLocal), truth(f.OnRemote),
 		truth(f.Access.ReadOnly), int64(f.Access.Settable.System), blob(f.Access.Settable.Keywords), truth(f.Access.NewKeywords),
-		blob(f.Settings), unix(f.Verified), unix(f.Synced), blob(f.Problem)}
+		blob(f.Settings), unix(f.Verified), unix(f.Synced), blob(f.Problem), int64(f.Lost)}
 }
 
 func readFolder(v *values) mail.FolderBase {
@@ -120,6 +122,7 @@ func readFolder(v *values) mail.FolderBase {
 	f.Verified = v.time()
 	f.Synced = v.time()
 	f.Problem = string(v.bytes())
+	f.Lost = uint8(v.uint(math.MaxUint8))
 	return f
 }
 

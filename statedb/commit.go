@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"modernc.org/sqlite"
@@ -55,22 +56,31 @@ func upsert(table, columns string) string {
 // refresh stores a row whose indexed columns are what they were, as with a change of
 // flags. An update that names an indexed column rewrites the index, even when the
 // value stays; this one does not, and takes a third of the time.
-var refresh = "UPDATE rows SET " + assign(rowColumns, "id", "folder", "uid", "key", "state", "size", "fingerprint") +
-	" WHERE id = ?1 AND folder = ?2 AND uid IS ?3 AND key IS ?4 AND state = ?7 AND size = ?12 AND fingerprint = ?14"
+var refresh = "UPDATE rows SET " + assign(rowColumns, indexed...) + " WHERE " + are(rowColumns, indexed...)
+
+// indexed are the columns of a row that stand in an index.
+var indexed = []string{"id", "folder", "uid", "key", "state", "size", "fingerprint", "date", "remote_size"}
 
 // assign sets all columns to the parameter of their place, but for some.
 func assign(columns string, except ...string) string {
 	var set []string
-next:
 	for i, c := range strings.Split(columns, ", ") {
-		for _, e := range except {
-			if c == e {
-				continue next
-			}
+		if !slices.Contains(except, c) {
+			set = append(set, fmt.Sprintf("%s = ?%d", c, i+1))
 		}
-		set = append(set, fmt.Sprintf("%s = ?%d", c, i+1))
 	}
 	return strings.Join(set, ", ")
+}
+
+// are compares some of the columns with the parameter of their place.
+func are(columns string, some ...string) string {
+	var equal []string
+	for i, c := range strings.Split(columns, ", ") {
+		if slices.Contains(some, c) {
+			equal = append(equal, fmt.Sprintf("%s IS ?%d", c, i+1))
+		}
+	}
+	return strings.Join(equal, " AND ")
 }
 
 // marks gives a numbered parameter for each column.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"mailtwin/conflict/mail"
 )
@@ -54,6 +55,7 @@ func TestDamage(t *testing.T) {
 	for name, content := range map[string][]byte{
 		"text":                    []byte(strings.Repeat("this is no database\n", 500)),
 		"short text":              []byte("no"),
+		"nothing":                 {},
 		"zeros":                   make([]byte, 8192),
 		"a message":               []byte("From: a@example.org\r\n\r\nhello\r\n"),
 		"cut in its header":       clean[:50],
@@ -80,7 +82,7 @@ func TestDamage(t *testing.T) {
 			if d := differences(before, snapshot(t, dir)); d != nil {
 				t.Errorf("these are not as they were: %q", d)
 			}
-			if !strings.HasPrefix(name, "holed") && !strings.HasPrefix(name, "cut in half") {
+			if name != "nothing" && !strings.HasPrefix(name, "holed") && !strings.HasPrefix(name, "cut in half") {
 				if db, err := OpenReadOnly(t.Context(), path); !errors.Is(err, ErrCorrupt) {
 					t.Errorf("OpenReadOnly gave %v, %v", db, err)
 				}
@@ -146,9 +148,13 @@ func TestSetAside(t *testing.T) {
 	abandon(t, db, path)
 	before := snapshot(t, dir)
 
-	aside, err := SetAside(path)
+	now := time.Date(2024, 2, 29, 23, 59, 58, 0, time.Local)
+	aside, err := SetAside(path, now)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if want := path + ".damaged-2024-02-29-235958"; aside != want {
+		t.Errorf("its name is %q, want %q", aside, want)
 	}
 	moved := map[string]string{}
 	for name, content := range snapshot(t, dir) {
@@ -162,10 +168,10 @@ func TestSetAside(t *testing.T) {
 		t.Errorf("the new one has %v, %v", f, err)
 	}
 	closeNow(t, fresh)
-	if again, err := SetAside(path); err != nil || again == aside {
+	if again, err := SetAside(path, now); err != nil || again == aside {
 		t.Errorf("the second time: %q, %v", again, err)
 	}
-	if _, err := SetAside(path); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := SetAside(path, now); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("with nothing there: %v", err)
 	}
 	old := openAt(t, aside)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -19,8 +20,8 @@ import (
 
 // ErrCorrupt says that the file is damaged, or no state of mailtwin. Once it was
 // moved away with SetAside, the next sync pairs both sides again. It is a
-// mail.ErrDamaged.
-var ErrCorrupt = fmt.Errorf("state database: %w", mail.ErrDamaged)
+// mail.ErrState.
+var ErrCorrupt = fmt.Errorf("%w: %w", mail.ErrState, mail.ErrDamaged)
 
 // DB is the state of one account. All methods may be called from several goroutines
 // at once. It fulfils the engine's State; what an iterator yields is what there was
@@ -186,12 +187,16 @@ func (db *DB) Check(ctx context.Context) error {
 	return wrap(check(ctx, db.read, "integrity_check"), "check the state database")
 }
 
-// SetAside renames a file that Open refused, with its log, so that a new one can take
-// its place: a log that stayed behind would be played into the new file. It gives the
-// file's new name. Nobody may have it open.
-func SetAside(path string) (aside string, err error) {
+// SetAside renames a damaged file, with its log, so that a new one can take its place: a
+// log that stayed behind would be played into the new file. It gives the file's new
+// name, which tells when that was. Nobody may have it open.
+func SetAside(path string, now time.Time) (aside string, err error) {
+	dated := path + ".damaged-" + now.Format("2006-01-02-150405")
 	for n := 1; ; n++ {
-		aside = fmt.Sprintf("%s.damaged-%d", path, n)
+		aside = dated
+		if n > 1 {
+			aside = fmt.Sprintf("%s-%d", dated, n)
+		}
 		if _, err := os.Lstat(aside); errors.Is(err, fs.ErrNotExist) {
 			break
 		} else if err != nil {
@@ -226,11 +231,20 @@ func dsn(path string, params ...string) string {
 
 // create makes an empty file for SQLite to fill, so that nobody else can read it from
 // the start; "-wal" and "-shm" get the mode of the file. A file that is there is not
-// opened: see the package comment on locks.
+// opened: see the package comment on locks. If it is empty, and has no log either,
+// somebody has emptied it: SQLite would take it for a new one, and nobody would hear
+// that the state was lost.
 func create(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return nil
+		info, err := os.Stat(path)
+		if err != nil || info.Size() > 0 {
+			return err
+		}
+		if _, err := os.Stat(path + "-wal"); err == nil {
+			return nil
+		}
+		return fmt.Errorf("%w: it is empty", ErrCorrupt)
 	}
 	if err != nil {
 		return err

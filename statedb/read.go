@@ -1,10 +1,12 @@
 package statedb
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"mailtwin/conflict/mail"
@@ -14,7 +16,8 @@ import (
 type readStatements struct {
 	folders, rowsByKey, rowsByUID, withUIDs, uids *sql.Stmt
 	countRemote, countLocal                       *sql.Stmt
-	unsettled, marked, alike, dated, intents      *sql.Stmt
+	unsettled, marked, alike, intents             *sql.Stmt
+	datedHere, datedThere                         *sql.Stmt
 	decisions, lastRun                            *sql.Stmt
 	countsRemote, countsLocal, countsState        *sql.Stmt
 }
@@ -33,8 +36,9 @@ const (
 	countLocal   = "SELECT count(*) FROM rows WHERE folder = ? AND key IS NOT NULL"
 	unsettled    = selectRows + "state <> 0 AND state IN (1, 2, 3) ORDER BY id"
 	marked       = selectRows + "folder = ? AND uid IS NOT NULL AND key IS NOT NULL AND system & ? <> 0 ORDER BY uid" // once, when a policy changes
-	alike        = selectRows + "size = ? AND fingerprint = ? ORDER BY id"
-	dated        = selectRows + "(size = ? OR remote_size = ? AND remote_size <> 0) AND date = ? ORDER BY id"
+	alike        = selectRows + "fingerprint = ? ORDER BY id"
+	datedHere    = selectRows + "date = ? AND size = ? ORDER BY id"
+	datedThere   = selectRows + "remote_size = ? AND remote_size <> 0 AND date = ? ORDER BY id"
 	allIntents   = "SELECT " + intentColumns + " FROM intents ORDER BY id"
 	newest       = "SELECT " + decisionColumns + " FROM decisions ORDER BY id DESC LIMIT ?"
 	lastRun      = "SELECT " + runColumns + " FROM last_run"
@@ -46,7 +50,7 @@ const (
 func (r *readStatements) prepare(ctx context.Context, db *sql.DB) error {
 	return prepare(ctx, db, []statement{
 		{&r.folders, allFolders}, {&r.rowsByKey, rowsByKey}, {&r.rowsByUID, rowsByUID}, {&r.withUIDs, withUIDs}, {&r.uids, onlyUIDs},
-		{&r.countRemote, countRemote}, {&r.countLocal, countLocal}, {&r.unsettled, unsettled}, {&r.marked, marked}, {&r.alike, alike}, {&r.dated, dated},
+		{&r.countRemote, countRemote}, {&r.countLocal, countLocal}, {&r.unsettled, unsettled}, {&r.marked, marked}, {&r.alike, alike}, {&r.datedHere, datedHere}, {&r.datedThere, datedThere},
 		{&r.intents, allIntents}, {&r.decisions, newest}, {&r.lastRun, lastRun},
 		{&r.countsRemote, countsRemote}, {&r.countsLocal, countsLocal}, {&r.countsState, countsState},
 	})
@@ -213,16 +217,28 @@ func (db *DB) Marked(ctx context.Context, folder mail.FolderID) ([]mail.Row, err
 	return all(ctx, db.reads.marked, readRow, "read the rows flagged as deleted", int64(folder), int64(mail.Deleted))
 }
 
-// Alike gives all rows, of all folders, of messages of that canonical size and
-// fingerprint, in ascending order of IDs.
-func (db *DB) Alike(ctx context.Context, size int64, fp mail.Fingerprint) ([]mail.Row, error) {
-	return all(ctx, db.reads.alike, readRow, "look up equal messages", size, fingerprint(fp))
+// Alike gives all rows, of all folders, of messages of that fingerprint, in ascending
+// order of IDs.
+func (db *DB) Alike(ctx context.Context, fp mail.Fingerprint) ([]mail.Row, error) {
+	return all(ctx, db.reads.alike, readRow, "look up equal messages", fingerprint(fp))
 }
 
 // Dated gives all rows, of all folders, of messages that have that INTERNALDATE, to the
 // second, and that size, in the canonical form or as the server announces it.
 func (db *DB) Dated(ctx context.Context, size int64, date time.Time) ([]mail.Row, error) {
-	return all(ctx, db.reads.dated, readRow, "look up messages of one date", size, size, unix(date))
+	const doing = "look up messages of one date"
+	rows, err := all(ctx, db.reads.datedHere, readRow, doing, unix(date), size)
+	if err != nil {
+		return nil, err
+	}
+	there, err := all(ctx, db.reads.datedThere, readRow, doing, size, unix(date))
+	for _, row := range there {
+		if row.Size != size {
+			rows = append(rows, row)
+		}
+	}
+	slices.SortFunc(rows, func(a, b mail.Row) int { return cmp.Compare(a.ID, b.ID) })
+	return rows, err
 }
 
 // Intents gives the intents that were put and not dropped, in ascending order of IDs.

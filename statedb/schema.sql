@@ -21,7 +21,7 @@ INSERT INTO base VALUES (1, 0, 0, 0, 1);
 -- A folder, with how far each side of it has been read. uidvalidity to messages are
 -- the cursor of the remote side, stamp_* the stamp of the local one, marker_* the
 -- marker in the local folder. read_only to new_keywords are what the server lets one
--- do there, settings the policy that was followed last. letters is a list of up to 26 keywords, each with its
+-- do there, settings the policy that was followed last, lost what became of it since. letters is a list of up to 26 keywords, each with its
 -- length before it. name is NULL only inside a commit, while folders change names.
 CREATE TABLE folders (
     id                INTEGER PRIMARY KEY,
@@ -50,12 +50,13 @@ CREATE TABLE folders (
     settings          BLOB    NOT NULL,
     verified          INTEGER,
     synced            INTEGER,
-    problem           BLOB    NOT NULL
+    problem           BLOB    NOT NULL,
+    lost              INTEGER NOT NULL
 ) STRICT;
 
 -- A message. uid and key are NULL where it is not on that side, so that any number of
 -- rows may lack them while the rest is unique. digest and fingerprint are empty where
--- they are not known. name is the file's name, without the key that it begins with:
+-- they are not known, bare where it is the same as digest. name is the file's name, without the key that it begins with:
 -- see packName. There may be a million rows, so what is mostly zero comes as 0 or an
 -- empty BLOB, which take no space.
 CREATE TABLE rows (
@@ -72,6 +73,8 @@ CREATE TABLE rows (
     retry_at      INTEGER,
     size          INTEGER NOT NULL,
     digest        BLOB    NOT NULL,
+    bare          BLOB    NOT NULL,
+    bare_size     INTEGER NOT NULL,
     fingerprint   BLOB    NOT NULL,
     message_id    BLOB    NOT NULL,
     remote_size   INTEGER NOT NULL,
@@ -90,7 +93,8 @@ CREATE TABLE rows (
 CREATE UNIQUE INDEX rows_by_uid ON rows (folder, uid);
 CREATE UNIQUE INDEX rows_by_key ON rows (folder, key);
 -- Candidates for being the same message.
-CREATE INDEX rows_by_identity ON rows (size, fingerprint);
+CREATE INDEX rows_by_fingerprint ON rows (fingerprint);
+CREATE INDEX rows_by_date ON rows (date, size);
 CREATE INDEX rows_by_remote_size ON rows (remote_size) WHERE remote_size <> 0;
 -- The few rows that are not settled.
 CREATE INDEX rows_by_state ON rows (state, folder) WHERE state <> 0;

@@ -106,16 +106,15 @@ func TestFolderCounts(t *testing.T) {
 func TestQueriesUseIndexes(t *testing.T) {
 	db := openAt(t, filepath.Join(t.TempDir(), "state.db"))
 	for query, want := range map[string]string{
-		rowsByKey:   "SEARCH rows USING INDEX rows_by_key (folder=? AND key>?)",
-		rowsByUID:   "SEARCH rows USING INDEX rows_by_uid (folder=? AND uid>?)",
-		withUIDs:    "SEARCH rows USING INDEX rows_by_uid (folder=? AND uid>? AND uid<?)",
-		onlyUIDs:    "SEARCH rows USING COVERING INDEX rows_by_uid (folder=? AND uid>?)",
-		countRemote: "SEARCH rows USING COVERING INDEX rows_by_uid (folder=? AND uid>?)",
-		countLocal:  "SEARCH rows USING COVERING INDEX rows_by_key (folder=? AND key>?)",
-		alike:       "SEARCH rows USING INDEX rows_by_identity (size=? AND fingerprint=?)",
-		// Few rows, so that sorting them costs nothing.
-		dated: "MULTI-INDEX OR; INDEX 1; SEARCH rows USING INDEX rows_by_identity (size=?); INDEX 2; SEARCH rows USING INDEX rows_by_remote_size (remote_size=?); USE TEMP B-TREE FOR ORDER BY",
-
+		rowsByKey:    "SEARCH rows USING INDEX rows_by_key (folder=? AND key>?)",
+		rowsByUID:    "SEARCH rows USING INDEX rows_by_uid (folder=? AND uid>?)",
+		withUIDs:     "SEARCH rows USING INDEX rows_by_uid (folder=? AND uid>? AND uid<?)",
+		onlyUIDs:     "SEARCH rows USING COVERING INDEX rows_by_uid (folder=? AND uid>?)",
+		countRemote:  "SEARCH rows USING COVERING INDEX rows_by_uid (folder=? AND uid>?)",
+		countLocal:   "SEARCH rows USING COVERING INDEX rows_by_key (folder=? AND key>?)",
+		alike:        "SEARCH rows USING INDEX rows_by_fingerprint (fingerprint=?)",
+		datedHere:    "SEARCH rows USING INDEX rows_by_date (date=? AND size=?)",
+		datedThere:   "SEARCH rows USING INDEX rows_by_remote_size (remote_size=?)",
 		countsRemote: "SCAN rows USING COVERING INDEX rows_by_uid",
 		countsLocal:  "SCAN rows USING COVERING INDEX rows_by_key",
 		countsState:  "SCAN rows USING COVERING INDEX rows_by_state",

@@ -63,6 +63,9 @@ func (r *run) settled(f *folder, a *conflict.Action, file mail.File) *mail.Row {
 			row.CopyOf = a.Item.Source.Row.ID
 		}
 	}
+	if a.Item.Row != nil && a.Item.Identity.Digest != (mail.Digest{}) {
+		row.TakeFile(a.Item.Identity)
+	}
 	m := a.Item.Message
 	if a.Item.Remote == conflict.New {
 		row.UID, row.Date = m.UID, m.Date

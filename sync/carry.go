@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"crypto/rand"
+	"slices"
 	"time"
 
 	"mailtwin/conflict"
@@ -140,12 +141,12 @@ func (r *run) mark(ctx context.Context, f *folder) error {
 }
 
 // intendReplacing records which messages will leave the server once their content
-// is there elsewhere: when that has happened, and a crash comes before they left,
-// nothing else tells them from messages that were deleted.
+// is there elsewhere, or cannot leave it and come back: when the one has happened, and a
+// crash comes before the other, nothing else tells them from messages that were deleted.
 func (r *run) intendReplacing(ctx context.Context, works map[*folder]*work) error {
 	batch := &mail.Batch{}
 	for f, w := range works {
-		for _, a := range w.remote {
+		for _, a := range slices.Concat(w.remote, w.downloads) {
 			if a.Item.Moved == nil || r.intentOf(mail.Replace, a.Item.Row) != nil {
 				continue
 			}
@@ -280,6 +281,9 @@ func (r *run) settle(ctx context.Context) error {
 		before := f.base
 		if f.view != nil {
 			f.base.Remote, f.base.Access = f.view.Cursor, f.view.Access
+			if f.view.MailboxID != "" {
+				f.base.MailboxID = f.view.MailboxID
+			}
 			if f.view.Full && (f.base.Verified.IsZero() || now.Sub(f.base.Verified) > syncedEvery) {
 				f.base.Verified = now
 			}
@@ -287,7 +291,7 @@ func (r *run) settle(ctx context.Context) error {
 		if f.listing != nil {
 			f.base.Local, f.base.Letters = f.listing.Stamp, f.letters
 		}
-		f.base.Problem = ""
+		f.base.Problem, f.base.Lost = "", 0
 		if !f.resettled || f.view != nil && f.listing != nil {
 			f.base.Settings, f.resettled = f.settings(), false
 		}

@@ -1,8 +1,10 @@
 package sync_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -302,5 +304,81 @@ func TestCopiedHereAndRemovedThere(t *testing.T) {
 		t.Errorf("%d decisions were recorded, want 1", n)
 	}
 	d.inStep()
+	d.quiet()
+}
+
+// mutt writes a Content-Length into what it saves elsewhere, and drops what length the
+// message had. That does not make it another message: it moves and is copied on the
+// server like any, which goes on having what it had, and so do other devices; and when
+// the state is lost, it is known again.
+func TestWhatMuttAddsMakesNoOtherMessage(t *testing.T) {
+	s := account(t)
+	s.Deliver("INBOX", onWire("Lines: 7\n"+letter("counted")), flags(`\Seen`), day)
+	d, other := newDevice(t, s), newDevice(t, s)
+	d.sync()
+	other.sync()
+	saved := func(text string) string {
+		header, body, _ := strings.Cut(strings.TrimPrefix(text, "Lines: 7\n"), "\n\n")
+		return fmt.Sprintf("%s\nContent-Length: %d\nLines: 1\n\n%s", header, len(body), body)
+	}
+	save := func(subject string, to mail.Folder, gone bool) {
+		path := d.find("INBOX", "About "+subject+".")
+		text, err := os.ReadFile(path)
+		must(t, err)
+		copied := d.put(to, subject+":2,S", saved(string(text)))
+		must(t, os.Chtimes(copied, day, day))
+		if gone {
+			must(t, os.Remove(path))
+		}
+	}
+	noBodies(t, s)
+	save("read", "Archive", true)
+	save("counted", "Archive", true)
+	save("unread", "Lists", false)
+	d.sync()
+	if n := len(s.Messages("Trash")); n > 0 {
+		t.Errorf("Trash has %d messages", n)
+	}
+	d.has("Archive", 2)
+	d.has("Lists", 1)
+	for _, f := range []mail.Folder{"Archive", "Lists"} {
+		for _, m := range s.Messages(f) {
+			if strings.Contains(string(m.Raw), "Content-Length") {
+				t.Errorf("%s has %q", f, m.Raw)
+			}
+		}
+	}
+	d.quiet()
+	other.sync()
+	other.inStep()
+
+	// The original goes only now; and the phone moves what mutt has saved.
+	must(t, os.Remove(d.find("INBOX", "About unread.")))
+	for _, m := range s.Messages("Archive") {
+		s.Move("Archive", m.UID, "INBOX")
+	}
+	d.sync()
+	if n := len(s.Messages("Trash")); n > 0 {
+		t.Errorf("Trash has %d messages", n)
+	}
+	d.has("Archive", 0)
+	d.quiet()
+
+	// A copy on the server is what the server has, and not what is here.
+	for _, m := range s.Messages("Lists") {
+		s.Copy("Lists", m.UID, "Archive")
+	}
+	s.Before = nil
+	d.sync()
+	if got := d.census("Archive"); !slices.Equal(got, censusOf(s, "Archive")) {
+		t.Errorf("Archive has %s", short(got))
+	}
+	all := len(d.files("INBOX")) + len(d.files("Lists")) + len(d.files("Archive"))
+	d.state = sim.NewState()
+	noBodies(t, s)
+	d.sync()
+	if n := len(d.files("INBOX")) + len(d.files("Lists")) + len(d.files("Archive")); n != all {
+		t.Errorf("%d files after the state was lost, %d before", n, all)
+	}
 	d.quiet()
 }

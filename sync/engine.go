@@ -68,6 +68,9 @@ type Options struct {
 	// AllowDeletes carries out removals that would be held, in the folders of Only, or
 	// in all if that is empty.
 	AllowDeletes bool
+	// Lost says why base is new though the account was synced before; "" if it is not, or
+	// if that is not known.
+	Lost string
 	// DryRun plans and reports, and writes nothing anywhere.
 	DryRun bool
 	// Connections bounds how many transfers run at once; 0 means 4.
@@ -84,6 +87,7 @@ type run struct {
 	folders   map[mail.Folder]*folder
 	onServer  map[mail.Folder]mail.RemoteFolder // all of them, also those not selected
 	trash     mail.Folder
+	renames   renames
 	intents   []mail.Intent // that an earlier run left open
 	unsettled map[mail.FolderID][]mail.Row
 
@@ -91,6 +95,8 @@ type run struct {
 	report Report
 	held   map[heldKey]Held
 	warned map[string]bool
+	blank  bool // base knew no folder when the run began
+	losses map[conflict.Loss][]mail.Folder
 	// arrived are the new files of this round that are safely on the server, so that
 	// what they take the place of may leave it.
 	arrived map[*conflict.Item]bool
@@ -114,7 +120,7 @@ type heldKey struct {
 // Run brings both sides of the account together once. The Report is of use also if
 // there is an error; what it lists as a Problem did not stop the rest. The error
 // says why the run ended early: mail.ErrUnreachable, mail.ErrLogin,
-// mail.ErrUntrusted, mail.ErrMissing, mail.ErrNoSpace, or the context's.
+// mail.ErrUntrusted, mail.ErrMissing, mail.ErrNoSpace, mail.ErrState, or the context's.
 func Run(ctx context.Context, opts Options) (Report, error) {
 	r := &run{Options: opts, folders: map[mail.Folder]*folder{}, held: map[heldKey]Held{}, warned: map[string]bool{}, withheld: map[*folder]map[mail.UID]int{}}
 	if r.Log == nil {
@@ -186,15 +192,9 @@ func (r *run) sweep(ctx context.Context) error {
 	})
 }
 
-// load reads what base knows besides the rows.
+// load reads what base knows besides the folders and their rows.
 func (r *run) load(ctx context.Context) error {
-	folders, err := r.State.Folders(ctx)
-	if err != nil {
-		return fmt.Errorf("read the state: %w", err)
-	}
-	for _, base := range folders {
-		r.folders[base.Name] = &folder{name: base.Name, base: base, letters: base.Letters}
-	}
+	var err error
 	if r.intents, err = r.State.Intents(ctx); err != nil {
 		return fmt.Errorf("read the state: %w", err)
 	}
@@ -219,7 +219,7 @@ func (r *run) world() conflict.World {
 		Allow:      func(f mail.Folder) bool { return r.AllowDeletes && r.wanted(f) },
 	}
 	for name, f := range r.folders {
-		w.Folders[name] = f.info()
+		w.Folders[name] = r.info(f)
 	}
 	return w
 }
@@ -260,7 +260,7 @@ func (r *run) commit(ctx context.Context, b *mail.Batch) error {
 // ends tells whether an error ends the whole run: what follows it would fail alike.
 func ends(err error) bool {
 	for _, target := range []error{
-		mail.ErrUnreachable, mail.ErrUntrusted, mail.ErrLogin, mail.ErrMissing, mail.ErrNoSpace,
+		mail.ErrUnreachable, mail.ErrUntrusted, mail.ErrLogin, mail.ErrMissing, mail.ErrNoSpace, mail.ErrState,
 		context.Canceled, context.DeadlineExceeded,
 	} {
 		if errors.Is(err, target) {

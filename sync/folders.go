@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -33,17 +34,25 @@ type folder struct {
 	resettled bool
 	messages  int // rows on both sides before the run
 
-	localMoved  bool // changed here since it was last in step
-	localDirty  bool // is to be scanned before base may be trusted again
+	stamp       mail.Stamp // of the local folder, as it was listed
+	localMoved  bool       // changed here since it was last in step
+	localDirty  bool       // is to be scanned before base may be trusted again
 	remoteDirty bool
 	changed     bool  // something changed locally, for the report
 	failed      error // it is left as it is until the next run
 	refused     bool  // the server refused something: this round is the last one for it
 	stopped     bool
-	marked      bool // this run's marker is in place
+	marked      bool          // this run's marker is in place
+	met         bool          // this run has looked at the marker
+	known       bool          // base knew the folder when the run began
+	loss        conflict.Loss // that this run met, or one that was interrupted
 	// full is the size of the smallest message that was refused by this run because of a
 	// quota: none that is larger would be taken. 0: no such one.
 	full int64
+	// ours are the uploads of this round, or the last one that had any; others is what
+	// somebody else has brought into the folder meanwhile, below the UID looked.
+	ours, others []*conflict.Item
+	looked       mail.UID
 	// stored are the files that this run has uploaded without being told where they are.
 	stored map[mail.Key]bool
 
@@ -69,9 +78,10 @@ func (f *folder) settings() string {
 }
 
 // info is what a plan needs to know of the folder.
-func (f *folder) info() conflict.FolderInfo {
+func (r *run) info(f *folder) conflict.FolderInfo {
 	return conflict.FolderInfo{
-		Policy: f.policy, Role: f.role, Access: f.access(), Messages: f.messages, Removed: f.removed,
+		Policy: f.policy, Role: f.role, Access: f.access(), Labels: r.Remote.Abilities().Labels,
+		Messages: f.messages, Removed: f.removed,
 	}
 }
 
@@ -89,6 +99,45 @@ func (f *folder) usable() bool { return f.synced() && f.failed == nil && !f.stop
 // listFolders finds out which folders there are, which of them may have changed, and
 // makes those that one side lacks.
 func (r *run) listFolders(ctx context.Context) error {
+	for again := true; again; {
+		err := r.meet(ctx)
+		if err == nil {
+			again, err = r.rename(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, name := range r.renames.here {
+		if f := r.folders[name]; f != nil {
+			f.changed = true
+		}
+	}
+	for _, f := range r.folders {
+		if f.base.ID != 0 && f.base.Settings != f.settings() {
+			f.resettled, f.localDirty, f.remoteDirty = true, true, true
+		}
+	}
+	if err := r.vanish(ctx); err != nil {
+		return err
+	}
+	if err := r.matchFolders(ctx); err != nil {
+		return err
+	}
+	r.markIntents()
+	return r.countRows(ctx)
+}
+
+// meet lists the folders of base and of both sides.
+func (r *run) meet(ctx context.Context) error {
+	known, err := r.State.Folders(ctx)
+	if err != nil {
+		return fmt.Errorf("read the state: %w", err)
+	}
+	r.folders, r.trash, r.blank = make(map[mail.Folder]*folder, len(known)), "", len(known) == 0
+	for _, base := range known {
+		r.folders[base.Name] = &folder{name: base.Name, base: base, letters: base.Letters, known: true}
+	}
 	var remote mail.RemoteListing
 	var local []mail.LocalFolder
 	g, gctx := errgroup.WithContext(ctx)
@@ -103,7 +152,9 @@ func (r *run) listFolders(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	r.report.Skipped = append(r.report.Skipped, remote.Notices...)
+	for _, n := range slices.Concat(remote.Notices, r.Local.Notices()) {
+		r.once(n.Folder, n.Text)
+	}
 	r.meetRemote(remote)
 	if err := r.meetLocal(local); err != nil {
 		return err
@@ -123,19 +174,7 @@ func (r *run) listFolders(ctx context.Context) error {
 			f.policy = r.Policy(f.name)
 		}
 	}
-	for _, f := range r.folders {
-		if f.base.ID != 0 && f.base.Settings != f.settings() {
-			f.resettled, f.localDirty, f.remoteDirty = true, true, true
-		}
-	}
-	if err := r.vanish(ctx); err != nil {
-		return err
-	}
-	if err := r.matchFolders(ctx); err != nil {
-		return err
-	}
-	r.markIntents()
-	return r.countRows(ctx)
+	return nil
 }
 
 func (r *run) knownLocally() []mail.LocalFolder {
@@ -183,7 +222,7 @@ func (r *run) meetRemote(listing mail.RemoteListing) {
 func (r *run) meetLocal(local []mail.LocalFolder) error {
 	for _, lf := range local {
 		f := r.folder(lf.Name)
-		f.onLocal = true
+		f.onLocal, f.stamp = true, lf.Stamp
 		f.localDirty = lf.Stamp == mail.Stamp{} || lf.Stamp != f.base.Local
 		f.localMoved = f.localDirty
 	}
@@ -238,7 +277,7 @@ func (r *run) matchFolders(ctx context.Context) error {
 	for _, name := range names {
 		f := r.folders[name]
 		switch {
-		case !f.onLocal && !f.onRemote:
+		case !f.onLocal && !f.onRemote && !f.vanished:
 			if f.base.ID != 0 {
 				batch.DropFolders = append(batch.DropFolders, f.base.ID)
 			}
@@ -257,17 +296,53 @@ func (r *run) matchFolders(ctx context.Context) error {
 			batch.PutFolders = append(batch.PutFolders, &f.base)
 		}
 	}
+	if err := r.firstMarkers(ctx, batch); err != nil {
+		return err
+	}
 	return r.commit(ctx, batch)
+}
+
+// firstMarkers gives a marker to each folder that has none, since an empty one is known
+// again by nothing else when it is renamed. Where that does not work the folder goes
+// without.
+func (r *run) firstMarkers(ctx context.Context, batch *mail.Batch) error {
+	if r.DryRun {
+		return nil
+	}
+	folders := r.usable(func(f *folder) bool {
+		return f.onLocal && f.onRemote && !f.dissolves && f.name != mail.Inbox && f.base.Marker == mail.Marker{}
+	})
+	err := r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
+		if there, err := r.Local.Marker(ctx, f.name); err != nil || there != (mail.Marker{}) {
+			return nil // it tells of a loss, or of what is wrong: see checkMarkers
+		}
+		first := mail.Marker{Account: r.Account, Folder: rand.Text(), Generation: 1}
+		if err := r.Local.SetMarker(ctx, f.name, first); err != nil {
+			if ends(err) {
+				return err
+			}
+			r.Log.Info("folder gets no marker", "account", r.Account, "folder", string(f.name), "error", err)
+			return nil
+		}
+		f.base.Marker, f.localDirty, f.met = first, true, f.base.Lost == 0
+		return nil
+	})
+	for _, f := range folders {
+		if f.base.Marker != (mail.Marker{}) {
+			batch.PutFolders = append(batch.PutFolders, &f.base)
+		}
+	}
+	return err
 }
 
 func (r *run) makeFolder(ctx context.Context, f *folder) error {
 	switch {
-	case !f.onLocal && !r.CreateLocal:
+	case !f.onLocal && r.forbidsMaking(mail.Local, f.policy) != "":
 		f.selected = false
-		r.once(f.name, "is only on the server, and create_folders does not let it be made here")
-	case !f.onRemote && !r.CreateRemote:
+		r.once(f.name, "is only on the server, and "+r.forbidsMaking(mail.Local, f.policy)+" does not let it be made here")
+	case !f.onRemote && r.forbidsMaking(mail.Remote, f.policy) != "":
 		f.selected = false
-		r.once(f.name, "is only here, and create_folders does not let it be made on the server")
+		r.once(f.name, "is only here, and "+r.forbidsMaking(mail.Remote, f.policy)+" does not let it be made on the server")
 	case !f.onLocal:
 		f.localDirty = true
 		if r.DryRun {
@@ -322,23 +397,6 @@ func (r *run) countRows(ctx context.Context) error {
 		f.messages = min(remote, local)
 	}
 	return nil
-}
-
-// forget drops all that base knows of a folder's messages, since one of its sides is
-// not what base was made from. Then both are read from the start, and what is equal
-// is tied again: nothing is removed by inference from the loss.
-func (r *run) forget(ctx context.Context, f *folder, why string) error {
-	r.Log.Info("pairing again", "account", r.Account, "folder", string(f.name), "why", why)
-	r.once(f.name, why+": its messages are paired again, and nothing is removed for it")
-	old := f.base
-	f.base = mail.FolderBase{Name: old.Name, Role: old.Role, OnLocal: old.OnLocal, OnRemote: old.OnRemote, Letters: old.Letters, Marker: old.Marker}
-	delete(r.unsettled, old.ID)
-	f.localDirty, f.remoteDirty, f.messages = true, true, 0
-	batch := &mail.Batch{PutFolders: []*mail.FolderBase{&f.base}}
-	if old.ID != 0 {
-		batch.DropFolders = []mail.FolderID{old.ID}
-	}
-	return r.commit(ctx, batch)
 }
 
 // markIntents makes sure that folders are looked at into which an interrupted run was

@@ -59,7 +59,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 		return nil, err
 	}
 	for _, f := range r.folders {
-		if _, remote := f.info().KeepsBack(); remote && f.localDirty && f.onRemote {
+		if _, remote := r.info(f).KeepsBack(); remote && f.localDirty && f.onRemote {
 			f.remoteDirty = true
 		}
 	}
@@ -67,7 +67,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 		return nil, err
 	}
 	for _, f := range r.folders {
-		if local, _ := f.info().KeepsBack(); local && f.view != nil && f.onLocal {
+		if local, _ := r.info(f).KeepsBack(); local && f.view != nil && f.onLocal {
 			f.localDirty = true
 		}
 	}
@@ -128,28 +128,6 @@ func (r *run) each(ctx context.Context, folders []*folder, limit int, work func(
 	return g.Wait()
 }
 
-// checkMarkers looks at the marker of each folder that will be scanned. Another
-// generation than base's means that the Maildir, or the state, was restored from a
-// backup; one more is what a crash leaves between the marker and its commit.
-func (r *run) checkMarkers(ctx context.Context) error {
-	folders := r.usable(func(f *folder) bool {
-		return f.localDirty && f.onLocal && !f.marked && f.base.Marker != mail.Marker{}
-	})
-	return r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
-		marker, err := r.Local.Marker(ctx, f.name)
-		if err != nil {
-			return err
-		}
-		next := f.base.Marker
-		next.Generation++
-		if marker == f.base.Marker || marker == next {
-			return nil
-		}
-		f.base.Marker = marker
-		return r.forget(ctx, f, "the Maildir folder, or mailtwin's state of it, is not the one of the last run")
-	})
-}
-
 // rowsByUID and rowsByKey are base's rows of a folder, none for one that is new.
 func (r *run) rowsByUID(ctx context.Context, f *folder) iter.Seq2[mail.Row, error] {
 	if f.base.ID == 0 {
@@ -207,7 +185,7 @@ func (r *run) overdue(f *folder) bool {
 // whole tells whether a folder that is scanned is to be read whole, and not only what
 // changed.
 func (r *run) whole(f *folder) bool {
-	_, keptBack := f.info().KeepsBack()
+	_, keptBack := r.info(f).KeepsBack()
 	return f.resettled || keptBack || r.overdue(f)
 }
 
@@ -220,16 +198,38 @@ func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChang
 			return nil, fmt.Errorf("read the state: %w", err)
 		}
 	}
-	var changes []conflict.RemoteChange
-	var view mail.View
-	if since := f.base.Remote; since.HighestModSeq == 0 || r.whole(f) {
-		since.HighestModSeq = 0
-		changes, view, err = r.joinRemote(ctx, f, since, known)
-	} else {
-		changes, view, err = r.deltaRemote(ctx, f, known)
-	}
+	since, below := f.base.Remote, known
+	p, err := r.probe(ctx, f)
 	if err != nil {
 		return nil, err
+	}
+	if len(p.rows) > 0 {
+		// The scan tells of them as of new ones.
+		since.UIDNext, below = p.rows[0].UID, known-len(p.rows)
+	}
+	scan := r.deltaRemote
+	if since.HighestModSeq == 0 || r.whole(f) {
+		since.HighestModSeq = 0
+		scan = r.joinRemote
+	}
+	changes, view, err := scan(ctx, f, since, below, p)
+	if err != nil {
+		return nil, err
+	}
+	if loss, err := r.lossThere(ctx, f, view, p); err != nil {
+		return nil, err
+	} else if loss != conflict.NoLoss || view.Restarted && since != (mail.Cursor{}) {
+		// Its UIDs are not those that base knows: it is read once more, with all its
+		// messages as new ones, and pairing finds out which they are.
+		if loss == conflict.NoLoss {
+			r.once(f.name, "has UIDs that do not outlast a session (RFC 4315): each sync pairs its messages again, and nothing is removed")
+		}
+		if err := r.forget(ctx, f, loss); err != nil {
+			return nil, err
+		}
+		if changes, view, err = r.joinRemote(ctx, f, mail.Cursor{}, 0, &probe{}); err != nil {
+			return nil, err
+		}
 	}
 	f.view = &view
 	if missing := known - int(view.Cursor.Messages); view.Absence == mail.AbsenceUnknown && missing > 0 {
@@ -249,18 +249,19 @@ func are(messages int) string {
 }
 
 // joinRemote reads a whole folder and joins it with base as both stream by.
-func (r *run) joinRemote(ctx context.Context, f *folder, since mail.Cursor, known int) ([]conflict.RemoteChange, mail.View, error) {
+func (r *run) joinRemote(ctx context.Context, f *folder, since mail.Cursor, known int, p *probe) ([]conflict.RemoteChange, mail.View, error) {
 	var view mail.View
 	var failed error
-	stopped := errors.New("stopped")
+	stopped, enough := errors.New("stopped"), false
 	messages := func(yield func(mail.Message, error) bool) {
 		view, failed = r.Remote.Scan(ctx, f.name, since, known, func(m mail.Message) error {
-			if !yield(m, nil) {
+			p.see(m)
+			if enough = enough || !yield(m, nil); enough {
 				return stopped
 			}
 			return nil
 		})
-		if failed != nil && !errors.Is(failed, stopped) {
+		if failed != nil && !enough {
 			yield(mail.Message{}, failed)
 		}
 	}
@@ -270,9 +271,6 @@ func (r *run) joinRemote(ctx context.Context, f *folder, since mail.Cursor, know
 			return nil, view, err
 		}
 		changes = append(changes, c)
-	}
-	if view.Restarted && since != (mail.Cursor{}) {
-		return r.restarted(ctx, f)
 	}
 	return believe(changes, view), view, nil
 }
@@ -292,19 +290,17 @@ func believe(changes []conflict.RemoteChange, view mail.View) []conflict.RemoteC
 func heldAs(row mail.Row, gone mail.Side) bool { return row.State == mail.Held && row.Gone == gone }
 
 // deltaRemote reads what changed since the cursor, and looks up the rows of that.
-func (r *run) deltaRemote(ctx context.Context, f *folder, known int) ([]conflict.RemoteChange, mail.View, error) {
+func (r *run) deltaRemote(ctx context.Context, f *folder, since mail.Cursor, known int, p *probe) ([]conflict.RemoteChange, mail.View, error) {
 	var visited []mail.Message
 	var uids mail.UIDSet
-	view, err := r.Remote.Scan(ctx, f.name, f.base.Remote, known, func(m mail.Message) error {
+	view, err := r.Remote.Scan(ctx, f.name, since, known, func(m mail.Message) error {
+		p.see(m)
 		visited = append(visited, m)
 		uids.Add(m.UID)
 		return nil
 	})
-	if err != nil {
+	if err != nil || view.Restarted {
 		return nil, view, err
-	}
-	if view.Restarted {
-		return r.restarted(ctx, f)
 	}
 	var gone mail.UIDSet
 	if view.Absence == mail.ByPresent {
@@ -313,6 +309,17 @@ func (r *run) deltaRemote(ctx context.Context, f *folder, known int) ([]conflict
 			return nil, view, fmt.Errorf("read the state: %w", err)
 		}
 		gone = all.Without(view.Present)
+		if back := view.Present.Without(all).Without(uids); len(back) > 0 {
+			// No UID appears below the others, unless the folder was restored from a backup;
+			// or else base has lost them. Either way they are new.
+			since.HighestModSeq = 0
+			return r.joinRemote(ctx, f, since, known, p)
+		}
+	}
+	if view.Absence == mail.NothingGone {
+		// The count says so of what lies below the probes, and that the list of what lies
+		// above is complete.
+		gone = p.uids().Without(uids)
 	}
 	rows, err := r.State.WithUIDs(ctx, f.base.ID, uids)
 	if err != nil {
@@ -334,15 +341,6 @@ func (r *run) deltaRemote(ctx context.Context, f *folder, known int) ([]conflict
 		}
 	}
 	return changes, view, nil
-}
-
-// restarted deals with a folder whose UIDs are not those that base knows: it is read
-// once more, with all its messages as new ones, and pairing finds out which they are.
-func (r *run) restarted(ctx context.Context, f *folder) ([]conflict.RemoteChange, mail.View, error) {
-	if err := r.forget(ctx, f, "the server numbers this folder's messages anew, or was restored from a backup"); err != nil {
-		return nil, mail.View{}, err
-	}
-	return r.joinRemote(ctx, f, mail.Cursor{}, 0)
 }
 
 // values yields a slice as an iterator that never fails.

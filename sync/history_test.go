@@ -1,6 +1,7 @@
 package sync_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -23,6 +24,8 @@ type history struct {
 	server  *sim.Server
 	devices []*device
 	tokens  int
+	names   int             // of folders that were renamed
+	renamed bool            // a folder was renamed since this was last false
 	removed map[string]bool // tokens that somebody removed somewhere
 	copies  map[string]int  // how often somebody copied a token
 	log     []string
@@ -38,7 +41,39 @@ func (h *history) letter() (token, text string) {
 	return token, letter(token)
 }
 
-var historyFolders = []mail.Folder{"INBOX", "Archive", "Lists/go"}
+// there and here give the folders of the server, and of a device, but for Trash.
+func (h *history) there() []mail.Folder {
+	return slices.DeleteFunc(h.server.Folders(), func(f mail.Folder) bool { return f == "Trash" })
+}
+
+func (h *history) here(d *device) []mail.Folder {
+	return slices.DeleteFunc(d.folders(), func(f mail.Folder) bool { return f == "Trash" })
+}
+
+// renameFolder gives a folder a name that no other one ever had.
+func (h *history) renameFolder(d *device) {
+	folders, who := h.here(d), d.opts.Account
+	if h.rand.IntN(2) == 0 {
+		folders, who = h.there(), "phone"
+	}
+	others := slices.DeleteFunc(slices.Clone(folders), func(f mail.Folder) bool { return f == mail.Inbox })
+	if len(others) == 0 {
+		return
+	}
+	from := pick(h.rand, others)
+	h.names++
+	to := mail.Folder(fmt.Sprintf("%s %d", who, h.names))
+	if around := pick(h.rand, folders); h.rand.IntN(2) == 0 && around != from && !around.Inside(from) {
+		to = around + "/" + to
+	}
+	h.note("%s: folder %s becomes %s", who, from, to)
+	h.renamed = true
+	if who == "phone" {
+		must(h.t, h.server.RenameFolder(from, to))
+	} else {
+		d.move(from, to)
+	}
+}
 
 func pick[T any](r *rand.Rand, s []T) T { return s[r.IntN(len(s))] }
 
@@ -48,8 +83,14 @@ func tokenOf(text string) string {
 	return text[i+9 : i+18]
 }
 
-// step is what happens next: a sync, or anything else.
+// step is what happens next: a sync, a loss, or anything else.
 func (h *history) step() {
+	if h.rand.IntN(40) == 0 {
+		d := pick(h.rand, h.devices)
+		h.note("%s: loses its state", d.opts.Account)
+		d.state = sim.NewState()
+		return
+	}
 	if h.rand.IntN(10) < 3 {
 		h.sync(pick(h.rand, h.devices), h.rand.IntN(3) == 0)
 		return
@@ -61,17 +102,24 @@ func (h *history) step() {
 func (h *history) change() {
 	r := h.rand
 	d := pick(r, h.devices)
-	folder := pick(r, historyFolders)
-	switch r.IntN(7) {
+	folder := pick(r, h.there())
+	n := r.IntN(8)
+	if n >= 2 && n <= 4 {
+		folders := h.here(d)
+		if len(folders) == 0 {
+			return
+		}
+		folder = pick(r, folders)
+	}
+	switch n {
+	case 7:
+		h.renameFolder(d)
 	case 0, 1: // somebody writes to the account
 		token, text := h.letter()
 		f := pick(r, []mail.Flags{{}, flags(`\Seen`), flags(`\Flagged`)})
 		h.note("phone: %s arrives in %s", token, folder)
 		h.server.Deliver(folder, onWire(text), f, day)
 	case 2: // a mail program saves a message
-		if _, err := os.Stat(d.dir(folder)); err != nil {
-			return
-		}
 		token, text := h.letter()
 		h.note("%s: %s saved in %s", d.opts.Account, token, folder)
 		d.put(folder, token+pick(r, []string{"", ":2,S", ":2,F"}), text)
@@ -84,10 +132,7 @@ func (h *history) change() {
 		token := tokenOf(files[path])
 		switch r.IntN(5) {
 		case 4:
-			to := pick(r, historyFolders)
-			if _, err := os.Stat(d.dir(to)); err != nil {
-				return
-			}
+			to := pick(r, h.here(d))
 			h.note("%s: %s copied from %s to %s", d.opts.Account, token, folder, to)
 			h.copies[token]++
 			d.put(to, token+"."+strconv.Itoa(r.IntN(1e6))+":2,S", files[path])
@@ -96,8 +141,8 @@ func (h *history) change() {
 			h.removed[token] = true
 			must(h.t, os.Remove(path))
 		case 1:
-			to := pick(r, historyFolders)
-			if _, err := os.Stat(d.dir(to)); err != nil || to == folder {
+			to := pick(r, h.here(d))
+			if to == folder {
 				return
 			}
 			h.note("%s: %s moved from %s to %s", d.opts.Account, token, folder, to)
@@ -116,7 +161,7 @@ func (h *history) change() {
 		token := tokenOf(string(m.Raw))
 		switch r.IntN(4) {
 		case 3:
-			to := pick(r, historyFolders)
+			to := pick(r, h.there())
 			if to == folder {
 				return
 			}
@@ -128,7 +173,7 @@ func (h *history) change() {
 			h.removed[token] = true
 			must(h.t, h.server.Expunge(folder, m.UID))
 		case 1:
-			to := pick(r, historyFolders)
+			to := pick(r, h.there())
 			if to == folder {
 				return
 			}
@@ -155,9 +200,14 @@ func (h *history) sync(d *device, killed bool) {
 		return nil
 	}
 	defer func() { h.server.Before = nil }()
+	h.renamed = false
 	if !killed {
 		h.note("%s: sync", d.opts.Account)
-		d.sync()
+		rep, err := d.run()
+		// A folder that is renamed under the sync is not there for it.
+		if !h.renamed && (err != nil || len(rep.Problems) > 0) || err != nil && !errors.Is(err, mail.ErrUnreachable) {
+			h.t.Fatalf("sync: %v, %v", err, rep.Problems)
+		}
 		return
 	}
 	d.crash = sim.NewCrash(1 + h.rand.IntN(40))

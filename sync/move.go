@@ -81,12 +81,20 @@ func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, in *ma
 	}
 	r.count(func(rep *Report) { rep.Remote.Moved++ })
 	row := movedRow(f, a)
-	row.UID, row.Key, row.Name, row.New, row.Stat = uid, file.Key, file.Name, file.New, a.Item.Stat
+	row.TakeFile(a.Item.Identity)
 	if uid == 0 {
 		r.expect(in) // the server does not tell where it is: the next round finds it there
 	} else {
 		batch.DropIntents = append(batch.DropIntents, in.ID)
+		second, err := r.isSecond(ctx, f, arriving{file, a.Item.From.Row.Flags, a.Item.Identity, a.Item.Stat}, uid, batch)
+		if err != nil {
+			return err
+		}
+		if second {
+			uid = 0 // it has a row there, and needs none
+		}
 	}
+	row.UID, row.Key, row.Name, row.New, row.Stat = uid, file.Key, file.Name, file.New, a.Item.Stat
 	if !r.Remote.Abilities().Move {
 		return r.expungeCopied(ctx, from, a, row)
 	}
@@ -170,6 +178,9 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 		left[from] = true
 		row := movedRow(f, a)
 		row.UID, row.Key, row.Name, row.New = a.Item.Message.UID, file.Key, file.Name, file.New
+		if size := a.Item.Message.Size; size != 0 {
+			row.TellSize(size)
+		}
 		batch.PutRows = append(batch.PutRows, row)
 		r.changed(from)
 	}

@@ -75,11 +75,11 @@ func (r *run) lettersIn(name mail.Folder) mail.Letters { return r.folders[name].
 
 // markCopied tells a new file which message it is a copy of, if any.
 func (r *run) markCopied(ctx context.Context, g *gathered, item *conflict.Item) error {
-	rows, err := r.State.Alike(ctx, item.Identity.Size, item.Identity.Fingerprint)
+	rows, err := r.State.Alike(ctx, item.Identity.Fingerprint)
 	if err != nil {
 		return fmt.Errorf("read the state: %w", err)
 	}
-	conflict.MarkCopied(item, r.known(g, rows), r.lettersIn)
+	conflict.MarkCopied(item, r.world().Sources(r.known(g, rows)), r.lettersIn)
 	return nil
 }
 
@@ -154,7 +154,7 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 	for _, row := range batch.PutRows {
 		g.row(f, *row).Local = conflict.Gone
 	}
-	return left, nil
+	return r.awaitOthers(ctx, f, left)
 }
 
 // uploading tells whether an interrupted run was about to upload the file.
@@ -195,7 +195,7 @@ func (r *run) markReplaced(ctx context.Context, g *gathered, gone []*conflict.It
 			continue
 		}
 		replaced := r.intentOf(mail.Replace, item.Row) != nil
-		rows, err := r.State.Alike(ctx, item.Row.Size, item.Row.Fingerprint)
+		rows, err := r.State.Alike(ctx, item.Row.Fingerprint)
 		if err != nil {
 			return fmt.Errorf("read the state: %w", err)
 		}
@@ -339,7 +339,13 @@ func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Ite
 	told := map[mail.UID]bool{}
 	validity := f.view.Cursor.UIDValidity
 	if len(headers) > 0 {
-		identified, err := r.Remote.Identify(ctx, f.name, validity, headers, whole)
+		detail := mail.Fingerprints
+		if whole {
+			detail = mail.Headers
+		} else if len(sizeless(ask)) > 0 {
+			detail = mail.Sizes
+		}
+		identified, err := r.Remote.Identify(ctx, f.name, validity, headers, detail)
 		if err != nil {
 			return nil, err
 		}
@@ -378,7 +384,8 @@ func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Ite
 	var still []*conflict.Item
 	for _, item := range remotes {
 		if byUID[item.Message.UID] != nil && !told[item.Message.UID] {
-			f.remoteDirty, f.unsafe = true, true
+			r.dirty(f, mail.Remote)
+			r.leave(f)
 			continue
 		}
 		still = append(still, item)

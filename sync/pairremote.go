@@ -28,21 +28,21 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 	if err := r.measureGone(ctx, g, gone); err != nil {
 		return nil, err
 	}
-	uploaded := r.uploadedBefore(arrived)
-	gone = slices.AppendSeq(gone, maps.Keys(uploaded))
+	former := r.formerly(arrived)
+	gone = slices.AppendSeq(gone, maps.Keys(former))
 	ties, err := r.pairMoves(ctx, g, gone, func(*folder) bool { return true })
 	if err != nil {
 		return nil, err
 	}
 	for _, t := range ties {
-		if t.Local.Folder == t.Remote.Folder && uploaded[t.Local] == nil {
+		if t.Local.Folder == t.Remote.Folder && former[t.Local] == nil {
 			// It has another UID, and is where it was.
 			*t.Local = *t.Join()
 			g.dropRemote(r.folders[t.Remote.Folder], t.Remote)
 			continue
 		}
 		t.Local.Moved, t.Remote.From = t.Remote, t.Local
-		if file := uploaded[t.Local]; file != nil {
+		if file := former[t.Local]; file != nil {
 			arrived = slices.DeleteFunc(arrived, func(item *conflict.Item) bool { return item == file })
 		}
 	}
@@ -57,6 +57,9 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 		t.Local.Follow(t.Remote, f.base.ID)
 		g.dropRemote(f, t.Remote)
 	}
+	if err := r.pairFollowing(ctx, g, arrived); err != nil {
+		return nil, err
+	}
 	if err := r.pairCopies(ctx, g, round); err != nil {
 		return nil, err
 	}
@@ -66,26 +69,89 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 	return arrived, nil
 }
 
-// uploadedBefore makes, of the new files that an interrupted run may have uploaded, the
-// items that they would be if it has, and somebody has moved their messages on.
-func (r *run) uploadedBefore(arrived []*conflict.Item) map[*conflict.Item]*conflict.Item {
-	files := map[*conflict.Item]*conflict.Item{}
+// formerly makes, of new files whose messages may have been where they are, and that
+// somebody may have moved on, the items that they would be then: those that an
+// interrupted run may have uploaded, and all where the Maildir follows the server.
+func (r *run) formerly(arrived []*conflict.Item) map[*conflict.Item]*conflict.Item {
+	uploads := map[mail.Intent]bool{}
 	for _, in := range r.intents {
-		for _, file := range arrived {
-			f := r.folders[file.Folder]
-			if in.Kind != mail.Upload || in.Folder != f.base.ID || in.Key != file.File.Key || file.Row != nil || file.From != nil || file.Remote == conflict.New {
-				continue
-			}
-			item := *file
-			item.Local, item.Remote, item.From, item.Source = conflict.Same, conflict.Gone, nil, nil
-			item.Row = &mail.Row{
-				Folder: f.base.ID, Key: file.File.Key, Flags: file.File.Flags, Identity: file.Identity,
-				Date: time.Unix(0, file.Stat.ModTime), Name: file.File.Name, New: file.File.New, Stat: file.Stat,
-			}
-			files[&item] = file
+		if r.Remote.Abilities().Labels {
+			// That it is new elsewhere, as in All Mail, does not say that it has left its folder;
+			// and one that is uploaded again is not stored again.
+			break
+		}
+		uploads[mail.Intent{Kind: in.Kind, Folder: in.Folder, Key: in.Key}] = true
+	}
+	files, follows := map[*conflict.Item]*conflict.Item{}, r.follows(mail.Local)
+	for _, file := range unpaired(arrived) {
+		f := r.folders[file.Folder]
+		if follows || uploads[mail.Intent{Kind: mail.Upload, Folder: f.base.ID, Key: file.File.Key}] {
+			files[r.settledOnce(file)] = file
 		}
 	}
 	return files
+}
+
+// settledOnce is the item of a new file as if it had been in step, and its message were
+// gone.
+func (r *run) settledOnce(file *conflict.Item) *conflict.Item {
+	item := *file
+	item.Local, item.Remote, item.From, item.Source = conflict.Same, conflict.Gone, nil, nil
+	item.Row = &mail.Row{
+		Folder: r.folders[file.Folder].base.ID, Key: file.File.Key, Flags: file.File.Flags, Identity: file.Identity,
+		Date: time.Unix(0, file.Stat.ModTime), Name: file.File.Name, New: file.File.New, Stat: file.Stat,
+	}
+	return &item
+}
+
+// unpaired gives the new files that have no message, and have not moved.
+func unpaired(files []*conflict.Item) []*conflict.Item {
+	var out []*conflict.Item
+	for _, file := range files {
+		if file.Row == nil && file.From == nil && file.Remote != conflict.New {
+			out = append(out, file)
+		}
+	}
+	return out
+}
+
+// pairFollowing finds, where the server follows the Maildir, the messages that are in
+// another folder there than their files.
+func (r *run) pairFollowing(ctx context.Context, g *gathered, arrived []*conflict.Item) error {
+	if !r.follows(mail.Remote) {
+		return nil
+	}
+	of := map[*conflict.Item]*conflict.Item{}
+	for _, file := range unpaired(arrived) {
+		of[r.settledOnce(file)] = file
+	}
+	ties, err := r.pairMoves(ctx, g, slices.Collect(maps.Keys(of)), func(*folder) bool { return true })
+	if err != nil {
+		return err
+	}
+	for _, t := range ties {
+		file, message := of[t.Local], t.Remote
+		if file.Folder == message.Folder {
+			continue
+		}
+		message.Moved = file
+		file.From = &conflict.Item{Folder: message.Folder, Local: conflict.Gone, Row: &mail.Row{
+			Folder: r.folders[message.Folder].base.ID, UID: message.Message.UID, Flags: message.Message.Flags,
+			Identity: file.Identity, Date: message.Message.Date,
+		}}
+		file.From.Row.TellSize(message.Message.Size)
+	}
+	return nil
+}
+
+// follows tells whether that side follows the other one, for what became of a folder.
+func (r *run) follows(side mail.Side) bool {
+	for _, f := range r.folders {
+		if which, known := f.loss.Follows(); known && which == side {
+			return true
+		}
+	}
+	return false
 }
 
 // dropRemote forgets a new message that has become part of another item.
@@ -124,7 +190,7 @@ func (r *run) pairMoves(ctx context.Context, g *gathered, gone []*conflict.Item,
 func newThere(remotes []*conflict.Item) []*conflict.Item {
 	var left []*conflict.Item
 	for _, item := range remotes {
-		if item.From == nil {
+		if item.From == nil && item.Moved == nil {
 			left = append(left, item)
 		}
 	}
@@ -193,6 +259,7 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 		return nil
 	}
 	sources := map[*conflict.Item][]*conflict.Item{}
+	files := map[mail.RowID]*conflict.Item{} // whose headers were read
 	var ask []*conflict.Item
 	for _, remotes := range g.newRemote {
 		for _, item := range newThere(remotes) {
@@ -204,11 +271,12 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 				if !source.Linkable() {
 					continue
 				}
-				if source.Identity.Header == (mail.Fingerprint{}) {
-					if err := r.readHeader(ctx, source); err != nil {
-						return err
-					}
+				if seen := files[source.Row.ID]; seen != nil {
+					source = seen
+				} else if err := r.readHeader(ctx, source); err != nil {
+					return err
 				}
+				files[source.Row.ID] = source
 				sources[item] = append(sources[item], source)
 			}
 			if _, wants := conflict.CopyOf(item, sources[item]); wants {

@@ -229,7 +229,7 @@ func (r *run) alreadyCopied(ctx context.Context, a *conflict.Action, in *mail.In
 	}
 	var above mail.UIDSet
 	above.AddRange(mail.UIDRange{First: in.UIDNext, Last: 1<<32 - 1})
-	found, err := r.Remote.Identify(ctx, a.Target, in.UIDValidity, above, false)
+	found, err := r.Remote.Identify(ctx, a.Target, in.UIDValidity, above, mail.Sizes)
 	if errors.Is(err, mail.ErrRestarted) {
 		return false, nil
 	}

@@ -31,9 +31,11 @@ type Counts struct {
 type Report struct {
 	Folders       int // that are synced
 	Local, Remote Counts
+	Renamed       int // folders that were renamed on one side, as on the other
 	Conflicts     int
 	Held          []Held        // removals that wait for consent
 	Skipped       []mail.Notice // folders and messages left out, and why
+	Lost          []mail.Notice // what the run could not rely on, and what it did about it
 	Changed       []mail.Folder // folders in which something changed locally
 	Actions       []string      // dry run: what would be done, a line each
 	Problems      []*Problem    // what failed; the rest was synced
@@ -108,7 +110,9 @@ func (rep *Report) finish(r *run) {
 			rep.Changed = append(rep.Changed, name)
 		}
 	}
+	rep.Renamed = r.renames.done
 	slices.Sort(rep.Changed)
+	rep.Lost = r.tellLosses()
 	slices.Sort(rep.Behind)
 	for _, h := range r.held {
 		rep.Held = append(rep.Held, h)

@@ -21,6 +21,10 @@ type Local interface {
 	// Maildir is not there at all.
 	Folders(ctx context.Context, known []mail.LocalFolder) ([]mail.LocalFolder, error)
 
+	// Notices tells of the directories that the last Folders has left out and that look as
+	// if they were to be folders, and why.
+	Notices() []mail.Notice
+
 	// Scan lists the messages of a folder. letters is what base knows of the
 	// folder's keyword letters; what the folder's own file says goes before it.
 	// mail.ErrGone: there is no such folder.
@@ -77,6 +81,10 @@ type Local interface {
 	// RemoveFolder removes a folder without messages; folders inside it stay. An
 	// error says that it holds something.
 	RemoveFolder(ctx context.Context, folder mail.Folder) error
+	// RenameFolder gives a folder that is not INBOX another name, durably, and makes
+	// what that lies in. Folders inside it may go along, or keep their names.
+	// mail.ErrGone; mail.ErrExists: something has the name. Then nothing was done.
+	RenameFolder(ctx context.Context, folder, to mail.Folder) error
 }
 
 // Remote is one account on its server. All methods may be called from several
@@ -96,10 +104,9 @@ type Remote interface {
 	// and date.
 	Scan(ctx context.Context, folder mail.Folder, since mail.Cursor, known int, visit func(mail.Message) error) (mail.View, error)
 
-	// Identify asks for sizes, dates and fingerprints, which are all that is set in
-	// the messages' Identity besides the Message-ID, and, if it asks for whole headers,
-	// their hashes. Messages that are gone are left out.
-	Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, whole bool) ([]mail.Identified, error)
+	// Identify asks what messages are, in as much detail as that says; the rest of it
+	// may be told nevertheless. Messages that are gone are left out.
+	Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, detail mail.Detail) ([]mail.Identified, error)
 
 	// Fetch streams whole messages, in any order, to visit, which reads each body to
 	// its end or gives an error. Messages that are gone are left out. An error of
@@ -125,8 +132,15 @@ type Remote interface {
 	// Call it only where Abilities says so.
 	Expunge(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet) error
 
+	// Examine opens a folder and tells its status and its MailboxID.
+	Examine(ctx context.Context, folder mail.Folder) (mail.RemoteFolder, error)
+
 	CreateFolder(ctx context.Context, folder mail.Folder) error // mail.ErrExists
 	DeleteFolder(ctx context.Context, folder mail.Folder) error // mail.ErrGone
+	// RenameFolder gives a folder that is not INBOX another name, also among those that
+	// are subscribed. Folders inside it may go along, or keep their names. mail.ErrGone,
+	// mail.ErrExists.
+	RenameFolder(ctx context.Context, folder, to mail.Folder) error
 
 	// Abilities tells what the server can do. It is known after Folders.
 	Abilities() mail.Abilities
@@ -153,9 +167,8 @@ type State interface {
 	Unsettled(ctx context.Context) ([]mail.Row, error)
 	// Marked gives the folder's rows that are on both sides and flagged \Deleted.
 	Marked(ctx context.Context, folder mail.FolderID) ([]mail.Row, error)
-	// Alike gives all rows, of all folders, of messages of that canonical size and
-	// fingerprint.
-	Alike(ctx context.Context, size int64, fingerprint mail.Fingerprint) ([]mail.Row, error)
+	// Alike gives all rows, of all folders, of messages of that fingerprint.
+	Alike(ctx context.Context, fingerprint mail.Fingerprint) ([]mail.Row, error)
 	// Dated gives all rows, of all folders, of messages of that INTERNALDATE, to the
 	// second, and of that size, in canonical form or as the server announces it.
 	Dated(ctx context.Context, size int64, date time.Time) ([]mail.Row, error)

@@ -26,6 +26,9 @@ const uploadBatch = 64
 func (r *run) upload(ctx context.Context, w *work) error {
 	actions := w.uploads
 	retriedLast(actions)
+	if len(actions) > 0 {
+		w.folder.ours, w.folder.others, w.folder.looked = nil, nil, r.uidNext(w.folder)
+	}
 	for len(actions) > 0 {
 		n := min(len(actions), uploadBatch)
 		if err := r.uploadBatch(ctx, w, actions[:n]); err != nil {
@@ -50,6 +53,7 @@ type outgoing struct {
 	id     mail.Identity
 	stat   mail.Stat
 	intent *mail.Intent
+	row    *mail.Row // once it is on the server, and its UID is known
 }
 
 func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Action) error {
@@ -75,12 +79,18 @@ func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Acti
 				continue
 			}
 		}
+		out = append(out, o)
+	}
+	out, err := r.needless(ctx, w, out)
+	if err != nil {
+		return errors.Join(err, r.commit(ctx, batch))
+	}
+	for _, o := range out {
 		o.intent = &mail.Intent{
-			Kind: mail.Upload, Folder: f.base.ID, Key: o.file.Key, Identity: o.id, Row: sourceOf(a),
+			Kind: mail.Upload, Folder: f.base.ID, Key: o.file.Key, Identity: o.id, Row: sourceOf(o.action),
 			UIDValidity: r.validity(f), UIDNext: r.uidNext(f), Created: r.Now().Truncate(time.Second),
 		}
 		intents.PutIntents = append(intents.PutIntents, o.intent)
-		out = append(out, o)
 	}
 	if err := r.commit(ctx, intents); err != nil {
 		return err
@@ -90,6 +100,9 @@ func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Acti
 		if failed = r.appendOne(ctx, w, o, batch); failed != nil {
 			break
 		}
+	}
+	if failed == nil {
+		failed = r.giveWay(ctx, w, out, batch)
 	}
 	// What the server has answered is recorded, whatever became of the rest.
 	return errors.Join(failed, r.commit(context.WithoutCancel(ctx), batch))
@@ -160,6 +173,22 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 		return fmt.Errorf("upload %q: %w", o.file.Name, err)
 	}
 	r.arrive(o.action.Item)
+	if stored.uid != 0 && stored.validity == r.validity(f) {
+		in := arriving{file: o.file, id: o.id, stat: o.stat}
+		if o.action.Kind == conflict.CopyRemote {
+			in.base = o.action.Base
+		}
+		second, err := r.isSecond(ctx, f, in, stored.uid, batch)
+		if second {
+			batch.DropIntents = append(batch.DropIntents, o.intent.ID)
+			if row := o.action.Item.Row; row != nil {
+				batch.DropRows = append(batch.DropRows, row.ID)
+			}
+		}
+		if second || err != nil {
+			return err
+		}
+	}
 	r.count(func(rep *Report) { rep.Remote.New++ })
 	r.Progress(Progress{Folder: f.name, Messages: 1, Bytes: o.id.Size})
 	if stored.uid == 0 || stored.validity != r.validity(f) {
@@ -174,12 +203,14 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 		return nil
 	}
 	row := r.rowOf(f, o)
-	row.UID, row.State, row.Date = stored.uid, mail.Settled, stored.date.Truncate(time.Second)
+	row.UID, row.State, row.Date, row.Flags = stored.uid, mail.Settled, stored.date.Truncate(time.Second), o.action.Base
 	if source := o.action.Item.Source; o.action.Kind == conflict.CopyRemote {
-		row.Flags, row.CopyOf = o.action.Base, source.Row.ID
-		row.RemoteSize, row.RemoteDigest = source.Row.RemoteSize, source.Row.RemoteDigest
+		row.CopyOf = source.Row.ID
+		row.Identity, row.RemoteSize, row.RemoteDigest = source.Row.Identity, source.Row.RemoteSize, source.Row.RemoteDigest
+		row.TakeFile(o.id)
 	}
 	row.Why, row.Tries, row.RetryAt = "", 0, time.Time{}
+	o.row = row
 	batch.PutRows = append(batch.PutRows, row)
 	batch.DropIntents = append(batch.DropIntents, o.intent.ID)
 	return nil

@@ -15,7 +15,8 @@ import (
 func (r *run) vanish(ctx context.Context) error {
 	var lost []*folder
 	for _, f := range r.folders {
-		if f.base.OnLocal && f.base.OnRemote && f.onLocal != f.onRemote {
+		// One that was never in step, since the run that met it ended too soon, is new.
+		if !f.vanished && f.base.OnLocal && f.base.OnRemote && f.onLocal != f.onRemote && !f.base.Synced.IsZero() {
 			lost = append(lost, f)
 		}
 	}
@@ -31,16 +32,20 @@ func (r *run) vanish(ctx context.Context) error {
 }
 
 func (r *run) vanishOne(ctx context.Context, f *folder) error {
-	v := conflict.Vanished{LeftOut: !f.selected, Allowed: r.AllowDeletes && slices.Contains(r.Only, f.name)}
+	v := conflict.Vanished{LeftOut: !f.selected, Gone: mail.Local, Allowed: r.AllowDeletes && slices.Contains(r.Only, f.name)}
+	if f.onLocal {
+		v.Gone = mail.Remote
+	}
+	kept := r.forbidsRemoving(v.Gone.Other(), f.policy)
+	v.Remove = kept == ""
 	var err error
 	switch {
 	case v.LeftOut: // nobody need count its messages
 	case f.onRemote:
 		status := r.onServer[f.name].Status
-		v.Gone, v.Remove = mail.Local, r.RemoveRemote
 		v.Messages, v.Changed = int(status.Messages), status != f.base.Remote
 	default:
-		v.Gone, v.Remove, v.Changed = mail.Remote, r.RemoveLocal, f.localDirty
+		v.Changed = f.localDirty
 		if v.Messages, err = r.countFiles(ctx, f); err != nil {
 			return err
 		}
@@ -52,7 +57,7 @@ func (r *run) vanishOne(ctx context.Context, f *folder) error {
 		delete(r.unsettled, drop)
 		return r.commit(ctx, &mail.Batch{DropFolders: []mail.FolderID{drop}})
 	case conflict.Stay:
-		r.once(f.name, "is gone "+where(v.Gone)+", and remove_folders lets it stay "+where(v.Gone.Other()))
+		r.once(f.name, "is gone "+where(v.Gone)+", and "+kept+" lets it stay "+where(v.Gone.Other()))
 		return nil
 	case conflict.Await:
 		r.held[heldKey{f.name, v.Gone}] = Held{
@@ -76,6 +81,28 @@ func (r *run) vanishOne(ctx context.Context, f *folder) error {
 	}
 	f.vanished, f.dissolves, f.localDirty = false, true, true
 	return nil
+}
+
+// forbidsMaking names the setting that lets no folder be made on a side; "" if none.
+func (r *run) forbidsMaking(side mail.Side, p conflict.Policy) string {
+	switch {
+	case !p.Direction.Writes(side):
+		return "direction"
+	case side == mail.Local && !r.CreateLocal, side == mail.Remote && !r.CreateRemote:
+		return "create_folders"
+	}
+	return ""
+}
+
+// forbidsRemoving names the setting that lets no folder be removed on a side.
+func (r *run) forbidsRemoving(side mail.Side, p conflict.Policy) string {
+	switch {
+	case !p.Direction.Writes(side):
+		return "direction"
+	case side == mail.Local && !r.RemoveLocal, side == mail.Remote && !r.RemoveRemote:
+		return "remove_folders"
+	}
+	return ""
 }
 
 func where(s mail.Side) string {

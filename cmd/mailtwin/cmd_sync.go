@@ -136,43 +136,65 @@ func (a *App) syncAccount(ctx context.Context, t target, f syncFlags, bar *progr
 	started := time.Now()
 	o := outcome{account: t.account.Name}
 	o.err = a.locked(ctx, t.account, f, func() error {
-		s, err := a.rooms.open(ctx, t.account, f.dryRun)
+		err := a.syncOpen(ctx, t, f, bar, &o, started, "")
+		if !errors.Is(err, mail.ErrState) || f.dryRun {
+			return err
+		}
+		// Damage shows where it is read, which may be late; all that the run did until then
+		// was in order, and a new base finds it on both sides.
+		lost, err := a.rooms.aside(t.account, err)
 		if err != nil {
 			return err
 		}
-		defer s.close()
-		a.options(&s.opts, t, f, bar)
-		var listed []mail.Folder
-		s.opts.Selected = func(f mail.Folder) bool {
-			listed = append(listed, f)
-			return t.account.Selected(f)
-		}
-		if s.begin != nil {
-			err = s.begin(ctx)
-		}
-		if err == nil {
-			o.report, err = a.rooms.run(ctx, s.opts)
-		}
-		if len(listed) > 0 {
-			for _, pattern := range t.account.Folders.Idle(listed) {
-				o.report.Skipped = append(o.report.Skipped, mail.Notice{Text: fmt.Sprintf("the pattern %q in folders matches no folder", pattern)})
-			}
-		}
-		if s.opts.Remote != nil {
-			o.traffic = s.opts.Remote.Traffic()
-		}
-		if err != nil && ctx.Err() != nil {
-			err = ctx.Err() // what a signal cut off may look like a server that went away
-		}
-		o.err, o.duration = err, time.Since(started)
-		a.purge(ctx, s, o)
-		return errors.Join(err, a.record(ctx, s, o, started, len(t.folders) == 0))
+		return a.syncOpen(ctx, t, f, bar, &o, started, lost)
 	})
 	if o.err == nil && !f.dryRun && len(o.report.Changed) > 0 {
 		o.err = a.postSync(ctx, t.account, o.report)
 	}
 	o.duration = time.Since(started)
 	return o
+}
+
+// syncOpen opens an account and syncs it. lost says why its base is new, if it is not to
+// be.
+func (a *App) syncOpen(ctx context.Context, t target, f syncFlags, bar *progress.Bar, o *outcome, started time.Time, lost string) error {
+	s, err := a.rooms.open(ctx, t.account, f.dryRun)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	a.options(&s.opts, t, f, bar)
+	if lost != "" {
+		s.opts.Lost = lost
+	}
+	var listed []mail.Folder
+	s.opts.Selected = func(f mail.Folder) bool {
+		listed = append(listed, f)
+		return t.account.Selected(f)
+	}
+	if s.begin != nil {
+		err = s.begin(ctx)
+	}
+	if err == nil {
+		o.report, err = a.rooms.run(ctx, s.opts)
+	}
+	if len(listed) > 0 {
+		for _, pattern := range t.account.Folders.Idle(listed) {
+			o.report.Skipped = append(o.report.Skipped, mail.Notice{Text: fmt.Sprintf("the pattern %q in folders matches no folder", pattern)})
+		}
+	}
+	if s.opts.Remote != nil {
+		o.traffic = s.opts.Remote.Traffic()
+	}
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err() // what a signal cut off may look like a server that went away
+	}
+	if errors.Is(err, mail.ErrState) {
+		return err
+	}
+	o.err, o.duration = err, time.Since(started)
+	a.purge(ctx, s, *o)
+	return errors.Join(err, a.record(ctx, s, *o, started, len(t.folders) == 0))
 }
 
 const (
@@ -318,6 +340,9 @@ func (b *beginning) Write(p []byte) (int, error) {
 // printOutcome prints what a person should see of an account's run.
 func (a *App) printOutcome(o outcome, f syncFlags) {
 	a.printComplaints(o)
+	for _, n := range o.report.Lost {
+		fmt.Fprintln(a.Stderr, line(o.account, n.Folder, n.Text, ""))
+	}
 	watched := (isTerminal(a.Stdout) || a.verbose > 0) && !a.quiet
 	if watched {
 		for _, n := range o.report.Skipped {

@@ -132,6 +132,9 @@ func (s *story) account() []string {
 	listed, err := s.phone.List(s.Context())
 	s.check(err)
 	for _, f := range listed {
+		if f.NoSelect {
+			continue
+		}
 		all = append(all, string(f.Name))
 		for _, m := range s.messages(f.Name) {
 			all = append(all, string(f.Name)+": "+describe(onDisk(string(m.Raw)), m.Flags, m.Date))

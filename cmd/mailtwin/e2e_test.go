@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"mailtwin/conflict/mail"
+	engine "mailtwin/sync"
 	"mailtwin/sync/imaptest"
 	"mailtwin/sync/imaptest/dovecot"
 )
@@ -105,6 +106,8 @@ type computer struct {
 	maildir string
 	config  string
 	env     map[string]string
+	// around, if not nil, puts something between the engine and its sides.
+	around func(opts *engine.Options)
 }
 
 // device sets a computer up. settings are lines of the account's table; those that
@@ -141,6 +144,12 @@ type result struct {
 func (d *computer) run(args ...string) result {
 	var stdout, stderr bytes.Buffer
 	app := &App{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Env: func(k string) string { return d.env[k] }}
+	if d.around != nil {
+		app.rooms.run = func(ctx context.Context, opts engine.Options) (engine.Report, error) {
+			d.around(&opts)
+			return engine.Run(ctx, opts)
+		}
+	}
 	code := app.Run(context.Background(), append([]string{"--config", d.config}, args...))
 	return result{code, stdout.String(), stderr.String()}
 }
@@ -158,10 +167,15 @@ func (d *computer) exits(code int, args ...string) result {
 // report runs a sync that ends with that code, and gives its report.
 func (d *computer) report(code int, args ...string) accountReport {
 	d.Helper()
-	r := d.exits(code, append([]string{"sync", "--json"}, args...)...)
+	return parseReport(d.story, d.exits(code, append([]string{"sync", "--json"}, args...)...))
+}
+
+// parseReport reads the report that a sync has printed.
+func parseReport(s *story, r result) accountReport {
+	s.Helper()
 	var doc syncReport
 	if err := json.Unmarshal([]byte(r.stdout), &doc); err != nil || len(doc.Accounts) != 1 {
-		d.Fatalf("%v: %q", err, r.stdout)
+		s.Fatalf("%v: %q", err, r.stdout)
 	}
 	return doc.Accounts[0]
 }

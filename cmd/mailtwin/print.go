@@ -163,6 +163,9 @@ func (o outcome) summary(dryRun bool) string {
 	if s := side(o.report.Remote); s != "" {
 		parts = append(parts, "on server "+s)
 	}
+	if n := o.report.Renamed; n > 0 {
+		parts = append(parts, count(n, "folder")+" renamed")
+	}
 	if n := o.report.Conflicts; n > 0 {
 		parts = append(parts, count(n, "conflict"))
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,7 +105,7 @@ func newAccountReport(o outcome) accountReport {
 		BytesIn:   o.traffic.BytesIn, BytesOut: o.traffic.BytesOut,
 		RoundTrips: o.traffic.RoundTrips, Connections: o.traffic.Connections,
 	}
-	for _, n := range o.report.Skipped {
+	for _, n := range slices.Concat(o.report.Skipped, o.report.Lost) {
 		r.Skipped = append(r.Skipped, skippedReport{clean(string(n.Folder)), clean(n.Text)})
 	}
 	var wrong []string

@@ -27,7 +27,9 @@ type rooms struct {
 	open func(ctx context.Context, acc config.Account, dryRun bool) (*session, error)
 	past func(ctx context.Context, acc config.Account) (past, error)
 	made func(ctx context.Context, acc config.Account) ([]mail.Decision, error)
-	run  func(ctx context.Context, opts engine.Options) (engine.Report, error)
+	// aside puts a damaged base away, and says where it is.
+	aside func(acc config.Account, damage error) (string, error)
+	run   func(ctx context.Context, opts engine.Options) (engine.Report, error)
 }
 
 // or fills in what is nil.
@@ -41,6 +43,9 @@ func (r rooms) or(other rooms) rooms {
 	if r.made == nil {
 		r.made = other.made
 	}
+	if r.aside == nil {
+		r.aside = other.aside
+	}
 	if r.run == nil {
 		r.run = other.run
 	}
@@ -48,7 +53,7 @@ func (r rooms) or(other rooms) rooms {
 }
 
 // linked are the real rooms.
-func (a *App) linked() rooms { return rooms{a.open, a.past, a.made, engine.Run} }
+func (a *App) linked() rooms { return rooms{a.open, a.past, a.made, a.setAside, engine.Run} }
 
 // session is an account that is open for a run.
 type session struct {
@@ -109,7 +114,7 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 		}
 	}()
 	log := a.log.With("account", acc.Name)
-	db, err := a.openState(ctx, acc, dryRun)
+	db, lost, err := a.openState(ctx, acc, dryRun)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +160,7 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 	})
 	closers = append(closers, server.Close)
 
-	s.opts.Remote, s.opts.State = server, db
+	s.opts.Remote, s.opts.State, s.opts.Lost = server, db, lost
 	if !dryRun {
 		s.record = func(ctx context.Context, run lastRun) error { return db.PutRun(ctx, statedb.Run(run)) }
 		s.recorded = func(ctx context.Context) (lastRun, error) {
@@ -200,27 +205,33 @@ var layouts = map[config.Layout]maildir.Layout{
 	config.Nested: maildir.Nested, config.MaildirPlus: maildir.MaildirPlus,
 }
 
-// openState opens base. One that is damaged is set aside: without it the run pairs
-// both sides anew, which costs time and no mail.
-func (a *App) openState(ctx context.Context, acc config.Account, dryRun bool) (*statedb.DB, error) {
+// openState opens base. For a dry run one that is not there, or is damaged, is made in
+// memory; lost says why.
+func (a *App) openState(ctx context.Context, acc config.Account, dryRun bool) (db *statedb.DB, lost string, err error) {
 	path := filepath.Join(a.stateDir(acc.Name), stateFile)
-	if dryRun {
-		db, err := statedb.OpenReadOnly(ctx, path)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, statedb.ErrCorrupt) {
-			return statedb.OpenMemory(ctx)
-		}
-		return db, err
+	if !dryRun {
+		db, err = statedb.Open(ctx, path)
+		return db, "", err
 	}
-	db, err := statedb.Open(ctx, path)
+	db, err = statedb.OpenReadOnly(ctx, path)
 	if errors.Is(err, statedb.ErrCorrupt) {
-		aside, err2 := statedb.SetAside(path)
-		if err2 != nil {
-			return nil, errors.Join(err, err2)
-		}
-		a.complain(acc.Name, "", err, "set aside as "+aside+"; this sync pairs both sides again")
-		return statedb.Open(ctx, path)
+		lost = "the state database is damaged"
 	}
-	return db, err
+	if lost != "" || errors.Is(err, fs.ErrNotExist) {
+		db, err = statedb.OpenMemory(ctx)
+	}
+	return db, lost, err
+}
+
+// setAside makes room for a new base, without which nothing is lost but time: the next
+// run pairs both sides anew. It says where the damaged one went.
+func (a *App) setAside(acc config.Account, damage error) (string, error) {
+	a.log.Info("the state database is damaged", "account", acc.Name, "error", clean(damage.Error()))
+	aside, err := statedb.SetAside(filepath.Join(a.stateDir(acc.Name), stateFile), time.Now())
+	if err != nil {
+		return "", errors.Join(damage, err)
+	}
+	return "the state database was damaged, and is set aside as " + aside, nil
 }
 
 // trace gives what -vv shows of the protocol; nil without it.

@@ -86,6 +86,21 @@ func (r *Row) TellSize(size int64) {
 	}
 }
 
+// TakeFile takes in that the message's file is another one now, of the same content: what
+// it was is what the server still has.
+func (r *Row) TakeFile(file Identity) {
+	if file.Digest == r.Digest {
+		return
+	}
+	size := r.ServerSize()
+	if r.RemoteSize == 0 {
+		r.RemoteDigest = r.Digest
+	}
+	r.Identity = file
+	r.Header = Fingerprint{}
+	r.TellSize(size)
+}
+
 // ServerSize is the size that the server announces for the message.
 func (r *Row) ServerSize() int64 {
 	if r.RemoteSize != 0 {
@@ -118,6 +133,9 @@ type FolderBase struct {
 	Verified time.Time // when all UIDs and flags were last read, to the second
 	Synced   time.Time // when the folder was last in step, to the second
 	Problem  string    // what went wrong with it in the last run; "" where nothing did
+	// Lost is what became of it since it was in step, as conflict.Loss has it; 0 for
+	// nothing.
+	Lost uint8
 }
 
 // IntentKind is what an Intent is about to do.
@@ -131,7 +149,8 @@ const (
 	// then expunged where it was.
 	Move
 	// Replace: the file of Row is gone, and one with the same content is about to be
-	// uploaded elsewhere; then Row's message is expunged, and not put into Trash.
+	// uploaded elsewhere; then Row's message is expunged, or brought here again where
+	// nothing can leave its folder, and not put into Trash.
 	Replace
 )
 

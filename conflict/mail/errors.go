@@ -45,4 +45,6 @@ var (
 	ErrNoSpace = errors.New("no space left")
 	// ErrDamaged: a message or a state that cannot be read as what it should be.
 	ErrDamaged = errors.New("damaged")
+	// ErrState: base itself is damaged. An error that is ErrState is ErrDamaged, too.
+	ErrState = errors.New("state database")
 )

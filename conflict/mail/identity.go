@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"hash"
+	"slices"
 	"strings"
 )
 
@@ -12,25 +13,38 @@ import (
 // means that it is not known.
 type Digest [sha256.Size]byte
 
-// Fingerprint is a hash of the header fields that FingerprintFields names,
-// unfolded: what a server tells about a whole folder for a few hundred bytes a
-// message. Equal fingerprints make candidates, not equals. The zero value means
-// that it is not known.
+// Fingerprint is a hash of the Message-ID, or, of a message that has none, of the
+// unfolded header fields that FingerprintFields names: what a server tells about a
+// whole folder for a hundred bytes a message. Equal fingerprints make candidates, not
+// equals. The zero value means that it is not known.
 type Fingerprint [16]byte
 
 // FingerprintFields are the header fields that a Fingerprint is made of, in its
-// order.
+// order. Where the first one is there, it is made of that alone.
 var FingerprintFields = []string{"Message-ID", "Date", "From", "To", "Subject"}
 
 // Identity is what makes a message that message, on whichever side it stands.
 type Identity struct {
-	Size        int64 // octets of the canonical form, as RFC822.SIZE counts them
-	Digest      Digest
+	Size   int64 // octets of the canonical form, as RFC822.SIZE counts them
+	Digest Digest
+	// Bare and BareSize are what Digest and Size would be without the fields that mail
+	// programs add to their own copies (Content-Length and the like); zero where it has
+	// none of them. See Content.
+	Bare        Digest
+	BareSize    int64
 	Fingerprint Fingerprint
 	// Header is a hash of the whole header. Base does not keep it: it is computed where a
 	// message that moved or was copied is to be known without its body.
 	Header    Fingerprint
 	MessageID string // as the header has it, with its angle brackets; "" where there is none
+}
+
+// Content is the digest of what does not depend on which program has copied the message.
+func (id Identity) Content() Digest {
+	if id.Bare != (Digest{}) {
+		return id.Bare
+	}
+	return id.Digest
 }
 
 // String gives the digest in hexadecimal.
@@ -46,61 +60,101 @@ const maxMessageID = 998
 // Measure takes the bytes of a message, with the line ends of a file or of the
 // wire, in pieces of any size, and tells its Identity. The zero value is ready.
 type Measure struct {
-	hash   hash.Hash
-	size   int64
-	cr     bool // the last byte was CR
-	header []byte
-	ended  bool // the header's end was found, or it grew beyond maxHeader
+	whole  hashing
+	bare   *hashing // without the added fields; nil where there are none
+	raw    int      // octets that were taken
+	header []byte   // as they came, up to the empty line
+	ended  bool     // the header's end was found, or it grew beyond maxHeader
 }
 
-// Write takes the next bytes. It never fails.
-func (m *Measure) Write(p []byte) (int, error) {
-	if m.hash == nil {
-		m.hash = sha256.New()
-	}
-	n := len(p)
-	if !m.ended {
-		m.keepHeader(p)
-	}
+// hashing hashes canonical bytes: each LF without a CR before it counts as CRLF.
+type hashing struct {
+	hash hash.Hash
+	size int64
+	cr   bool // the last byte was CR
+}
+
+func newHashing() hashing { return hashing{hash: sha256.New()} }
+
+func (c *hashing) write(p []byte) {
 	for len(p) > 0 {
 		i := bytes.IndexByte(p, '\n')
 		if i < 0 {
-			m.put(p)
-			m.cr = p[len(p)-1] == '\r'
+			c.put(p)
+			c.cr = p[len(p)-1] == '\r'
 			break
 		}
-		m.put(p[:i])
+		c.put(p[:i])
 		if i > 0 {
-			m.cr = p[i-1] == '\r'
+			c.cr = p[i-1] == '\r'
 		}
-		if m.cr {
-			m.put(p[i : i+1])
+		if c.cr {
+			c.put(p[i : i+1])
 		} else {
-			m.put(crlf)
+			c.put(crlf)
 		}
-		m.cr = false
+		c.cr = false
 		p = p[i+1:]
 	}
-	return n, nil
 }
 
 var crlf = []byte("\r\n")
 
-func (m *Measure) put(p []byte) {
-	m.hash.Write(p)
-	m.size += int64(len(p))
+func (c *hashing) put(p []byte) {
+	c.hash.Write(p)
+	c.size += int64(len(p))
 }
 
-func (m *Measure) keepHeader(p []byte) {
+func (c *hashing) sum() (d Digest) {
+	c.hash.Sum(d[:0])
+	return d
+}
+
+// Write takes the next bytes. It never fails.
+func (m *Measure) Write(p []byte) (int, error) {
+	if m.whole.hash == nil {
+		m.whole = newHashing()
+	}
+	m.whole.write(p)
+	rest := p
+	if !m.ended {
+		rest = m.keepHeader(p)
+	}
+	if m.bare != nil {
+		m.bare.write(rest)
+	}
+	m.raw += len(p)
+	return len(p), nil
+}
+
+// keepHeader looks for the end of the header. Where that is found, it begins to hash the
+// message without the added fields, if it has any, and gives what of p belongs to the
+// body.
+func (m *Measure) keepHeader(p []byte) (body []byte) {
 	from := max(0, len(m.header)-3)
 	m.header = append(m.header, p[:min(len(p), maxHeader-len(m.header))]...)
-	if i := endOfHeader(m.header[from:]); i >= 0 {
-		m.header, m.ended = m.header[:from+i], true
-	} else if bytes.HasPrefix(m.header, []byte("\n")) || bytes.HasPrefix(m.header, crlf) {
-		m.header, m.ended = nil, true
-	} else if len(m.header) == maxHeader {
-		m.ended = true
+	switch i := endOfHeader(m.header[from:]); {
+	case i >= 0:
+		i += from
+		blank := 1
+		if m.header[i] == '\r' {
+			blank = 2
+		}
+		body = p[i+blank-m.raw:]
+		m.header = m.header[:i]
+	case bytes.HasPrefix(m.header, []byte("\n")), bytes.HasPrefix(m.header, crlf):
+		m.header = nil
+	case len(m.header) == maxHeader:
+	default:
+		return nil
 	}
+	m.ended = true
+	if kept, added := withoutAdded(m.header); added && len(m.header) < maxHeader {
+		m.bare = new(newHashing())
+		m.bare.write(kept)
+		m.bare.write(crlf)
+	}
+	return body
 }
 
 // endOfHeader finds the empty line that ends a header, and gives the length of
@@ -115,23 +169,50 @@ func endOfHeader(p []byte) int {
 	return end
 }
 
+// addedFields are those that programs write into their own copies of a message: mutt the
+// first ones when it saves one, mbsync and OfflineIMAP the last ones when they fetch or
+// append one.
+var addedFields = []string{"Content-Length", "Lines", "Status", "X-Status", "X-TUID", "X-OfflineIMAP"}
+
+// withoutAdded gives a header without those fields, and tells whether it had any.
+func withoutAdded(header []byte) (kept []byte, added bool) {
+	if !slices.ContainsFunc(addedFields, func(f string) bool { return bytes.Contains(header, []byte(f+":")) }) {
+		return header, false // as nearly all, and each message is asked for
+	}
+	drop := false
+	for line := range bytes.Lines(header) {
+		if line[0] != ' ' && line[0] != '\t' {
+			name, _, ok := bytes.Cut(line, []byte(":"))
+			drop = ok && slices.Contains(addedFields, string(name))
+		}
+		if !drop {
+			kept = append(kept, line...)
+		}
+		added = added || drop
+	}
+	return kept, added
+}
+
 // Identity tells what was written so far.
 func (m *Measure) Identity() Identity {
-	if m.hash == nil {
-		m.hash = sha256.New()
+	if m.whole.hash == nil {
+		m.whole = newHashing()
 	}
-	id := Identity{Size: m.size}
-	m.hash.Sum(id.Digest[:0])
+	id := Identity{Size: m.whole.size, Digest: m.whole.sum()}
+	if m.bare != nil {
+		id.Bare, id.BareSize = m.bare.sum(), m.bare.size
+	}
 	id.Fingerprint, id.MessageID = FingerprintOf(m.header)
 	id.Header = HeaderOf(m.header)
 	return id
 }
 
-// HeaderOf hashes a whole header, which may have either line end, end with the empty
-// line or before it, and be longer than what is kept of it.
+// HeaderOf hashes a whole header without the added fields. It may have either line end,
+// end with the empty line or before it, and be longer than what is kept of it.
 func HeaderOf(header []byte) Fingerprint {
+	header, _ = withoutAdded(header[:min(len(header), maxHeader)])
 	h := sha256.New()
-	for line := range bytes.Lines(header[:min(len(header), maxHeader)]) {
+	for line := range bytes.Lines(header) {
 		line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
 		if len(line) == 0 {
 			break
@@ -145,8 +226,8 @@ func HeaderOf(header []byte) Fingerprint {
 }
 
 // FingerprintOf computes the fingerprint of a header, and reads its Message-ID.
-// The header may be whole or hold the FingerprintFields only, in any order, with
-// either line end.
+// The header may be whole, or hold the FingerprintFields only, or their first one only
+// where that is not empty; in any order, with either line end.
 func FingerprintOf(header []byte) (Fingerprint, string) {
 	values := make(map[string][]string, len(FingerprintFields))
 	name, value := "", ""
@@ -177,8 +258,12 @@ func FingerprintOf(header []byte) (Fingerprint, string) {
 		}
 	}
 	end()
+	fields := FingerprintFields
+	if slices.ContainsFunc(values[fields[0]], func(v string) bool { return v != "" }) {
+		fields = fields[:1]
+	}
 	h := sha256.New()
-	for _, f := range FingerprintFields {
+	for _, f := range fields {
 		for _, v := range values[f] {
 			h.Write([]byte(f + ":" + v + "\n"))
 		}

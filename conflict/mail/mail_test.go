@@ -258,9 +258,19 @@ func TestFingerprint(t *testing.T) {
 	if whole != part || id != "<x@y>" || partID != id {
 		t.Errorf("fingerprints %x and %x, Message-IDs %q and %q", whole, part, id, partID)
 	}
-	other, _ := FingerprintOf([]byte(strings.Replace(subset, "long", "short", 1)))
-	if other == whole {
-		t.Error("another subject, the same fingerprint")
+	if named, _ := FingerprintOf([]byte("Message-ID: <x@y>\n\n")); named != whole {
+		t.Error("the Message-ID is not all that counts")
+	}
+	if other, _ := FingerprintOf([]byte(strings.Replace(header, "x@y", "z@y", 1))); other == whole {
+		t.Error("another Message-ID, the same fingerprint")
+	}
+	for _, id := range []string{"X-ID: <x@y>", "Message-ID:  "} {
+		unnamed := strings.Replace(subset, "Message-ID: <x@y>", id, 1)
+		one, _ := FingerprintOf([]byte(unnamed))
+		other, _ := FingerprintOf([]byte(strings.Replace(unnamed, "long", "short", 1)))
+		if one == other || one == whole {
+			t.Errorf("%q: another subject, the same fingerprint", id)
+		}
 	}
 	var m Measure
 	m.Write([]byte(header + "\r\nSubject: in the body\r\n"))
@@ -296,4 +306,46 @@ func FuzzFingerprint(f *testing.F) {
 			t.Errorf("Message-ID of %d octets", len(id))
 		}
 	})
+}
+
+// What mail programs write into their own copies does not make another message, wherever
+// in the header it stands and in whatever pieces it comes; anything else does.
+func TestAddedFieldsAreNoContent(t *testing.T) {
+	const plain = "From: a\nSubject: b\n\n\nStatus: in the body\n\nmore\r\nlines\r"
+	measure := func(text string, write func(m *Measure, text string)) Identity {
+		var m Measure
+		write(&m, text)
+		return m.Identity()
+	}
+	whole := func(m *Measure, text string) { m.Write([]byte(text)) }
+	single := func(m *Measure, text string) {
+		for i := range len(text) {
+			m.Write([]byte{text[i]})
+		}
+	}
+	original := measure(plain, whole)
+	if original.Bare != (Digest{}) || original.BareSize != 0 || original.Content() != original.Digest {
+		t.Errorf("a message without added fields: %+v", original)
+	}
+	for text, same := range map[string]bool{
+		"Content-Length: 12\n" + plain:                                                  true,
+		"From: a\nSubject: b\nContent-Length: 12\nLines: 3\n" + plain[19:]:              true,
+		"From: a\r\nX-TUID: xyz\r\n folded\r\nSubject: b\r\n\r\n" + plain[20:]:          true,
+		"From: a\nStatus: RO\nX-Status: A\nSubject: b\n" + plain[19:]:                   true,
+		"From: a\nstatus: RO\nSubject: b\n" + plain[19:]:                                false,
+		"From: a\nSubject: b\nX-Content-Length: 12\n" + plain[19:]:                      false,
+		"From: a\nSubject: b\n folded\nContent-Length: 12\n" + plain[19:]:               false,
+		"From: a\nSubject: b\nContent-Length: 12\n" + plain[19:len(plain)-1] + "more\n": false,
+	} {
+		one, pieces := measure(text, whole), measure(text, single)
+		if one != pieces {
+			t.Errorf("%q: in one piece %+v, in many %+v", text, one, pieces)
+		}
+		if (one.Content() == original.Digest) != same {
+			t.Errorf("%q: the same content: %v, want %v", text, !same, same)
+		}
+		if same && (one.BareSize != original.Size || one.Header != original.Header || one.Digest == original.Digest) {
+			t.Errorf("%q: %+v, of %+v", text, one, original)
+		}
+	}
 }

@@ -90,6 +90,19 @@ func (f Folder) Parent() Folder {
 	return f[:i]
 }
 
+// Inside tells whether f lies in another folder, at any depth.
+func (f Folder) Inside(around Folder) bool { return strings.HasPrefix(string(f), string(around)+"/") }
+
+// interim is at the end of a name in between.
+const interim = "~mailtwin"
+
+// Interim is the name that f bears on its way to one that is not free yet, as when two
+// folders swap theirs.
+func (f Folder) Interim() Folder { return f + interim }
+
+// IsInterim tells whether f is a name that Interim gave, or lies in such a folder.
+func (f Folder) IsInterim() bool { return strings.Contains(string(f)+"/", interim+"/") }
+
 // Role is what a folder is for, by its special-use mark (RFC 6154) or by name for
 // INBOX; RoleNone for an ordinary one.
 type Role string

@@ -118,6 +118,8 @@ type Incoming interface {
 type Abilities struct {
 	UIDPlus bool // RFC 4315: UID EXPUNGE, APPENDUID, COPYUID
 	Move    bool // RFC 6851
+	// Labels: folders are labels of one store of messages, as Gmail's are.
+	Labels bool
 }
 
 // Traffic counts what an account costs on the wire.
@@ -147,7 +149,7 @@ type Notice struct {
 type RemoteFolder struct {
 	Name      Folder
 	Role      Role
-	MailboxID string // RFC 8474; "" where the server has none
+	MailboxID string // RFC 8474; "" where the server has none, or was not asked
 	// NoSelect: it holds no messages and never will (RFC 9051, 7.3.1: \Noselect,
 	// \NonExistent).
 	NoSelect bool
@@ -171,6 +173,8 @@ type View struct {
 	// are all UIDs of the folder where Absence is ByPresent.
 	Absence Absence
 	Present UIDSet
+	// MailboxID as the SELECT told it; "" where the server has none.
+	MailboxID string
 	Access
 }
 
@@ -183,6 +187,16 @@ type Access struct {
 	Settable    Flags
 	NewKeywords bool
 }
+
+// Detail is how much Identify is to tell of a message.
+type Detail uint8
+
+// The details; each tells what those before it tell, too.
+const (
+	Fingerprints Detail = iota // and the Message-ID
+	Sizes                      // and dates
+	Headers                    // hashes of whole headers
+)
 
 // Identified is what Identify tells of one message.
 type Identified struct {

@@ -21,6 +21,7 @@ type account struct {
 	validity uint32
 	clock    uint64        // counts changes
 	changed  chan struct{} // closed, and replaced, at each change
+	labels   bool          // folders are labels: see labels.go
 }
 
 // folder is one mailbox. Its version is the clock at its last change.
@@ -44,6 +45,7 @@ type message struct {
 	flags    mail.Flags
 	version  uint64
 	expunged bool
+	places   places // where folders are labels
 }
 
 func newAccount() *account {
@@ -122,6 +124,9 @@ func (a *account) remove(name string) error {
 	if f.name == string(mail.Inbox) {
 		return no(imap.ResponseCodeCannot, "INBOX stays")
 	}
+	if a.labels {
+		a.expunge(f, slices.Clone(f.messages))
+	}
 	delete(a.folders, f.name)
 	f.deleted = true
 	f.version = a.touch()
@@ -173,6 +178,13 @@ func (a *account) rename(from, to string) error {
 
 // put appends a message; raw belongs to the account from here on.
 func (a *account) put(f *folder, raw []byte, flags mail.Flags, date time.Time) *message {
+	if a.labels {
+		return a.file(f, raw, flags, date)
+	}
+	return a.place(f, raw, flags, date)
+}
+
+func (a *account) place(f *folder, raw []byte, flags mail.Flags, date time.Time) *message {
 	m := &message{uid: f.next, date: date, raw: raw, flags: flags}
 	f.next++
 	f.messages = append(f.messages, m)
@@ -185,12 +197,37 @@ func (a *account) put(f *folder, raw []byte, flags mail.Flags, date time.Time) *
 func (a *account) copy(messages []*message, into *folder) []*message {
 	copies := make([]*message, 0, len(messages))
 	for _, m := range messages {
+		if a.labels {
+			copies = append(copies, a.label(m, into))
+			continue
+		}
 		copies = append(copies, a.put(into, m.raw, m.flags, m.date))
 	}
 	return copies
 }
 
+// reflag gives a message other flags.
+func (a *account) reflag(f *folder, m *message, flags mail.Flags) {
+	if a.labels {
+		a.reflagAll(f, m, flags)
+		return
+	}
+	m.flags = flags
+	m.version = a.touch()
+	f.version = m.version
+}
+
 func (a *account) expunge(f *folder, messages []*message) {
+	if a.labels {
+		for _, m := range messages {
+			a.unlabel(m, f)
+		}
+		return
+	}
+	a.drop(f, messages)
+}
+
+func (a *account) drop(f *folder, messages []*message) {
 	if len(messages) == 0 {
 		return
 	}

@@ -2,7 +2,7 @@
 // mail account. It has four parts:
 //
 //   - Server, an account in memory behind a real IMAP server on loopback, in the
-//     manner of net/http/httptest.
+//     manner of net/http/httptest. Its folders can be labels, as Gmail's are.
 //   - Phone, a second mail client of an account: it reads, deletes, moves and
 //     delivers, one thing at a time. It works against every server.
 //   - Script, a server whose every line a test decides on, for faults and quirks

@@ -27,9 +27,7 @@ func (s *session) Fetch(w *imapserver.FetchWriter, set imap.NumSet, opts *imap.F
 	if reads && !v.readOnly {
 		for _, i := range picked {
 			if e := &v.known[i]; !e.expunged && !e.flags.Has(mail.Seen) {
-				e.flags.System |= mail.Seen
-				e.version = s.account.touch()
-				v.folder.version = e.version
+				s.account.reflag(v.folder, e.message, e.flags.With(mail.Flags{System: mail.Seen}))
 			}
 		}
 	}

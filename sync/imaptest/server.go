@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapserver"
@@ -42,6 +43,12 @@ type Options struct {
 	// each one gives back the bytes that it got. Its error refuses the message: see No
 	// and ErrHangUp. It must not change raw.
 	Keep func(folder mail.Folder, raw []byte) ([]byte, error)
+	// Labels makes folders labels, as Gmail's are, and announces X-GM-EXT-1: a message is
+	// stored once, whatever the number of folders that show it, with one set of flags; the
+	// folder with the role "all" shows all but what is in Trash or Junk; \Deleted takes
+	// the label away at once. Folders must have one for each of these roles. For servers
+	// without TLS only.
+	Labels bool
 	// SizeError is added to each RFC822.SIZE: Exchange computes sizes that no body has.
 	SizeError int64
 	// Logf is told of broken commands and of bugs; nil for silence.
@@ -103,8 +110,12 @@ func Start(opts Options) (*Server, error) {
 	if s.TLS == "" {
 		s.TLS = TLSNone
 	}
+	s.account.labels = opts.Labels
 	if opts.Folders == nil {
 		opts.Folders = usualFolders
+		if opts.Labels {
+			opts.Folders = labelFolders
+		}
 	}
 	for _, f := range opts.Folders {
 		if err := s.account.create(string(f.Name), roleAttr(f.Role)); err != nil {
@@ -147,8 +158,11 @@ func Start(opts Options) (*Server, error) {
 		return nil, fmt.Errorf("listen on loopback: %w", err)
 	}
 	s.Port = l.Addr().(*net.TCPAddr).Port
-	if s.TLS == TLSImplicit {
+	switch {
+	case s.TLS == TLSImplicit:
 		l = tls.NewListener(l, config)
+	case opts.Labels:
+		l = announcer{l}
 	}
 	go func() { s.served <- s.listener.Serve(l) }()
 	return s, nil
@@ -181,6 +195,21 @@ func (s *Server) Phone(ctx context.Context) (*Phone, error) {
 		opts.TLS = s.identity.Client()
 	}
 	return Dial(ctx, opts)
+}
+
+// File puts a message into each of the folders, as a delivery does, faster than a
+// Phone.
+func (s *Server) File(raw []byte, flags mail.Flags, date time.Time, folders ...mail.Folder) error {
+	s.account.mu.Lock()
+	defer s.account.mu.Unlock()
+	for _, name := range folders {
+		f, err := s.account.target(string(name))
+		if err != nil {
+			return fmt.Errorf("file into %q: %w", name, err)
+		}
+		s.account.put(f, raw, flags, date)
+	}
+	return nil
 }
 
 // Renumber gives a folder another UIDVALIDITY, and its messages other UIDs, as

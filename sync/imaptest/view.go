@@ -224,9 +224,7 @@ func (s *session) Store(w *imapserver.FetchWriter, set imap.NumSet, change *imap
 			continue
 		}
 		known := e.told == e.version
-		e.flags = now
-		e.version = s.account.touch()
-		v.folder.version = e.version
+		s.account.reflag(v.folder, e.message, now)
 		if known { // the client knows what it changed, but not what others did
 			e.told = e.version
 		}

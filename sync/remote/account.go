@@ -183,6 +183,9 @@ func (a *Account) Close() error {
 	}
 }
 
+// capGmail announces Gmail's extensions, and with them what folders are there.
+const capGmail imap.Cap = "X-GM-EXT-1"
+
 // Abilities tells what the server can do. It is known once a session was opened,
 // so after Folders.
 func (a *Account) Abilities() mail.Abilities {
@@ -191,6 +194,7 @@ func (a *Account) Abilities() mail.Abilities {
 	return mail.Abilities{
 		UIDPlus: a.caps.Has(imap.CapUIDPlus),
 		Move:    a.caps.Has(imap.CapMove),
+		Labels:  a.caps.Has(capGmail),
 	}
 }
 

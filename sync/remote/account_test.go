@@ -122,7 +122,7 @@ func TestMessagesComeAsTheyWent(t *testing.T) {
 		if len(got) != 2 || got[one] != letter("one") || got[two] != big {
 			t.Errorf("fetched %d messages, the big one with %d octets of %d", len(got), len(got[two]), len(big))
 		}
-		ids, err := a.Identify(t.Context(), "INBOX", validity, mail.UIDs(one, two, 99), false)
+		ids, err := a.Identify(t.Context(), "INBOX", validity, mail.UIDs(one, two, 99), mail.Sizes)
 		if err != nil || len(ids) != 2 {
 			t.Fatalf("identified %v, %v", ids, err)
 		}
@@ -232,7 +232,7 @@ func TestNothingIsDoneUnderAnotherUIDValidity(t *testing.T) {
 		first := scanFolder(t, a, "INBOX", mail.Cursor{}, 0)
 		other := first.Cursor.UIDValidity + 1
 		ctx := t.Context()
-		_, identify := a.Identify(ctx, "INBOX", other, mail.UIDs(1), false)
+		_, identify := a.Identify(ctx, "INBOX", other, mail.UIDs(1), mail.Sizes)
 		_, move := a.Move(ctx, "INBOX", other, 1, "INBOX")
 		_, copied := a.Copy(ctx, "INBOX", other, 1, "INBOX")
 		for what, err := range map[string]error{

@@ -1,10 +1,12 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -96,16 +98,12 @@ func (s *session) read(cmd *imapclient.FetchCommand, visit func(*imapclient.Fetc
 // cutError marks an error of a literal that ended early.
 type cutError struct{ error }
 
-// identifyItems are what makes a message known without its body: some fields of its
-// header, or the whole of it.
-func identifyItems(whole bool) *imap.FetchOptions {
-	section := &imap.FetchItemBodySection{Specifier: imap.PartSpecifierHeader, Peek: true}
-	if !whole {
-		section.HeaderFields = mail.FingerprintFields
-	}
+// headerItems are fields of a message's header, or the whole of it if there are none,
+// and if sized, its size and date.
+func headerItems(sized bool, fields []string) *imap.FetchOptions {
 	return &imap.FetchOptions{
-		UID: true, InternalDate: true, RFC822Size: true,
-		BodySection: []*imap.FetchItemBodySection{section},
+		UID: true, InternalDate: sized, RFC822Size: sized,
+		BodySection: []*imap.FetchItemBodySection{{Specifier: imap.PartSpecifierHeader, HeaderFields: fields, Peek: true}},
 	}
 }
 
@@ -113,50 +111,69 @@ func identifyItems(whole bool) *imap.FetchOptions {
 // bounds the header of a file.
 const maxFields = 256 << 10
 
-// Identify asks for sizes, dates and fingerprints, and for whole headers.
-func (a *Account) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, whole bool) ([]mail.Identified, error) {
+// Identify asks what messages are. Nearly all have a Message-ID, which is all that
+// makes their fingerprint; only of the others the server is asked for more.
+func (a *Account) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, detail mail.Detail) ([]mail.Identified, error) {
 	if len(uids) == 0 {
 		return nil, nil
 	}
-	var out []mail.Identified
-	items := identifyItems(whole)
+	sized := detail >= mail.Sizes
+	var found map[mail.UID]mail.Identified
 	err := a.on(ctx, "identify messages in", folder, func(s *session, name string) error {
 		if err := s.hold(name, validity, a.opts.ReadOnly); err != nil {
 			return err
 		}
-		out = nil
+		found = map[mail.UID]mail.Identified{}
+		if detail == mail.Headers {
+			return s.identify(uids, headerItems(sized, nil), found)
+		}
+		if err := s.identify(uids, headerItems(sized, mail.FingerprintFields[:1]), found); err != nil {
+			return err
+		}
+		var unnamed mail.UIDSet
+		for uid, id := range found {
+			if id.Identity.MessageID == "" {
+				unnamed.Add(uid)
+				delete(found, uid)
+			}
+		}
+		return s.identify(unnamed, headerItems(sized, mail.FingerprintFields), found)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return slices.SortedFunc(maps.Values(found), func(x, y mail.Identified) int { return cmp.Compare(x.UID, y.UID) }), nil
+}
+
+// identify asks for what opts names, and once more of those whose answer was stolen, or
+// that are gone.
+func (s *session) identify(uids mail.UIDSet, opts *imap.FetchOptions, found map[mail.UID]mail.Identified) error {
+	missing := slices.Clone(uids)
+	for range 2 {
 		var seen mail.UIDSet
-		visit := func(msg *imapclient.FetchMessageData) error {
+		err := s.fetch(missing, opts, func(msg *imapclient.FetchMessageData) error {
 			r, header, ok, err := readHeader(msg)
 			if err != nil {
 				return cutError{s.trouble(err)}
 			}
-			if !ok || !r.hasSize {
+			if !ok || opts.RFC822Size && !r.hasSize {
 				return nil // not the answer to the question
 			}
 			seen.Add(r.uid)
 			id := mail.Identified{UID: r.uid, Date: r.date, Identity: mail.Identity{Size: r.size}}
 			id.Identity.Fingerprint, id.Identity.MessageID = mail.FingerprintOf(header)
-			if whole {
+			if opts.BodySection[0].HeaderFields == nil {
 				id.Identity.Header = mail.HeaderOf(header)
 			}
-			out = append(out, id)
+			found[r.uid] = id
 			return nil
-		}
-		if err := s.fetch(uids, items, visit); err != nil {
+		})
+		if err != nil {
 			return err
 		}
-		// Those whose answer was stolen, and those that are gone.
-		if missing := uids.Without(seen); len(missing) > 0 {
-			return s.fetch(missing, items, visit)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
+		missing = missing.Without(seen)
 	}
-	slices.SortFunc(out, func(x, y mail.Identified) int { return int(int64(x.UID) - int64(y.UID)) })
-	return out, nil
+	return nil
 }
 
 // readHeader reads a FETCH response with a header in it, and tells whether there

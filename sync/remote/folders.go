@@ -272,17 +272,8 @@ func (a *Account) subscribed(s *session, folder mail.Folder, cmd *imapclient.Com
 // DeleteFolder deletes a folder, with all that is in it. Folders inside it stay.
 func (a *Account) DeleteFolder(ctx context.Context, folder mail.Folder) error {
 	return a.change(ctx, "delete folder", folder, func(s *session, name string) error {
-		if s.box.name == name {
-			// Some servers do not delete a folder that the session has selected. CLOSE would
-			// expunge it (RFC 9051, 6.4.1), and its messages with it if the DELETE fails.
-			s.box = box{}
-			if s.caps.Has(imap.CapUnselect) {
-				if err := s.client.Unselect().Wait(); err != nil {
-					return s.trouble(err)
-				}
-			} else if err := s.open(string(mail.Inbox), true); err != nil {
-				return err
-			}
+		if err := s.leave(name); err != nil {
+			return err
 		}
 		s.done = true
 		err := s.trouble(s.client.Delete(name).Wait())
@@ -304,14 +295,32 @@ func (a *Account) DeleteFolder(ctx context.Context, folder mail.Folder) error {
 	})
 }
 
-// forget takes a folder that is gone out of the directory and out of the sessions:
-// one of the same name may be made, and will have another UIDVALIDITY.
+// leave makes sure that the session has not selected a folder: some servers do not
+// delete or rename such a one. CLOSE would expunge it (RFC 9051, 6.4.1), and its
+// messages with it if what follows fails.
+func (s *session) leave(name string) error {
+	if s.box.name != name {
+		return nil
+	}
+	s.box = box{}
+	if s.caps.Has(imap.CapUnselect) {
+		if err := s.client.Unselect().Wait(); err != nil {
+			return s.trouble(err)
+		}
+		return nil
+	}
+	return s.open(string(mail.Inbox), true)
+}
+
+// forget takes a folder that is gone out of the directory and out of the sessions,
+// and those out of the sessions that may have gone along: one of the same name may be
+// made, and will have another UIDVALIDITY.
 func (a *Account) forget(folder mail.Folder, name string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.names.names, folder)
 	for _, s := range a.idle {
-		if s.box.name == name {
+		if strings.HasPrefix(s.box.name, name) {
 			s.box = box{}
 		}
 	}

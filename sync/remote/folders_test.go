@@ -290,3 +290,36 @@ func TestOneUIDOfASet(t *testing.T) {
 		t.Error("a set of none or two has one")
 	}
 }
+
+// RFC 9051, 6.3.6, leaves subscriptions to the client: they follow, for what lies inside
+// as well, and nothing else is subscribed.
+func TestARenamedFolderStaysSubscribed(t *testing.T) {
+	var heard []string
+	a := open(t, scripted(t, func(s *script) {
+		s.login("LIST-EXTENDED")
+		for {
+			tag, command := s.hear()
+			verb, _, _ := strings.Cut(command, " ")
+			switch {
+			case strings.Contains(command, "SUBSCRIBED"):
+				s.say(`* LIST (\Subscribed) "/" Work`)
+				s.say(`* LIST (\Subscribed) "/" Work/in`)
+				s.say(`* LIST (\Subscribed) "/" Workshop`)
+			case verb == "LIST":
+				s.say(`* LIST () "/" INBOX`)
+				s.say(`* LIST () "/" Work`)
+			case verb == "RENAME", strings.HasSuffix(verb, "SUBSCRIBE"):
+				heard = append(heard, strings.ReplaceAll(command, `"`, ""))
+			}
+			s.say(tag + " OK")
+		}
+	}))
+	if err := a.RenameFolder(t.Context(), "Work", "Lists/Play"); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"RENAME Work Lists/Play", "SUBSCRIBE Lists/Play", "UNSUBSCRIBE Work",
+		"SUBSCRIBE Lists/Play/in", "UNSUBSCRIBE Work/in"}
+	if !slices.Equal(heard, want) {
+		t.Errorf("the client said %q", heard)
+	}
+}

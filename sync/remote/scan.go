@@ -29,7 +29,7 @@ func (a *Account) Scan(ctx context.Context, folder mail.Folder, since mail.Curso
 		}
 		s.box.scan = a.scans.begin(name)
 		now := s.box.cursor
-		view = mail.View{Cursor: now}
+		view = mail.View{Cursor: now, MailboxID: s.box.id}
 		view.ReadOnly = s.box.readOnly
 		view.Settable, view.NewKeywords = permanence(s.box.permanent)
 		if a.opts.ReadOnly {

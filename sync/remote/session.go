@@ -37,6 +37,7 @@ type session struct {
 // box is a selected folder, as the SELECT told of it.
 type box struct {
 	name     string // as the server calls it; "" where nothing is selected
+	id       string // MAILBOXID (RFC 8474, 4); "" where the server has none
 	cursor   mail.Cursor
 	readOnly bool
 	fleeting bool // its UIDs do not outlast the session (RFC 4315, 2: UIDNOTSTICKY)
@@ -89,6 +90,7 @@ func (s *session) open(name string, readOnly bool) error {
 	notes := s.take()
 	b := box{
 		name: name,
+		id:   notes.MailboxID,
 		cursor: mail.Cursor{
 			UIDValidity:   data.UIDValidity,
 			UIDNext:       mail.UID(data.UIDNext),

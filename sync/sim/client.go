@@ -25,7 +25,7 @@ type Call struct {
 	Client int         // the number of the Client
 	Method string      // the name of the method of sync.Remote
 	Folder mail.Folder // "" for Folders
-	Target mail.Folder // of Move and Copy
+	Target mail.Folder // of Move, Copy and RenameFolder
 	UIDs   mail.UIDSet // that were named; for Cut in a Fetch, the one whose body it is
 }
 
@@ -78,9 +78,6 @@ func (c *Client) Folders(ctx context.Context) (mail.RemoteListing, error) {
 		for _, name := range s.names() {
 			f := s.folders[name]
 			r := mail.RemoteFolder{Name: name, Role: f.role}
-			if !s.Options.NoObjectID {
-				r.MailboxID = f.id
-			}
 			if !s.Options.NoStatus {
 				r.Status = s.cursor(f)
 			}
@@ -141,11 +138,37 @@ func (c *Client) Scan(ctx context.Context, folder mail.Folder, since mail.Cursor
 	return view, nil
 }
 
+// Examine is an EXAMINE.
+func (c *Client) Examine(ctx context.Context, folder mail.Folder) (mail.RemoteFolder, error) {
+	var told mail.RemoteFolder
+	err := c.call(ctx, Call{Method: "Examine", Folder: folder}, func() error {
+		s := c.server
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		c.count(1, 0, 0)
+		f := s.folders[folder]
+		if f == nil {
+			return fmt.Errorf("examine %s: %w", folder, mail.ErrGone)
+		}
+		told = mail.RemoteFolder{Name: folder, MailboxID: s.mailboxID(f), Status: s.cursor(f)}
+		return nil
+	})
+	return told, err
+}
+
+// mailboxID is called with the lock held.
+func (s *Server) mailboxID(f *mailbox) string {
+	if s.Options.NoObjectID {
+		return ""
+	}
+	return f.id
+}
+
 // selected is what the SELECT alone tells. Called with the lock held.
 func (s *Server) selected(f *mailbox, since mail.Cursor) mail.View {
 	now := s.cursor(f)
 	v := mail.View{
-		Cursor: now,
+		Cursor: now, MailboxID: s.mailboxID(f),
 		Access: mail.Access{ReadOnly: f.readOnly, Settable: s.settable(), NewKeywords: !s.Options.NoKeywords},
 	}
 	read := since.UIDValidity != 0 // the folder was read before
@@ -198,7 +221,7 @@ func (c *Client) changed(folder mail.Folder, since mail.Cursor, known int, view 
 }
 
 // Identify tells of the messages in ascending order of UIDs.
-func (c *Client) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, whole bool) ([]mail.Identified, error) {
+func (c *Client) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, detail mail.Detail) ([]mail.Identified, error) {
 	var all []mail.Identified
 	err := c.call(ctx, Call{Method: "Identify", Folder: folder, UIDs: uids}, func() error {
 		s := c.server
@@ -211,11 +234,15 @@ func (c *Client) Identify(ctx context.Context, folder mail.Folder, validity uint
 		for _, m := range f.with(uids) {
 			id := m.body.identity
 			id.Digest = mail.Digest{}
-			if !whole {
+			if detail < mail.Headers {
 				id.Header = mail.Fingerprint{}
 			}
-			id.Size = int64(len(m.body.raw)) + s.Options.SizeError
-			all = append(all, mail.Identified{UID: m.uid, Date: m.date, Identity: id})
+			id.Size = 0
+			told := mail.Identified{UID: m.uid, Identity: id}
+			if detail >= mail.Sizes {
+				told.Date, told.Identity.Size = m.date, int64(len(m.body.raw))+s.Options.SizeError
+			}
+			all = append(all, told)
 		}
 		c.count(1, int64(len(all))*5*lineOctets, 0)
 		return nil

@@ -20,15 +20,15 @@ import (
 // effects are the methods that have an effect; all others only look.
 var effects = map[string][]string{
 	"Local": {"Create", "Harden", "Publish", "SyncFolder", "Sweep", "Reflag", "Move", "Link", "Remove", "SetLetters",
-		"SetMarker", "CreateFolder", "RemoveFolder"},
+		"SetMarker", "CreateFolder", "RemoveFolder", "RenameFolder"},
 	"Incoming": {"Write", "Finish"},
-	"Remote":   {"Append", "Store", "Move", "Copy", "Expunge", "CreateFolder", "DeleteFolder"},
+	"Remote":   {"Append", "Store", "Move", "Copy", "Expunge", "CreateFolder", "DeleteFolder", "RenameFolder"},
 	"State":    {"Commit"},
 }
 
 // noError are the methods that cannot say that the process is dead, and do nothing
 // that would show.
-var noError = []string{"Incoming.Key", "Incoming.Discard", "Remote.Abilities", "Remote.Traffic", "Source.Identity", "Source.Stat", "Source.Close"}
+var noError = []string{"Local.Notices", "Incoming.Key", "Incoming.Discard", "Remote.Abilities", "Remote.Traffic", "Source.Identity", "Source.Stat", "Source.Close"}
 
 // sides gives all that a Crash wraps, by name.
 func sides(t *testing.T, c *sim.Crash, log *callLog) map[string]reflect.Value {

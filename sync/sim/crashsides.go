@@ -20,6 +20,8 @@ func (c *crashLocal) Folders(ctx context.Context, known []mail.LocalFolder) ([]m
 	return look(c.crash, func() ([]mail.LocalFolder, error) { return c.local.Folders(ctx, known) })
 }
 
+func (c *crashLocal) Notices() []mail.Notice { return c.local.Notices() }
+
 func (c *crashLocal) Scan(ctx context.Context, folder mail.Folder, letters mail.Letters) (mail.Listing, error) {
 	return look(c.crash, func() (mail.Listing, error) { return c.local.Scan(ctx, folder, letters) })
 }
@@ -104,6 +106,10 @@ func (c *crashLocal) RemoveFolder(ctx context.Context, folder mail.Folder) error
 	return c.crash.effect("Local.RemoveFolder", func() error { return c.local.RemoveFolder(ctx, folder) })
 }
 
+func (c *crashLocal) RenameFolder(ctx context.Context, folder, to mail.Folder) error {
+	return c.crash.effect("Local.RenameFolder", func() error { return c.local.RenameFolder(ctx, folder, to) })
+}
+
 // crashIncoming is a message that the process may not live to finish.
 type crashIncoming struct {
 	crash    *Crash
@@ -164,8 +170,8 @@ func (c *crashRemote) Scan(ctx context.Context, folder mail.Folder, since mail.C
 	})
 }
 
-func (c *crashRemote) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, whole bool) ([]mail.Identified, error) {
-	return look(c.crash, func() ([]mail.Identified, error) { return c.remote.Identify(ctx, folder, validity, uids, whole) })
+func (c *crashRemote) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, detail mail.Detail) ([]mail.Identified, error) {
+	return look(c.crash, func() ([]mail.Identified, error) { return c.remote.Identify(ctx, folder, validity, uids, detail) })
 }
 
 func (c *crashRemote) Fetch(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, visit func(mail.Body) error) error {
@@ -227,6 +233,14 @@ func (c *crashRemote) CreateFolder(ctx context.Context, folder mail.Folder) erro
 
 func (c *crashRemote) DeleteFolder(ctx context.Context, folder mail.Folder) error {
 	return c.crash.effect("Remote.DeleteFolder", func() error { return c.remote.DeleteFolder(ctx, folder) })
+}
+
+func (c *crashRemote) RenameFolder(ctx context.Context, folder, to mail.Folder) error {
+	return c.crash.effect("Remote.RenameFolder", func() error { return c.remote.RenameFolder(ctx, folder, to) })
+}
+
+func (c *crashRemote) Examine(ctx context.Context, folder mail.Folder) (mail.RemoteFolder, error) {
+	return look(c.crash, func() (mail.RemoteFolder, error) { return c.remote.Examine(ctx, folder) })
 }
 
 func (c *crashRemote) Abilities() mail.Abilities { return c.remote.Abilities() }
@@ -295,8 +309,8 @@ func (c *crashState) Dated(ctx context.Context, size int64, date time.Time) ([]m
 	return look(c.crash, func() ([]mail.Row, error) { return c.state.Dated(ctx, size, date) })
 }
 
-func (c *crashState) Alike(ctx context.Context, size int64, fingerprint mail.Fingerprint) ([]mail.Row, error) {
-	return look(c.crash, func() ([]mail.Row, error) { return c.state.Alike(ctx, size, fingerprint) })
+func (c *crashState) Alike(ctx context.Context, fingerprint mail.Fingerprint) ([]mail.Row, error) {
+	return look(c.crash, func() ([]mail.Row, error) { return c.state.Alike(ctx, fingerprint) })
 }
 
 func (c *crashState) Intents(ctx context.Context) ([]mail.Intent, error) {

@@ -80,6 +80,7 @@ func (f fakeLocal) Reflag(context.Context, mail.Folder, mail.File, mail.Flags, m
 	f.add("Reflag")
 	return mail.File{}, nil
 }
+func (f fakeLocal) Notices() []mail.Notice { f.add("Notices"); return nil }
 func (f fakeLocal) Move(context.Context, mail.Folder, mail.File, mail.Folder, mail.Flags, mail.Letters) (mail.File, error) {
 	f.add("Move")
 	return mail.File{}, nil
@@ -113,6 +114,11 @@ func (f fakeLocal) RemoveFolder(context.Context, mail.Folder) error {
 	return nil
 }
 
+func (f fakeLocal) RenameFolder(context.Context, mail.Folder, mail.Folder) error {
+	f.add("RenameFolder")
+	return nil
+}
+
 func (f fakeIncoming) Key() mail.Key               { f.add("Key"); return "key" }
 func (f fakeIncoming) Write(p []byte) (int, error) { f.add("Write"); return len(p), nil }
 func (f fakeIncoming) Finish() (mail.Identity, mail.Stat, error) {
@@ -134,7 +140,7 @@ func (f fakeRemote) Scan(context.Context, mail.Folder, mail.Cursor, int, func(ma
 	f.add("Scan")
 	return mail.View{}, nil
 }
-func (f fakeRemote) Identify(context.Context, mail.Folder, uint32, mail.UIDSet, bool) ([]mail.Identified, error) {
+func (f fakeRemote) Identify(context.Context, mail.Folder, uint32, mail.UIDSet, mail.Detail) ([]mail.Identified, error) {
 	f.add("Identify")
 	return nil, nil
 }
@@ -169,6 +175,14 @@ func (f fakeRemote) CreateFolder(context.Context, mail.Folder) error {
 func (f fakeRemote) DeleteFolder(context.Context, mail.Folder) error {
 	f.add("DeleteFolder")
 	return nil
+}
+func (f fakeRemote) RenameFolder(context.Context, mail.Folder, mail.Folder) error {
+	f.add("RenameFolder")
+	return nil
+}
+func (f fakeRemote) Examine(context.Context, mail.Folder) (mail.RemoteFolder, error) {
+	f.add("Examine")
+	return mail.RemoteFolder{}, nil
 }
 func (f fakeRemote) Abilities() mail.Abilities { f.add("Abilities"); return mail.Abilities{} }
 func (f fakeRemote) Traffic() mail.Traffic     { f.add("Traffic"); return mail.Traffic{} }
@@ -217,7 +231,7 @@ func (f fakeState) Dated(context.Context, int64, time.Time) ([]mail.Row, error) 
 	return nil, nil
 }
 
-func (f fakeState) Alike(context.Context, int64, mail.Fingerprint) ([]mail.Row, error) {
+func (f fakeState) Alike(context.Context, mail.Fingerprint) ([]mail.Row, error) {
 	f.add("Alike")
 	return nil, nil
 }

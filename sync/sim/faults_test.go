@@ -63,7 +63,7 @@ func calls(c engine.Remote, uids []mail.UID, validity uint32) map[string]func(co
 			_, err := c.Scan(ctx, box, mail.Cursor{}, 0, func(mail.Message) error { return nil })
 			return err
 		},
-		"Identify": func(ctx context.Context) error { _, err := c.Identify(ctx, box, validity, set, false); return err },
+		"Identify": func(ctx context.Context) error { _, err := c.Identify(ctx, box, validity, set, mail.Sizes); return err },
 		"Fetch": func(ctx context.Context) error {
 			return c.Fetch(ctx, box, validity, set, func(b mail.Body) error {
 				_, err := io.Copy(io.Discard, b.Reader)

@@ -145,9 +145,9 @@ func (s *State) Marked(ctx context.Context, folder mail.FolderID) ([]mail.Row, e
 	}, byUID), ctx.Err()
 }
 
-// Alike gives the rows of that size and fingerprint, in order of IDs.
-func (s *State) Alike(ctx context.Context, size int64, fingerprint mail.Fingerprint) ([]mail.Row, error) {
-	return s.inAll(func(r mail.Row) bool { return r.Size == size && r.Fingerprint == fingerprint }), ctx.Err()
+// Alike gives the rows of that fingerprint, in order of IDs.
+func (s *State) Alike(ctx context.Context, fingerprint mail.Fingerprint) ([]mail.Row, error) {
+	return s.inAll(func(r mail.Row) bool { return r.Fingerprint == fingerprint }), ctx.Err()
 }
 
 // Dated gives the rows of that date and size, in order of IDs.

@@ -120,21 +120,26 @@ func (s *Server) DeleteFolder(folder mail.Folder) error {
 }
 
 // RenameFolder renames a folder and those inside it. UIDs, UIDVALIDITY and
-// MailboxIDs stay (RFC 8474, 4). mail.ErrGone, mail.ErrExists; mail.ErrRefused for
+// MailboxIDs stay (RFC 8474, 4), unless Options have it otherwise. mail.ErrGone, mail.ErrExists; mail.ErrRefused for
 // INBOX, whose renaming means something else (RFC 9051, 6.3.6), and for a folder
 // into itself.
 func (s *Server) RenameFolder(folder, to mail.Folder) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.rename(folder, to)
+}
+
+// rename is called with the lock held.
+func (s *Server) rename(folder, to mail.Folder) error {
 	switch {
-	case folder == mail.Inbox || to == "" || inside(to, folder):
+	case folder == mail.Inbox || to == "" || to.Inside(folder):
 		return fmt.Errorf("rename %s to %s: %w", folder, to, mail.ErrRefused)
 	case s.folders[folder] == nil:
 		return fmt.Errorf("rename %s to %s: %w", folder, to, mail.ErrGone)
 	}
 	renamed := map[mail.Folder]mail.Folder{folder: to}
 	for name := range s.folders {
-		if inside(name, folder) {
+		if name.Inside(folder) && !s.Options.NoInferiors {
 			renamed[name] = to + name[len(folder):]
 		}
 	}
@@ -146,6 +151,9 @@ func (s *Server) RenameFolder(folder, to mail.Folder) error {
 	for old, name := range renamed {
 		s.folders[name] = s.folders[old]
 		delete(s.folders, old)
+		if s.Options.NewNumbers {
+			s.renumber(s.folders[name])
+		}
 	}
 	return nil
 }
@@ -164,15 +172,18 @@ func (s *Server) SetReadOnly(folder mail.Folder, readOnly bool) error {
 // ChangeUIDValidity gives the folder a new UIDVALIDITY and its messages new UIDs,
 // from 1 up in the old order. mail.ErrGone.
 func (s *Server) ChangeUIDValidity(folder mail.Folder) error {
-	return s.edit(folder, func(f *mailbox) {
-		s.validity++
-		f.validity = s.validity
-		f.modseq++
-		for i := range f.messages {
-			f.messages[i].uid, f.messages[i].modseq = mail.UID(i+1), f.modseq
-		}
-		f.next = mail.UID(len(f.messages) + 1)
-	})
+	return s.edit(folder, s.renumber)
+}
+
+// renumber is called with the lock held.
+func (s *Server) renumber(f *mailbox) {
+	s.validity++
+	f.validity = s.validity
+	f.modseq++
+	for i := range f.messages {
+		f.messages[i].uid, f.messages[i].modseq = mail.UID(i+1), f.modseq
+	}
+	f.next = mail.UID(len(f.messages) + 1)
 }
 
 func (s *Server) edit(name mail.Folder, do func(*mailbox)) error {

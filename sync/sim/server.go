@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	gosync "sync"
 	"time"
 
@@ -24,6 +23,11 @@ type Options struct {
 	NoMove bool
 	// NoObjectID: folders have no MailboxID.
 	NoObjectID bool
+	// NoInferiors: a RENAME leaves the folders inside where they are, against RFC 9051,
+	// 6.3.6.
+	NoInferiors bool
+	// NewNumbers: a renamed folder gets another UIDVALIDITY.
+	NewNumbers bool
 	// NoStatus: LIST comes without STATUS, so all folders' statuses are unknown.
 	NoStatus bool
 	// NoKeywords: only the five system flags are kept (Exchange, Proton Bridge).
@@ -292,9 +296,4 @@ func canonical(raw []byte) []byte {
 	var b bytes.Buffer
 	(&mail.ToWire{W: &b}).Write(raw) // a Buffer never fails
 	return b.Bytes()
-}
-
-// inside tells whether a folder lies in another one, at any depth.
-func inside(name, outer mail.Folder) bool {
-	return strings.HasPrefix(string(name), string(outer)+"/")
 }

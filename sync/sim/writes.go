@@ -170,6 +170,16 @@ func (c *Client) CreateFolder(ctx context.Context, folder mail.Folder) error {
 	})
 }
 
+// RenameFolder renames a folder and those inside it.
+func (c *Client) RenameFolder(ctx context.Context, folder, to mail.Folder) error {
+	return c.call(ctx, Call{Method: "RenameFolder", Folder: folder, Target: to}, func() error {
+		c.server.mu.Lock()
+		defer c.server.mu.Unlock()
+		c.count(1, 0, 0)
+		return c.server.rename(folder, to)
+	})
+}
+
 // DeleteFolder deletes a folder and its messages; folders inside it stay.
 func (c *Client) DeleteFolder(ctx context.Context, folder mail.Folder) error {
 	return c.call(ctx, Call{Method: "DeleteFolder", Folder: folder}, func() error {

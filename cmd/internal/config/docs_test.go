@@ -15,7 +15,13 @@ func TestDocumentation(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := string(data)
-	blocks := regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllStringSubmatch(text, -1)
+	toml := regexp.MustCompile("(?s)```toml\n(.*?)```")
+	blocks := toml.FindAllStringSubmatch(text, -1)
+	gmail, err := os.ReadFile("../../../docs/gmail.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks = append(blocks, toml.FindAllStringSubmatch(string(gmail), -1)...)
 	whole := 0
 	for _, b := range blocks {
 		if strings.Contains(b[1], "maildir =") {
@@ -23,7 +29,7 @@ func TestDocumentation(t *testing.T) {
 			load(t, b[1])
 		}
 	}
-	if whole < 2 {
+	if whole < 3 {
 		t.Errorf("%d whole examples", whole)
 	}
 	for key := range strings.SplitSeq(allKeys(t), " ") {

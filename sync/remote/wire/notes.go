@@ -25,6 +25,7 @@ type Notes struct {
 	Modified       mail.UIDSet // [MODIFIED ...] of RFC 7162
 	CopyUID        []UIDPair   // [COPYUID ...] in the order of the server; at most 65536
 	HighestModSeq  uint64      // the last [HIGHESTMODSEQ n]; 0: none
+	MailboxID      string      // the last [MAILBOXID (id)] of RFC 8474
 	Dropped        []string    // what was dropped or repaired, and why; shortened, cleaned, at most 32
 }
 
@@ -33,12 +34,13 @@ type Notes struct {
 type UIDPair struct{ From, To mail.UID }
 
 const (
-	maxAlerts  = 16
-	maxDropped = 32
-	maxPairs   = 1 << 16
-	maxFlags   = 1 << 10
-	maxText    = 500 // octets of an alert or BYE
-	maxShown   = 200 // octets of a line that is dropped or traced
+	maxAlerts   = 16
+	maxDropped  = 32
+	maxPairs    = 1 << 16
+	maxFlags    = 1 << 10
+	maxObjectID = 255 // octets (RFC 8474, 7)
+	maxText     = 500 // octets of an alert or BYE
+	maxShown    = 200 // octets of a line that is dropped or traced
 )
 
 // observe takes in a status response as the server sent it. The caller holds mu.
@@ -77,6 +79,12 @@ func (c *Conn) observe(r *response) {
 	case "HIGHESTMODSEQ":
 		if v, ok := number(args, 64); ok {
 			n.HighestModSeq = v
+		}
+	case "MAILBOXID":
+		if id, ok := bytes.CutPrefix(args, []byte("(")); ok {
+			if id, ok = bytes.CutSuffix(id, []byte(")")); ok && isAtom(id) && len(id) <= maxObjectID {
+				n.MailboxID = string(id)
+			}
 		}
 	case "PERMANENTFLAGS":
 		n.permanentFlags(args)

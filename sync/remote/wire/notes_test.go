@@ -35,6 +35,9 @@ func TestNotes(t *testing.T) {
 		{`* OK [PERMANENTFLAGS (\Seen foo])] odd`, Notes{PermanentFlags: &[]string{`\Seen`}, Dropped: []string{
 			`a flag that is no atom: * OK [PERMANENTFLAGS (\Seen foo])] odd`}}},
 		{"* OK [HIGHESTMODSEQ 5] high\r\n* OK [HIGHESTMODSEQ 7] higher", Notes{HighestModSeq: 7}},
+		{"* OK [MAILBOXID (F2-ab_9)] this one", Notes{MailboxID: "F2-ab_9"}},
+		{"* OK [MAILBOXID ()] none\r\n* OK [MAILBOXID (a b)] two\r\n* OK [MAILBOXID x] odd", Notes{}},
+		{"* OK [MAILBOXID (" + strings.Repeat("x", 256) + ")] long", Notes{}},
 		{"* OK [MODIFIED 7,3:5] by others\r\n* OK [MODIFIED 6] too", Notes{Modified: mail.UIDSet{{First: 3, Last: 7}}}},
 		{"* OK [COPYUID 1 20,12 101:102] moved", Notes{CopyUID: []UIDPair{{20, 101}, {12, 102}}}},
 		{"* OK [COPYUID 1 5:3,9 1,7:9] moved", Notes{CopyUID: []UIDPair{{3, 1}, {4, 7}, {5, 8}, {9, 9}}}},

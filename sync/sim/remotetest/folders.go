@@ -145,6 +145,57 @@ var folderTests = []test{
 		}
 		a.holds("Test/inner", uid)
 	}},
+	{"a folder is renamed", func(a *account) {
+		a.phone.CreateFolder("Test")
+		a.phone.CreateFolder("Test/inner")
+		a.deliver("Test", "one", "two")
+		a.deliver("Test/inner", "three")
+		a.first("Test") // it is open somewhere
+		before, err := a.remote.Examine(a.ctx, "Test")
+		a.noErr("examine", err)
+		a.noErr("rename", a.remote.RenameFolder(a.ctx, "Test", elsewhere))
+		a.noFolder("Test")
+		after, err := a.remote.Examine(a.ctx, elsewhere)
+		a.noErr("examine", err)
+		if before.MailboxID != after.MailboxID || after.Name != elsewhere || after.Status.Messages != 2 {
+			a.Errorf("it was %+v, and is %+v", before, after)
+		}
+		if _, view := a.first(elsewhere); view.MailboxID != after.MailboxID || view.Cursor.UIDValidity != after.Status.UIDValidity {
+			a.Errorf("a scan says %+v, and EXAMINE %+v", view, after)
+		}
+		if n := len(a.phone.Messages(elsewhere)); n != 2 {
+			a.Errorf("it has %d messages", n)
+		}
+		inner := elsewhere + "/inner"
+		if _, ok := a.folders()[inner]; !ok {
+			inner = "Test/inner" // nobody relies on it to go along
+		}
+		if n := len(a.phone.Messages(inner)); n != 1 {
+			a.Errorf("%s has %d messages", inner, n)
+		}
+		// The name is free, and what is there now is another folder.
+		a.phone.CreateFolder("Test")
+		again, err := a.remote.Examine(a.ctx, "Test")
+		a.noErr("examine", err)
+		if again.Status.Messages != 0 || again.MailboxID != "" && again.MailboxID == after.MailboxID {
+			a.Errorf("the new one is %+v", again)
+		}
+		a.wantErr("rename over another one", a.remote.RenameFolder(a.ctx, "Test", elsewhere), mail.ErrExists)
+		a.holdsMany(elsewhere, 2)
+	}},
+	{"a folder is renamed into another one, and out of one that is none", func(a *account) {
+		a.phone.CreateFolder("Test")
+		a.deliver("Test", "one")
+		a.noErr("rename", a.remote.RenameFolder(a.ctx, "Test", "Test other/in/ner"))
+		a.holdsMany("Test other/in/ner", 1)
+		a.noErr("rename back", a.remote.RenameFolder(a.ctx, "Test other/in/ner", "Test"))
+		a.holdsMany("Test", 1)
+		if err := a.remote.RenameFolder(a.ctx, "Test0", "Test1"); err != nil { // Courier says OK
+			a.wantErr("rename what is not there", err, mail.ErrGone)
+		}
+		a.noFolder("Test1")
+		a.wantErr("rename INBOX", a.remote.RenameFolder(a.ctx, mail.Inbox, "Test1"), mail.ErrRefused)
+	}},
 	{"the cost is counted", func(a *account) {
 		before := a.remote.Traffic()
 		a.folders()
@@ -156,6 +207,14 @@ var folderTests = []test{
 			a.Errorf("another listing went from %+v to %+v", before, after)
 		}
 	}},
+}
+
+// holdsMany checks how many messages a folder has.
+func (a *account) holdsMany(name mail.Folder, want int) {
+	a.Helper()
+	if n := len(a.phone.Messages(name)); n != want {
+		a.Errorf("%s has %d messages, want %d", name, n, want)
+	}
 }
 
 // status gives the status of the folder, or skips the test where the server tells

@@ -91,7 +91,7 @@ var errorTests = []test{
 			able bool
 			do   func() error
 		}{
-			{"identify", true, func() error { _, err := a.remote.Identify(a.ctx, folder, wrong, uids, false); return err }},
+			{"identify", true, func() error { _, err := a.remote.Identify(a.ctx, folder, wrong, uids, mail.Sizes); return err }},
 			{"fetch", true, func() error {
 				return a.remote.Fetch(a.ctx, folder, wrong, uids, func(mail.Body) error {
 					a.Error("a body was visited")
@@ -121,7 +121,7 @@ var errorTests = []test{
 				_, err := a.remote.Scan(a.ctx, folder, mail.Cursor{}, 0, func(mail.Message) error { return nil })
 				return err
 			},
-			"identify": func() error { _, err := a.remote.Identify(a.ctx, folder, 1, mail.UIDs(1), false); return err },
+			"identify": func() error { _, err := a.remote.Identify(a.ctx, folder, 1, mail.UIDs(1), mail.Sizes); return err },
 			"fetch": func() error {
 				return a.remote.Fetch(a.ctx, folder, 1, mail.UIDs(1), func(mail.Body) error { return nil })
 			},

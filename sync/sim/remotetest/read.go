@@ -87,14 +87,14 @@ var readTests = []test{
 // identified identifies messages and compares with what the phone sees.
 func (a *account) identified(uids mail.UIDSet, count int) {
 	a.Helper()
-	for _, whole := range []bool{false, true} {
-		a.identifiedBy(uids, count, whole)
+	for _, detail := range []mail.Detail{mail.Fingerprints, mail.Sizes, mail.Headers} {
+		a.identifiedBy(uids, count, detail)
 	}
 }
 
-func (a *account) identifiedBy(uids mail.UIDSet, count int, whole bool) {
+func (a *account) identifiedBy(uids mail.UIDSet, count int, detail mail.Detail) {
 	a.Helper()
-	got, err := a.remote.Identify(a.ctx, folder, a.validity(folder), uids, whole)
+	got, err := a.remote.Identify(a.ctx, folder, a.validity(folder), uids, detail)
 	a.noErr("identify", err)
 	var told []mail.UID
 	for _, id := range got {
@@ -106,8 +106,11 @@ func (a *account) identifiedBy(uids mail.UIDSet, count int, whole bool) {
 		m := a.message(folder, id.UID)
 		want := IdentityOf(m.Raw)
 		want.Digest = mail.Digest{}
-		if !whole {
+		if detail < mail.Headers {
 			want.Header = mail.Fingerprint{}
+		}
+		if detail < mail.Sizes { // they may be told
+			want.Size, m.Date = id.Identity.Size, id.Date
 		}
 		if id.Identity != want {
 			a.Errorf("%s\nis %+v,\nwant %+v", excerpt(m.Raw), id.Identity, want)

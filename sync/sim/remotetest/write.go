@@ -151,7 +151,7 @@ var writeTests = []test{
 					err = fmt.Errorf("scan of %s saw nothing after an append", f)
 				}
 				if err == nil {
-					_, err = a.remote.Identify(a.ctx, f, view.Cursor.UIDValidity, view.Present, false)
+					_, err = a.remote.Identify(a.ctx, f, view.Cursor.UIDValidity, view.Present, mail.Sizes)
 				}
 				errs[i] = err
 			})

@@ -204,8 +204,12 @@ func compare(t *rapid.T, w *world, base naive) {
 	check("unsettled", got, err, where(byID, func(r mail.Row) bool {
 		return r.State == mail.Landing || r.State == mail.Pending || r.State == mail.Held
 	}))
-	got, err = w.Alike(w.ctx, 1, mail.Fingerprint{})
-	check("alike", got, err, where(byID, func(r mail.Row) bool { return r.Size == 1 }))
+	got, err = w.Alike(w.ctx, mail.Fingerprint{1})
+	check("alike", got, err, where(byID, func(r mail.Row) bool { return r.Fingerprint == mail.Fingerprint{1} }))
+	got, err = w.Dated(w.ctx, 1, time.Unix(1, 0))
+	check("dated", got, err, where(byID, func(r mail.Row) bool {
+		return r.Date.Unix() == 1 && !r.Date.IsZero() && (r.Size == 1 || r.RemoteSize == 1)
+	}))
 	intents := slices.Clone(base.intents)
 	slices.SortFunc(intents, func(a, b mail.Intent) int { return cmp.Compare(a.ID, b.ID) })
 	if got, err := w.Intents(w.ctx); err != nil || !slices.Equal(got, intents) {

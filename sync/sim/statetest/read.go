@@ -92,14 +92,33 @@ func alike(t *testing.T, w *world) {
 	d := &mail.Row{Folder: one, Identity: mail.Identity{Size: 6, Fingerprint: f}}
 	unknown := &mail.Row{Folder: one, Identity: mail.Identity{Size: 5}}
 	w.put(t, a, b, c, d, unknown)
-	find := func(size int64, fp mail.Fingerprint) []mail.RowID {
-		return idsOf(must[[]mail.Row](t)(w.Alike(w.ctx, size, fp)))
+	find := func(fp mail.Fingerprint) []mail.RowID {
+		return idsOf(must[[]mail.Row](t)(w.Alike(w.ctx, fp)))
 	}
-	equal(t, "twins, in order of IDs", find(5, f), []mail.RowID{a.ID, b.ID})
-	equal(t, "another fingerprint", find(5, g), []mail.RowID{c.ID})
-	equal(t, "another size", find(6, f), []mail.RowID{d.ID})
-	equal(t, "no fingerprint", find(5, mail.Fingerprint{}), []mail.RowID{unknown.ID})
-	equal(t, "nothing", find(7, f), []mail.RowID{})
+	equal(t, "alike, in order of IDs", find(f), []mail.RowID{a.ID, b.ID, d.ID})
+	equal(t, "another fingerprint", find(g), []mail.RowID{c.ID})
+	equal(t, "no fingerprint", find(mail.Fingerprint{}), []mail.RowID{unknown.ID})
+	equal(t, "nothing", find(mail.Fingerprint{3}), []mail.RowID{})
+}
+
+func dated(t *testing.T, w *world) {
+	one, two := w.folder(t, "one"), w.folder(t, "two")
+	at := time.Unix(1700000000, 0).UTC()
+	a := &mail.Row{Folder: two, Identity: mail.Identity{Size: 5}, Date: at}
+	b := &mail.Row{Folder: one, Identity: mail.Identity{Size: 7}, RemoteSize: 5, Date: at}
+	c := &mail.Row{Folder: one, Identity: mail.Identity{Size: 5}, RemoteSize: 9, Date: at}
+	d := &mail.Row{Folder: one, Identity: mail.Identity{Size: 5}, RemoteSize: 5, Date: at.Add(time.Second)}
+	undated := &mail.Row{Folder: one, Identity: mail.Identity{Size: 5}}
+	w.put(t, b, a, c, d, undated)
+	find := func(size int64, date time.Time) []mail.RowID {
+		return idsOf(must[[]mail.Row](t)(w.Dated(w.ctx, size, date)))
+	}
+	equal(t, "of either size, in order of IDs", find(5, at), []mail.RowID{b.ID, a.ID, c.ID})
+	equal(t, "within the second", find(5, at.Add(time.Millisecond)), []mail.RowID{b.ID, a.ID, c.ID})
+	equal(t, "the server's size", find(9, at), []mail.RowID{c.ID})
+	equal(t, "another date", find(5, at.Add(time.Second)), []mail.RowID{d.ID})
+	equal(t, "no size", find(0, at), []mail.RowID{})
+	equal(t, "no date", find(5, time.Time{}), []mail.RowID{})
 }
 
 // many fills a folder with n rows, with UIDs from 1 on and keys in the same order.

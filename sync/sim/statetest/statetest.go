@@ -37,7 +37,8 @@ func Run(t *testing.T, open func(t *testing.T) sync.State) {
 		{"UIDs are ordered as unsigned numbers", uidOrder},
 		{"rows are found by sets of UIDs", withUIDs},
 		{"rows are found by their state", unsettled},
-		{"rows are found by size and fingerprint", alike},
+		{"rows are found by fingerprint", alike},
+		{"rows are found by date and size", dated},
 		{"a loop over rows may be left early", leaveEarly},
 		{"a loop over rows ends with its context", endWithContext},
 		{"a loop over rows sees what was there when it began", commitInside},
@@ -272,6 +273,6 @@ func dropFolder(t *testing.T, w *world) {
 	equal(t, "rows by key", len(w.byKey(t, one)), 0)
 	equal(t, "rows by UID", len(w.byUID(t, one)), 0)
 	equal(t, "unsettled", must[[]mail.Row](t)(w.Unsettled(w.ctx)), []mail.Row{*stays})
-	equal(t, "alike", must[[]mail.Row](t)(w.Alike(w.ctx, 0, mail.Fingerprint{})), []mail.Row{*stays})
+	equal(t, "alike", must[[]mail.Row](t)(w.Alike(w.ctx, mail.Fingerprint{})), []mail.Row{*stays})
 	equal(t, "intents", must[[]mail.Intent](t)(w.Intents(w.ctx)), []mail.Intent{*outward})
 }

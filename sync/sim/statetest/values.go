@@ -17,7 +17,7 @@ func empty(t *testing.T, w *world) {
 	equal(t, "folders", len(must[[]mail.FolderBase](t)(w.Folders(w.ctx))), 0)
 	equal(t, "intents", len(must[[]mail.Intent](t)(w.Intents(w.ctx))), 0)
 	equal(t, "unsettled", len(must[[]mail.Row](t)(w.Unsettled(w.ctx))), 0)
-	equal(t, "alike", len(must[[]mail.Row](t)(w.Alike(w.ctx, 0, mail.Fingerprint{}))), 0)
+	equal(t, "alike", len(must[[]mail.Row](t)(w.Alike(w.ctx, mail.Fingerprint{}))), 0)
 	// A folder that is not there has no rows; asking is no error.
 	equal(t, "by key", len(w.byKey(t, 7)), 0)
 	equal(t, "by UID", len(w.byUID(t, 7)), 0)
@@ -37,7 +37,7 @@ func folders(t *testing.T, w *world) {
 		Marker:   mail.Marker{Account: hostile, Folder: "0123", Generation: math.MaxInt64},
 		Letters:  mail.Letters{0: "work", 1: hostile, 7: "$Junk", 25: strings.Repeat("z", 300)},
 		OnLocal:  true,
-		Verified: time.Unix(1700000000, 0).UTC(), Synced: time.Unix(0, 0).UTC(), Problem: hostile,
+		Verified: time.Unix(1700000000, 0).UTC(), Synced: time.Unix(0, 0).UTC(), Problem: hostile, Lost: 255,
 	}
 	bare := &mail.FolderBase{Name: mail.Inbox, OnRemote: true}
 	w.commit(t, &mail.Batch{PutFolders: []*mail.FolderBase{full, bare}})
@@ -75,11 +75,11 @@ func fullRow(folder mail.FolderID) *mail.Row {
 		Flags: mail.Flags{System: mail.Seen | mail.Forwarded, Keywords: mail.NewKeywords("work", "$Junk", "\xff")},
 		State: mail.Held, Gone: mail.Remote, Why: hostile, Tries: 7, RetryAt: time.Unix(1700000001, 0).UTC(),
 		Identity: mail.Identity{
-			Size: math.MaxInt64, Digest: mail.Digest{1, 31: 2}, Fingerprint: mail.Fingerprint{3, 15: 4}, MessageID: "<" + hostile + ">",
+			Size: math.MaxInt64, Digest: mail.Digest{1, 31: 2}, Bare: mail.Digest{30: 9}, BareSize: 1 << 40, Fingerprint: mail.Fingerprint{3, 15: 4}, MessageID: "<" + hostile + ">",
 		},
 		RemoteSize: 5, RemoteDigest: mail.Digest{31: 6}, Date: time.Unix(-1, 0).UTC(),
 		Name: "1700.M1.host:2,FS", New: true,
-		Stat: mail.Stat{Dev: math.MaxUint64, Inode: 1 << 63, Size: 8, ModTime: math.MinInt64},
+		Stat: mail.Stat{Dev: math.MaxUint64, Inode: 1 << 63, Size: 8, ModTime: math.MinInt64}, CopyOf: 1 << 50,
 	}
 }
 
@@ -109,9 +109,11 @@ func rows(t *testing.T, w *world) {
 		"state": func(r *mail.Row) { r.State = mail.Landing }, "gone": func(r *mail.Row) { r.Gone = mail.Local },
 		"why": func(r *mail.Row) { r.Why = "" }, "tries": func(r *mail.Row) { r.Tries++ }, "retry": func(r *mail.Row) { r.RetryAt = time.Time{} },
 		"size": func(r *mail.Row) { r.Size = 0 }, "digest": func(r *mail.Row) { r.Digest = mail.Digest{} },
-		"fingerprint": func(r *mail.Row) { r.Fingerprint = mail.Fingerprint{} }, "Message-ID": func(r *mail.Row) { r.MessageID = "" },
+		"fingerprint": func(r *mail.Row) { r.Fingerprint[1]++ }, "Message-ID": func(r *mail.Row) { r.MessageID = "" },
 		"remote size": func(r *mail.Row) { r.RemoteSize++ }, "remote digest": func(r *mail.Row) { r.RemoteDigest[0]++ },
-		"date": func(r *mail.Row) { r.Date = r.Date.Add(time.Second) }, "name": func(r *mail.Row) { r.Name += "x" },
+		"bare": func(r *mail.Row) { r.Bare[0]++ }, "bare size": func(r *mail.Row) { r.BareSize++ },
+		"copy of": func(r *mail.Row) { r.CopyOf++ },
+		"date":    func(r *mail.Row) { r.Date = r.Date.Add(time.Second) }, "name": func(r *mail.Row) { r.Name += "x" },
 		"new": func(r *mail.Row) { r.New = false }, "stat": func(r *mail.Row) { r.Stat = mail.Stat{} },
 	} {
 		r := fullRow(folder)
@@ -119,7 +121,7 @@ func rows(t *testing.T, w *world) {
 		w.put(t, r)
 		change(r)
 		w.put(t, r)
-		equal(t, name, must[[]mail.Row](t)(w.Alike(w.ctx, r.Size, r.Fingerprint)), []mail.Row{*r})
+		equal(t, name, must[[]mail.Row](t)(w.Alike(w.ctx, r.Fingerprint)), []mail.Row{*r})
 		equal(t, name, must[[]mail.Row](t)(w.Unsettled(w.ctx)), []mail.Row{*r})
 	}
 }

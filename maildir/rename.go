@@ -1,0 +1,157 @@
+package maildir
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"mailtwin/conflict/mail"
+)
+
+// RenameFolder is Local.RenameFolder: the rename of one directory. So folders inside
+// go along in the nested layout, and keep their names in a Maildir++, where they are
+// directories beside it.
+func (t *Tree) RenameFolder(ctx context.Context, folder, to mail.Folder) (err error) {
+	defer explain(&err, "rename to "+fmt.Sprintf("%q", string(to)), folder)
+	if folder == mail.Inbox || to == mail.Inbox {
+		return errors.New("every Maildir has one INBOX")
+	}
+	from, err := t.dir(folder)
+	if err != nil {
+		return err
+	}
+	if _, err := t.stamp(from); err != nil {
+		return err
+	}
+	names, err := t.opts.Layout.encode(to)
+	if err != nil {
+		return err
+	}
+	around := "."
+	for _, name := range names[:len(names)-1] {
+		if around, err = t.makeDir(around, name); err != nil {
+			return err
+		}
+	}
+	full := names[len(names)-1]
+	defer func() {
+		t.placeLock.Lock()
+		defer t.placeLock.Unlock()
+		t.places = make(map[mail.Folder]string) // all inside have others, too
+	}()
+	inside, err := t.container(around, full)
+	if err != nil {
+		return err
+	}
+	if len(inside) > 0 || isShort(path.Base(from)) {
+		// A crash must find it under one name or the other. The file that tells a long
+		// name can tell only one; and what is in the new place has to be taken up first.
+		// So it takes a name in between, which needs no file.
+		sum := sha256.Sum256([]byte(from))
+		names, err := t.opts.Layout.encode(mail.NewFolder(fmt.Sprintf("%x", sum[:16])).Interim())
+		if err != nil {
+			return err
+		}
+		if err := t.moveDir(from, names[0]); err != nil {
+			return err
+		}
+		from = names[0]
+	}
+	for _, dir := range inside {
+		if err := t.moveDir(dir, path.Join(from, path.Base(dir))); err != nil {
+			return err
+		}
+	}
+	target, err := t.vacant(around, full)
+	if err != nil {
+		return err
+	}
+	if path.Base(target) == full {
+		return t.moveDir(from, target)
+	}
+	return t.moveShort(from, target, full)
+}
+
+// container gives the directories in the one of the name full, which is no folder and
+// only holds such; mail.ErrExists if it is a folder, or anything else is in it.
+func (t *Tree) container(around, full string) (inside []string, err error) {
+	entry, there, err := t.find(around, full)
+	if err != nil || !there {
+		return nil, err
+	}
+	dir := path.Join(around, entry)
+	if _, err := t.stamp(dir); !errors.Is(err, mail.ErrGone) {
+		return nil, errors.Join(mail.ErrExists, err)
+	}
+	err = t.fs.ReadDir(dir, func(e Entry) {
+		switch {
+		case e.Name == nameFile:
+		case e.Type == fs.ModeDir && t.opts.Layout.visible(dir, e.Name):
+			inside = append(inside, path.Join(dir, e.Name))
+		default:
+			there = false
+		}
+	})
+	if err == nil && !there {
+		err = mail.ErrExists
+	}
+	return inside, err
+}
+
+// moveShort moves a directory to a short form of the name full. The file that tells
+// the name goes before, since nobody looks at it in a directory of another form.
+func (t *Tree) moveShort(from, target, full string) error {
+	if err := t.writeName(t.fs, from, full); err != nil {
+		return err
+	}
+	return t.moveDir(from, target)
+}
+
+// vacant gives the path that a directory of the name full gets in around, where
+// nothing is: mail.ErrExists. To make it is the one way to find out what the file
+// system makes of the name, see makeDir.
+func (t *Tree) vacant(around, full string) (string, error) {
+	entry, there, err := t.find(around, full)
+	if err != nil {
+		return "", err
+	}
+	if there && t.clear(path.Join(around, entry)) != nil {
+		return "", mail.ErrExists
+	}
+	made, err := t.makeDir(around, full)
+	if err != nil {
+		return "", err
+	}
+	return made, t.clear(made)
+}
+
+// clear removes a directory in which nothing is but the name of it.
+func (t *Tree) clear(dir string) error {
+	if err := t.empty(dir, nameFile); err != nil {
+		return err
+	}
+	if err := t.fs.Unlink(path.Join(dir, nameFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return t.fs.Rmdir(dir)
+}
+
+// moveDir moves a directory, durably.
+func (t *Tree) moveDir(from, to string) error {
+	if err := t.fs.Rename(from, to); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			err = errors.Join(mail.ErrExists, err)
+		}
+		return err
+	}
+	if !isShort(path.Base(to)) {
+		// It says what the directory was called, and would keep it from being removed.
+		if err := t.fs.Unlink(path.Join(to, nameFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return errors.Join(t.sync(path.Dir(to)), t.sync(path.Dir(from)))
+}

@@ -1,0 +1,193 @@
+package sync
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"mailtwin/conflict"
+	"mailtwin/conflict/mail"
+)
+
+// checkMarkers looks at the marker of each folder that will be scanned, which tells
+// whether the Maildir, or the state, was restored from a backup.
+func (r *run) checkMarkers(ctx context.Context) error {
+	folders := r.usable(func(f *folder) bool { return f.localDirty && f.onLocal && !f.marked && !f.met })
+	return r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
+		marker, err := r.Local.Marker(ctx, f.name)
+		if err != nil || marker == (mail.Marker{}) && f.base.Marker != (mail.Marker{}) {
+			// If it is no folder at all, the scan tells better what is wrong with it.
+			if _, scanErr := r.Local.Scan(ctx, f.name, f.letters); scanErr != nil {
+				return scanErr
+			}
+		}
+		if err != nil && f.base.Marker == (mail.Marker{}) {
+			return nil // it was not needed so far
+		} else if err != nil {
+			return err
+		}
+		f.met = true
+		if loss := conflict.Loss(f.base.Lost); loss != conflict.NoLoss {
+			r.lose(f, loss) // a run that was interrupted has found it
+		}
+		base := f.base.Marker
+		f.base.Marker = marker
+		if f.base.Local == (mail.Stamp{}) && f.base.Remote == (mail.Cursor{}) {
+			// It was never in step, so there is nothing to forget. A folder that somebody
+			// renamed brings its marker along; but not into a base that knows no folder at all.
+			// One that base knows was met by a run that was interrupted.
+			if r.blank && marker != (mail.Marker{}) || f.known && conflict.LossByMarker(base, marker) != conflict.NoLoss {
+				r.lose(f, conflict.StateLost)
+			}
+			return nil
+		}
+		if loss := conflict.LossByMarker(base, marker); loss != conflict.NoLoss {
+			return r.forget(ctx, f, loss)
+		}
+		f.base.Marker = base
+		return nil
+	})
+}
+
+// A folder that was restored from a backup, and has got new mail since, has other
+// messages under the UIDs that it had given out between the two. So the newest messages
+// that base knows are looked at in each scan: up to maxProbes of those among the
+// probeSpan highest UIDs.
+const (
+	maxProbes = 3
+	probeSpan = 8
+)
+
+// probe are the newest messages of a folder that base knows, in ascending order.
+type probe struct {
+	rows    []mail.Row
+	doubted mail.UIDSet
+}
+
+func (r *run) probe(ctx context.Context, f *folder) (*probe, error) {
+	next := f.base.Remote.UIDNext
+	if f.base.ID == 0 || next < 2 {
+		return &probe{}, nil
+	}
+	var newest mail.UIDSet
+	newest.AddRange(mail.UIDRange{First: max(next, probeSpan+1) - probeSpan, Last: next - 1})
+	rows, err := r.State.WithUIDs(ctx, f.base.ID, newest)
+	if err != nil {
+		return nil, fmt.Errorf("read the state: %w", err)
+	}
+	return &probe{rows: rows[max(0, len(rows)-maxProbes):]}, nil
+}
+
+func (p *probe) uids() (uids mail.UIDSet) {
+	for _, row := range p.rows {
+		uids.Add(row.UID)
+	}
+	return uids
+}
+
+// see compares what the scan tells of a message with base. A server that rewrites mail
+// may also change its mind about sizes and dates.
+func (p *probe) see(m mail.Message) {
+	for _, row := range p.rows {
+		if row.UID == m.UID && m.Size != 0 && row.RemoteSize == 0 && row.Fingerprint != (mail.Fingerprint{}) &&
+			(m.Size != row.Size || m.Date.Unix() != row.Date.Unix()) {
+			p.doubted.Add(m.UID)
+		}
+	}
+}
+
+// lossThere tells whether the folder on the server is the one that base knows.
+func (r *run) lossThere(ctx context.Context, f *folder, view mail.View, p *probe) (conflict.Loss, error) {
+	if loss := conflict.LossByCursor(f.base.Remote, view.Cursor); loss != conflict.NoLoss || len(p.doubted) == 0 {
+		return loss, nil
+	}
+	found, err := r.Remote.Identify(ctx, f.name, view.Cursor.UIDValidity, p.doubted, mail.Fingerprints)
+	if err != nil {
+		return conflict.NoLoss, err
+	}
+	for _, id := range found {
+		for _, row := range p.rows {
+			if row.UID == id.UID && row.Fingerprint != id.Identity.Fingerprint {
+				return conflict.ServerOld, nil
+			}
+		}
+	}
+	return conflict.NoLoss, nil
+}
+
+// lose notes what became of a folder, for pairing and for the report.
+func (r *run) lose(f *folder, loss conflict.Loss) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f.loss, f.base.Lost = loss, uint8(loss)
+	if loss == conflict.NoLoss {
+		return
+	}
+	r.Log.Info("pairing again", "account", r.Account, "folder", string(f.name), "why", loss.String())
+	if r.losses == nil {
+		r.losses = map[conflict.Loss][]mail.Folder{}
+	}
+	if !slices.Contains(r.losses[loss], f.name) {
+		r.losses[loss] = append(r.losses[loss], f.name)
+	}
+}
+
+// forget drops all that base knows of a folder's messages, since one of its sides is
+// not what base was made from. Then both are read from the start, and what is equal
+// is tied again: nothing is removed by inference from the loss.
+func (r *run) forget(ctx context.Context, f *folder, loss conflict.Loss) error {
+	old := f.base
+	f.base = mail.FolderBase{Name: old.Name, Role: old.Role, OnLocal: old.OnLocal, OnRemote: old.OnRemote, Letters: old.Letters, Marker: old.Marker, Synced: old.Synced}
+	r.lose(f, loss)
+	r.mu.Lock()
+	delete(r.unsettled, old.ID)
+	r.mu.Unlock()
+	f.localDirty, f.remoteDirty, f.messages = true, true, 0
+	batch := &mail.Batch{PutFolders: []*mail.FolderBase{&f.base}}
+	if old.ID != 0 {
+		batch.DropFolders = []mail.FolderID{old.ID}
+	}
+	return r.commit(ctx, batch)
+}
+
+// tellLosses says in one line what was lost and what was done about it, however many
+// folders it was.
+func (r *run) tellLosses() []mail.Notice {
+	var causes []string
+	if r.Lost != "" {
+		// That base is new explains all that it does not know.
+		causes = append(causes, r.Lost)
+		delete(r.losses, conflict.StateLost)
+	}
+	folder := mail.Folder("")
+	for _, loss := range slices.Sorted(maps.Keys(r.losses)) {
+		folders := r.losses[loss]
+		slices.Sort(folders)
+		if len(r.losses) == 1 && len(folders) == 1 && len(causes) == 0 {
+			folder = folders[0]
+			causes = append(causes, loss.String())
+			continue
+		}
+		causes = append(causes, fmt.Sprintf("%s (%s)", loss, list(folders)))
+	}
+	if len(causes) == 0 {
+		return nil
+	}
+	return []mail.Notice{{Folder: folder, Text: strings.Join(causes, ", and ") +
+		"; both sides were paired again, and nothing was removed because of it"}}
+}
+
+// list names folders, if they are not too many.
+func list(folders []mail.Folder) string {
+	const most = 3
+	var names []string
+	for _, f := range folders[:min(len(folders), most)] {
+		names = append(names, string(f))
+	}
+	if more := len(folders) - most; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names, ", "), more)
+	}
+	return strings.Join(names, ", ")
+}
