@@ -159,7 +159,7 @@ func (r *run) meet(ctx context.Context) error {
 	if err := r.meetLocal(local); err != nil {
 		return err
 	}
-	if err := r.checkOwner(ctx, local); err != nil {
+	if err := r.checkOwner(ctx); err != nil {
 		return err
 	}
 	for _, f := range r.folders {
@@ -234,32 +234,22 @@ func (r *run) meetLocal(local []mail.LocalFolder) error {
 }
 
 // checkOwner makes sure that the Maildir is not the one of another account, whose mail
-// would be mixed with this one's. INBOX tells; where it was never written into, any other
-// folder does. One that is what it was need not be asked.
-func (r *run) checkOwner(ctx context.Context, local []mail.LocalFolder) error {
-	names := []mail.Folder{mail.Inbox}
-	for _, lf := range local {
-		names = append(names, lf.Name)
+// would be mixed with this one's: INBOX tells, unless it is just as it was. Other folders
+// may have been copied from somewhere.
+func (r *run) checkOwner(ctx context.Context) error {
+	inbox := r.folders[mail.Inbox]
+	if inbox == nil || !inbox.onLocal || !inbox.localDirty {
+		return nil
 	}
-	for _, name := range names {
-		f := r.folders[name]
-		if f == nil || !f.onLocal || !f.localDirty {
-			continue
-		}
-		marker, err := r.Local.Marker(ctx, name)
-		switch {
-		case err != nil && ends(err):
-			return err
-		case err != nil: // it will be met again, where it belongs to the folder
-			continue
-		case marker.Account == r.Account:
-			return nil
-		case marker.Account != "":
-			return fmt.Errorf("%w: what is there is the Maildir of account %q; if it is to be this one's, remove the file .mailtwin in the directory of %q",
-				mail.ErrMissing, mail.Clean(marker.Account, maxName), string(name))
-		}
+	marker, err := r.Local.Marker(ctx, mail.Inbox)
+	switch {
+	case err != nil && ends(err):
+		return err
+	case err != nil, marker.Account == "", marker.Account == r.Account: // the error will be met again, as the folder's
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%w: what is there is the Maildir of account %q; if it is to be this one's, remove the file .mailtwin in INBOX",
+		mail.ErrMissing, mail.Clean(marker.Account, maxName))
 }
 
 // maxName bounds the name of another account in a message, in octets.

@@ -97,3 +97,68 @@ func TestWhatMovedToWhereItCannotBeReadStaysOnTheServer(t *testing.T) {
 		})
 	}
 }
+
+// stale is a Maildir on a server of files that shows what was there a while ago: a listing
+// lacks a file, or a name is said not to be there that is.
+type stale struct {
+	engine.Local
+	hidden string // part of a name that listings lack
+	denied string // and of one that Stat does
+}
+
+func (l stale) Scan(ctx context.Context, folder mail.Folder, letters mail.Letters) (mail.Listing, error) {
+	listing, err := l.Local.Scan(ctx, folder, letters)
+	files := listing.Files
+	listing.Believed = true
+	listing.Files = func(yield func(mail.File) bool) {
+		for f := range files {
+			if l.hidden != "" && strings.Contains(f.Name, l.hidden) {
+				continue
+			}
+			if !yield(f) {
+				return
+			}
+		}
+	}
+	return listing, err
+}
+
+func (l stale) Stat(ctx context.Context, folder mail.Folder, file mail.File) (mail.Stat, error) {
+	if l.denied != "" && strings.Contains(file.Name, l.denied) {
+		return mail.Stat{}, mail.ErrGone
+	}
+	return l.Local.Stat(ctx, folder, file)
+}
+
+func TestStaleListingsRemoveNothing(t *testing.T) {
+	for name, l := range map[string]stale{
+		"a listing lacks a file":         {hidden: "1.stale.host"},
+		"a name is said not to be there": {denied: "1.stale.host"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			d := newDevice(t, s)
+			d.opts.Policy = always(conflict.Policy{OnLocalDelete: conflict.Expunge})
+			d.sync()
+			d.put("INBOX", "1.stale.host:2,S", "Subject: stale\n\nAbout what is stale.\n")
+			d.sync()
+			before := len(s.Messages("INBOX"))
+			d.local = func(local engine.Local) engine.Local { l.Local = local; return l }
+			for i := range 3 {
+				d.put("INBOX", fmt.Sprintf("%d.more.host:2,S", i), letter(fmt.Sprint("more ", i)))
+				if _, err := d.run(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if n := len(s.Messages("INBOX")); n != before+3 {
+				t.Errorf("INBOX has %d messages, want %d", n, before+3)
+			}
+			d.local = nil
+			d.sync()
+			d.quiet()
+			if n := len(s.Messages("INBOX")); n != before+3 {
+				t.Errorf("at the end INBOX has %d messages, want %d", n, before+3)
+			}
+		})
+	}
+}
