@@ -70,6 +70,27 @@ func TestRestore(t *testing.T) {
 	d.same()
 }
 
+// Into another folder a message comes with its flags, and without the letters of its
+// keywords, which may mean something else there; one that is not there yet is made.
+func TestRestoreIntoAnotherFolder(t *testing.T) {
+	s := embedded(t)
+	d := s.device("laptop")
+	uid := s.deliver("INBOX", note("one"), mail.Flags{System: mail.Seen | mail.Flagged, Keywords: mail.NewKeywords("work")})
+	s.deliver("INBOX", note("stays"), none)
+	d.sync()
+	s.check(s.phone.Delete(s.Context(), "INBOX", uid))
+	d.sync()
+	if r := d.exits(0, "restore", "--to", "Saved/2026", "alice", "one@example.org"); r.stdout != "alice: Saved/2026: <one@example.org> is back\n" {
+		t.Errorf("it prints %q", r.stdout)
+	}
+	d.sync()
+	if m := s.remote("Saved/2026", "one"); !m.Flags.Equal(mail.Flags{System: mail.Seen | mail.Flagged}) {
+		t.Errorf("it came back as %v", m.Flags)
+	}
+	d.same()
+	d.exits(exitFailed, "restore", "--to", "..", "alice", "one@example.org") // it is back
+}
+
 func TestRestoreTakesWhatWasRemovedLast(t *testing.T) {
 	s := embedded(t)
 	d := s.device("laptop")
