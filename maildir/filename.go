@@ -66,6 +66,16 @@ func keywordLetters(letters string) string {
 	}, letters)
 }
 
+// withoutKeywords gives the other letters.
+func withoutKeywords(letters string) string {
+	return strings.Map(func(c rune) rune {
+		if 'a' <= c && c <= 'z' {
+			return -1
+		}
+		return c
+	}, letters)
+}
+
 // systemFlag gives the flag that a letter stands for, or 0.
 func systemFlag(letter byte) mail.System {
 	for _, s := range mail.SystemFlags {

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -211,6 +213,56 @@ func (t *Tree) PurgeRemoved(ctx context.Context, olderThan time.Time) error {
 		return fmt.Errorf("purge the store of removed messages: %w", err)
 	}
 	return nil
+}
+
+// BoundRemoved forgets the oldest days for good, one after the other, until the store holds
+// no more than limit octets. What was removed after the given time stays in any case.
+func (t *Tree) BoundRemoved(ctx context.Context, limit int64, after time.Time) error {
+	store, days, err := t.days()
+	sizes, all := make(map[string]int64, len(days)), int64(0)
+	for name := range days {
+		if err == nil {
+			sizes[name], err = sizeIn(ctx, store, name)
+			all += sizes[name]
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(days)) {
+		if err != nil || all <= limit || days[name].AddDate(0, 0, 1).After(after) {
+			break
+		}
+		err = removeAll(ctx, store, name)
+		all -= sizes[name]
+	}
+	if err != nil {
+		return fmt.Errorf("bound the store of removed messages: %w", err)
+	}
+	return nil
+}
+
+// sizeIn is how many octets the files in a directory of the store have.
+func sizeIn(ctx context.Context, store FS, dir string) (size int64, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	var entries []Entry
+	if err := store.ReadDir(dir, func(e Entry) { entries = append(entries, e) }); err != nil {
+		return 0, err
+	}
+	for _, e := range entries {
+		name, n := path.Join(dir, e.Name), int64(0)
+		if e.Type == fs.ModeDir {
+			n, err = sizeIn(ctx, store, name)
+		} else {
+			var info Info
+			info, err = store.Lstat(name)
+			n = info.Size
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // restored meanwhile
+			return 0, err
+		}
+		size += n
+	}
+	return size, nil
 }
 
 // StoreSize is what the store of removed messages holds.

@@ -191,17 +191,59 @@ func TestRemovedMessagesArePurgedByDays(t *testing.T) {
 	if err := tree.PurgeRemoved(t.Context(), noon.Add(7*24*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	entries, err := os.ReadDir(removed)
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	if want := []string{"20261130", "20261201", "20261202", "readme"}; err != nil || !slices.Equal(names, want) {
-		t.Errorf("left: %q, %v; want %q", names, err, want)
+	if got, want := dirNames(t, removed), []string{"20261130", "20261201", "20261202", "readme"}; !slices.Equal(got, want) {
+		t.Errorf("left: %q; want %q", got, want)
 	}
 	if !exists(t, filepath.Join(root, "INBOX/cur")) {
 		t.Error("purging followed a link")
 	}
+}
+
+// The store loses its oldest days first, and never the last one.
+func TestTheStoreIsBounded(t *testing.T) {
+	now := noon
+	tree, root, removed := newStore(t, &now)
+	if err := tree.BoundRemoved(t.Context(), 0, now); err != nil || exists(t, removed) { // nothing there yet
+		t.Fatalf("the store was made, or %v", err)
+	}
+	for range 5 {
+		for _, name := range []string{"a", "b"} {
+			put(t, root, "INBOX/cur/"+name, strings.Repeat("x", 50))
+			if err := tree.Remove(t.Context(), "INBOX", mail.File{Name: name}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		now = now.Add(24 * time.Hour)
+	}
+	for _, c := range []struct {
+		limit int64
+		days  []string
+	}{
+		{500, []string{"20261123", "20261124", "20261125", "20261126", "20261127"}},
+		{499, []string{"20261124", "20261125", "20261126", "20261127"}},
+		{250, []string{"20261126", "20261127"}},
+		{0, []string{"20261127"}},
+	} {
+		if err := tree.BoundRemoved(t.Context(), c.limit, now.Add(-24*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if got := dirNames(t, removed); !slices.Equal(got, c.days) {
+			t.Errorf("with a limit of %d: %q are left, want %q", c.limit, got, c.days)
+		}
+	}
+}
+
+// dirNames are the names in a directory.
+func dirNames(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
 }
 
 func TestARemovedMessageComesBackAsANewOne(t *testing.T) {

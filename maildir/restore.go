@@ -153,6 +153,19 @@ lines:
 	return strings.TrimSpace(subject)
 }
 
+// In gives the message as one that is to be restored into another folder. There the letters
+// of its keywords would mean something else, so it comes without them.
+func (r Removed) In(folder mail.Folder) Removed {
+	if folder == r.Folder {
+		return r
+	}
+	r.Folder = folder
+	if key, letters, rest := splitName(r.File.Name); letters != "" {
+		r.File.Name = string(key) + infoMark + withoutKeywords(letters) + rest
+	}
+	return r
+}
+
 // Restore puts a removed message back into its folder, which is made if need be,
 // durably and under a new key: for all who look it is a new message. It comes without
 // the mark T, which would have it removed again where such messages are expunged. Then

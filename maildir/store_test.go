@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"mailtwin/conflict/mail"
@@ -87,4 +88,23 @@ func TestPathOfAFolder(t *testing.T) {
 			t.Errorf("%s is at %q, %v", folder, got, err)
 		}
 	}
+}
+
+// A header is what somebody sent: whatever it is, its subject is one line or less of it.
+func FuzzSubject(f *testing.F) {
+	for _, header := range []string{
+		"From: a\nSubject: hello\n\n", "subject : a\r\n\tb\r\n c\r\n", "Subject: =?utf-8?q?M=C3=A4rz?=\n =?utf-8?b?w6Q=?=\n",
+		"Subject: =?utf-8?q?=00=1b[31m?=", "Subject", ":", "\n", "Subject: =?x?y?z?=",
+	} {
+		f.Add([]byte(header))
+	}
+	f.Fuzz(func(t *testing.T, header []byte) {
+		subject := subjectOf(header)
+		if len(subject) > 4*len(header) {
+			t.Errorf("%d octets of a subject from a header of %d", len(subject), len(header))
+		}
+		if shown := mail.Clean(subject, 60); strings.ContainsAny(shown, "\n\r\x1b\x00") || len(shown) > 60 {
+			t.Errorf("%q is shown", shown)
+		}
+	})
 }

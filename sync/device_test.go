@@ -32,6 +32,7 @@ type device struct {
 	opts   engine.Options // the settings; the sides are filled in
 	crash  *sim.Crash     // nil: none
 	wrap   func(engine.Remote) engine.Remote
+	local  func(engine.Local) engine.Local // what the Maildir looks like; nil: as it is
 	// scanned is called after each scan of a folder; nil: nobody looks
 	scanned func(mail.Folder)
 }
@@ -70,6 +71,9 @@ func (d *device) run() (engine.Report, error) {
 	opts.Local, opts.Remote, opts.State = tree, d.client, d.state
 	if d.scanned != nil {
 		opts.Local = watched{tree, d.scanned}
+	}
+	if d.local != nil {
+		opts.Local = d.local(opts.Local)
 	}
 	if d.wrap != nil {
 		opts.Remote = d.wrap(d.client)

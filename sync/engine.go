@@ -100,8 +100,16 @@ type run struct {
 	// arrived are the new files of this round that are safely on the server, so that
 	// what they take the place of may leave it.
 	arrived map[*conflict.Item]bool
+	// unread are the new files that could not be read.
+	unread []unread
 	// withheld counts how often the server listed a message and did not give it.
 	withheld map[*folder]map[mail.UID]int
+}
+
+// unread is a file of which no more is known than what the file system tells.
+type unread struct {
+	folder mail.Folder
+	stat   mail.Stat
 }
 
 type heldKey struct {

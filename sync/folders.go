@@ -35,6 +35,7 @@ type folder struct {
 	messages  int // rows on both sides before the run
 
 	stamp       mail.Stamp // of the local folder, as it was listed
+	localMoved  bool       // changed here since it was last in step
 	localDirty  bool       // is to be scanned before base may be trusted again
 	remoteDirty bool
 	changed     bool  // something changed locally, for the report
@@ -158,6 +159,9 @@ func (r *run) meet(ctx context.Context) error {
 	if err := r.meetLocal(local); err != nil {
 		return err
 	}
+	if err := r.checkOwner(ctx); err != nil {
+		return err
+	}
 	for _, f := range r.folders {
 		f.selected = r.Selected == nil || r.Selected(f.name)
 		if f.selected && !f.onRemote && remote.LeavesOut != nil && remote.LeavesOut(f.name) {
@@ -220,6 +224,7 @@ func (r *run) meetLocal(local []mail.LocalFolder) error {
 		f := r.folder(lf.Name)
 		f.onLocal, f.stamp = true, lf.Stamp
 		f.localDirty = lf.Stamp == mail.Stamp{} || lf.Stamp != f.base.Local
+		f.localMoved = f.localDirty
 	}
 	inbox := r.folders[mail.Inbox]
 	if inbox != nil && inbox.base.OnLocal && !inbox.onLocal {
@@ -227,6 +232,28 @@ func (r *run) meetLocal(local []mail.LocalFolder) error {
 	}
 	return nil
 }
+
+// checkOwner makes sure that the Maildir is not the one of another account, whose mail
+// would be mixed with this one's: INBOX tells, unless it is just as it was. Other folders
+// may have been copied from somewhere.
+func (r *run) checkOwner(ctx context.Context) error {
+	inbox := r.folders[mail.Inbox]
+	if inbox == nil || !inbox.onLocal || !inbox.localDirty {
+		return nil
+	}
+	marker, err := r.Local.Marker(ctx, mail.Inbox)
+	switch {
+	case err != nil && ends(err):
+		return err
+	case err != nil, marker.Account == "", marker.Account == r.Account: // the error will be met again, as the folder's
+		return nil
+	}
+	return fmt.Errorf("%w: what is there is the Maildir of account %q; if it is to be this one's, remove the file .mailtwin in INBOX",
+		mail.ErrMissing, mail.Clean(marker.Account, maxName))
+}
+
+// maxName bounds the name of another account in a message, in octets.
+const maxName = 100
 
 // matchFolders makes each folder that one side lacks and never had, and leaves alone
 // the ones that one side had and lost.

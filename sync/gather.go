@@ -89,7 +89,11 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 		return nil, err
 	}
 	g.leaveLanding(r)
-	return r.pair(ctx, g, round)
+	items, err := r.pair(ctx, g, round)
+	if err == nil {
+		r.keepWhatMayHaveMoved(items)
+	}
+	return items, err
 }
 
 // usable gives the folders that the run works on, in order of their names, INBOX

@@ -244,6 +244,40 @@ func (r *run) presume(f *folder, item *conflict.Item) {
 	item.Local, f.localDirty, f.unsafe = conflict.Same, true, true
 }
 
+// keepWhatMayHaveMoved takes back that files are gone which may have moved: to a folder
+// that has changed and cannot be looked at, or be worked on, or to a file of their size
+// that cannot be read.
+func (r *run) keepWhatMayHaveMoved(items []*conflict.Item) {
+	unknown := mail.Folder("")
+	for _, f := range r.folders {
+		if f.selected && f.failed != nil && f.localMoved && (unknown == "" || f.name < unknown) {
+			unknown = f.name
+		}
+	}
+	if unknown == "" && len(r.unread) == 0 {
+		return
+	}
+	kept := map[[2]mail.Folder]int{}
+	for _, item := range items {
+		if item.Local != conflict.Gone || item.Moved != nil || item.Row == nil || item.Row.State != mail.Settled {
+			continue
+		}
+		to := unknown
+		for _, u := range r.unread {
+			if u.stat.Size == item.Row.Stat.Size {
+				to = u.folder
+			}
+		}
+		if to != "" {
+			item.Local, r.folders[item.Folder].unsafe = conflict.Same, true
+			kept[[2]mail.Folder{item.Folder, to}]++
+		}
+	}
+	for from, n := range kept {
+		r.once(from[0], fmt.Sprintf("%d gone from here stay on the server: they may be in %q, where not all can be read", n, string(from[1])))
+	}
+}
+
 // fetchAgain makes downloads of the messages whose landing was interrupted and whose
 // files are nowhere: a crash came before they were published, or somebody was quick
 // to remove them, which cannot be told apart.

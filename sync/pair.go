@@ -209,7 +209,7 @@ func (r *run) markReplaced(ctx context.Context, g *gathered, gone []*conflict.It
 }
 
 // measureAll learns the identity of a folder's new files. Those that a reader has
-// renamed meanwhile are left for the next round.
+// renamed meanwhile, or that are being written, are left for the next round.
 func (r *run) measureAll(ctx context.Context, g *gathered, f *folder) error {
 	items := g.newLocal[f]
 	left := make([]bool, len(items))
@@ -222,7 +222,7 @@ func (r *run) measureAll(ctx context.Context, g *gathered, f *folder) error {
 		group.Go(func() error {
 			identity, stat, err := r.measure(gctx, f, item.File)
 			switch {
-			case errors.Is(err, mail.ErrGone):
+			case errors.Is(err, mail.ErrGone), errors.Is(err, mail.ErrChanged):
 				left[i] = true
 				r.mu.Lock()
 				defer r.mu.Unlock()
@@ -230,6 +230,11 @@ func (r *run) measureAll(ctx context.Context, g *gathered, f *folder) error {
 			case errors.Is(err, mail.ErrDamaged):
 				left[i] = true
 				r.skipFile(f, err)
+				if stat, err = r.Local.Stat(gctx, f.name, item.File); err == nil {
+					r.mu.Lock()
+					defer r.mu.Unlock()
+					r.unread = append(r.unread, unread{f.name, stat})
+				}
 			case err != nil:
 				return err
 			default:

@@ -20,6 +20,7 @@ import (
 // restoreFlags are the flags of `restore`.
 type restoreFlags struct {
 	list bool
+	to   string // the folder; "": its own
 	wait time.Duration
 }
 
@@ -34,6 +35,7 @@ on the server again. A Message-ID, with or without its angle brackets, means the
 that was removed last; a key (the file's name up to the flags) means that file.`,
 		Example: `  mailtwin restore --list
   mailtwin restore alice 20260304.abc@example.org
+  mailtwin restore --to Archive alice 20260304.abc@example.org
 
 Exit codes: 0 all came back; 1 one was not found, or failed; 2 usage or configuration;
 75 a sync of the account is running.`,
@@ -44,6 +46,7 @@ Exit codes: 0 all came back; 1 one was not found, or failed; 2 usage or configur
 		},
 	}
 	cmd.Flags().BoolVar(&f.list, "list", false, "show what can be brought back, the newest first")
+	cmd.Flags().StringVar(&f.to, "to", "", "bring it back into this `folder` instead of its own")
 	cmd.Flags().DurationVar(&f.wait, "wait", lockWait, "how long to wait for a sync of the account")
 	return cmd
 }
@@ -104,7 +107,7 @@ func (a *App) restore(ctx context.Context, args []string, f restoreFlags) int {
 	}
 	for i, s := range stores {
 		if len(chosen[i]) > 0 {
-			codes = append(codes, a.bringBack(ctx, s.target, chosen[i], f.wait)...)
+			codes = append(codes, a.bringBack(ctx, s.target, chosen[i], f)...)
 		}
 	}
 	return together(codes)
@@ -156,13 +159,13 @@ func choose(stores []store, word string) (at int, found maildir.Removed, err err
 
 // bringBack restores messages of one account, while no sync of it runs. It gives an
 // exit code for each, or one for all.
-func (a *App) bringBack(ctx context.Context, t target, chosen []maildir.Removed, wait time.Duration) (codes []int) {
+func (a *App) bringBack(ctx context.Context, t target, chosen []maildir.Removed, f restoreFlags) (codes []int) {
 	name := t.account.Name
 	fail := func(folder mail.Folder, err error) {
 		a.complain(name, folder, err, nextStep(err))
 		codes = append(codes, errorCode(err))
 	}
-	unlock, err := lockAccount(ctx, a.stateDir(name), wait, func(*busyError) {})
+	unlock, err := lockAccount(ctx, a.stateDir(name), f.wait, func(*busyError) {})
 	if err != nil {
 		fail("", err)
 		return codes
@@ -175,6 +178,9 @@ func (a *App) bringBack(ctx context.Context, t target, chosen []maildir.Removed,
 	}
 	defer tree.Close() // what was restored is durable
 	for _, r := range chosen {
+		if f.to != "" {
+			r = r.In(mail.ParseFolder(f.to))
+		}
 		if _, err := tree.Restore(ctx, r); err != nil {
 			fail("", err) // which names the folder
 			continue

@@ -197,19 +197,29 @@ func (a *App) syncOpen(ctx context.Context, t target, f syncFlags, bar *progress
 	return errors.Join(err, a.record(ctx, s, *o, started, len(t.folders) == 0))
 }
 
-// keepRemoved is how long a removed message can be restored.
-const keepRemoved = 7 * 24 * time.Hour
+const (
+	// keepRemoved is how long a removed message can be restored, and maxRemoved how many
+	// octets of them there may be; but what was removed within keepAnyway stays.
+	keepRemoved = 7 * 24 * time.Hour
+	maxRemoved  = 4 << 30
+	keepAnyway  = 24 * time.Hour
+)
 
-// purge forgets the messages that were removed long ago. It is worth looking only after
-// a run that changed something, and since the store is one of days, there is something
-// to forget once a day at most. A store that is larger than it should be is no reason
-// for a sync to fail.
+// purge forgets the messages that were removed long ago, and the oldest of too many. It is
+// worth looking only after a run that changed something, and to measure the store only
+// where it has grown. A store that is larger than it should be is no reason for a sync to
+// fail.
 func (a *App) purge(ctx context.Context, s *session, o outcome) {
 	none := engine.Counts{}
 	if s.purge == nil || o.err != nil || o.report.Local == none && o.report.Remote == none {
 		return
 	}
-	if err := s.purge(ctx, time.Now().Add(-keepRemoved)); err != nil {
+	now := time.Now()
+	err := s.purge(ctx, now.Add(-keepRemoved))
+	if err == nil && o.report.Local.Removed > 0 {
+		err = s.bound(ctx, maxRemoved, now.Add(-keepAnyway))
+	}
+	if err != nil {
 		a.log.Warn("removed messages stay longer than they should", "account", o.account, "error", clean(err.Error()))
 	}
 }

@@ -70,6 +70,27 @@ func TestRestore(t *testing.T) {
 	d.same()
 }
 
+// Into another folder a message comes with its flags, and without the letters of its
+// keywords, which may mean something else there; one that is not there yet is made.
+func TestRestoreIntoAnotherFolder(t *testing.T) {
+	s := embedded(t)
+	d := s.device("laptop")
+	uid := s.deliver("INBOX", note("one"), mail.Flags{System: mail.Seen | mail.Flagged, Keywords: mail.NewKeywords("work")})
+	s.deliver("INBOX", note("stays"), none)
+	d.sync()
+	s.check(s.phone.Delete(s.Context(), "INBOX", uid))
+	d.sync()
+	if r := d.exits(0, "restore", "--to", "Saved/2026", "alice", "one@example.org"); r.stdout != "alice: Saved/2026: <one@example.org> is back\n" {
+		t.Errorf("it prints %q", r.stdout)
+	}
+	d.sync()
+	if m := s.remote("Saved/2026", "one"); !m.Flags.Equal(mail.Flags{System: mail.Seen | mail.Flagged}) {
+		t.Errorf("it came back as %v", m.Flags)
+	}
+	d.same()
+	d.exits(exitFailed, "restore", "--to", "..", "alice", "one@example.org") // it is back
+}
+
 func TestRestoreTakesWhatWasRemovedLast(t *testing.T) {
 	s := embedded(t)
 	d := s.device("laptop")
@@ -126,6 +147,37 @@ func TestRestoreWantsToKnowWhichAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.run(t.Context(), "restore alice one@example.org", 1, "", "mailtwin: alice: maildir missing: there is no directory \"DIR/alice\": mount it or put it back, or look at maildir in the configuration; nothing was removed from the server\n")
+}
+
+// The store is bounded, and status tells how large it is. Its files are sparse here.
+func TestTheStoreOfRemovedMessagesIsBounded(t *testing.T) {
+	s := embedded(t)
+	d := s.device("laptop")
+	uid := s.deliver("INBOX", note("gone"), seen)
+	s.deliver("INBOX", note("stays"), seen)
+	d.sync()
+	removed := filepath.Join(filepath.Dir(d.config), "state", "alice", "removed")
+	day := func(ago int) string {
+		return filepath.Join(removed, time.Now().UTC().AddDate(0, 0, -ago).Format("20060102"))
+	}
+	for _, ago := range []int{1, 3, 5, 6} {
+		s.check(os.MkdirAll(filepath.Join(day(ago), "INBOX", "cur"), 0o700))
+		name := filepath.Join(day(ago), "INBOX", "cur", "1.a:2,S")
+		s.check(os.WriteFile(name, []byte(note("old")), 0o600))
+		s.check(os.Truncate(name, 3<<30))
+	}
+	s.deliver("INBOX", note("new"), none)
+	d.sync() // the store has not grown
+	if got := len(names(t, removed)); got != 4 {
+		t.Errorf("%d days are left", got)
+	}
+	s.check(s.phone.Delete(s.Context(), "INBOX", uid))
+	d.sync()
+	// Yesterday's may be less than a day old.
+	if got := names(t, removed); len(got) != 2 || got[0] != filepath.Base(day(1)) || got[1] != filepath.Base(day(0)) {
+		t.Errorf("%q are left", got)
+	}
+	d.said(d.exits(0, "status").stdout, "removed here in the last days: 2 messages, 3.2 GB; mailtwin restore alice --list")
 }
 
 func TestRemovedMessagesArePurgedAfterAWeek(t *testing.T) {

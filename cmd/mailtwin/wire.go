@@ -64,11 +64,13 @@ type session struct {
 	// nil where there is a Maildir.
 	begin func(ctx context.Context) error
 	// record keeps the run for status in place of the one before, which recorded gives, and
-	// purge forgets the messages that were removed until then; nil where nothing may be
+	// purge forgets the messages that were removed until then, and bound the oldest ones of
+	// a store that is larger, but none that was removed later; nil where nothing may be
 	// written.
 	record   func(ctx context.Context, run lastRun) error
 	recorded func(ctx context.Context) (lastRun, error)
 	purge    func(ctx context.Context, until time.Time) error
+	bound    func(ctx context.Context, octets int64, until time.Time) error
 	// path gives a folder's directory below the Maildir.
 	path  func(folder mail.Folder) (string, error)
 	close func()
@@ -144,7 +146,7 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 		closers = append(closers, local.Close)
 		s.opts.Local, s.path = local, local.Path
 		if !dryRun {
-			s.purge = local.PurgeRemoved
+			s.purge, s.bound = local.PurgeRemoved, local.BoundRemoved
 		}
 		return nil
 	}

@@ -16,7 +16,7 @@ type Quirks struct {
 	// Answer gives the lines that the client sees in the place of one line of the server.
 	// Neither has its CRLF. Each literal is Literal in it, and the lines must have as many
 	// of them, in the same order. command is the command that a tagged line ends, without
-	// its tag, and else "".
+	// its tag, and else "". Among the lines may be Forever, Silence and HangUp.
 	Answer func(line, command string) []string
 	// Refuse tells what is said of a command instead of handing it to the server, such as
 	// "NO not today"; "" hands it on. Literals in it are what announces them.
@@ -25,6 +25,17 @@ type Quirks struct {
 
 // Literal stands for a literal in a line of Quirks.
 const Literal = "\x00"
+
+// What a server does for good, in the place of a line of Quirks.
+const (
+	Silence = "\x01" // says nothing any more
+	HangUp  = "\x02" // closes the connection
+	forever = "\x03"
+)
+
+// Forever is a line of Quirks with which the server says text, for ever and as fast as it
+// can. The text has its own CRLF, or none; a %d or %[1]d in it counts from 1 up.
+func Forever(text string) string { return forever + text }
 
 // Between listens on loopback, and is to its clients the server at that address with
 // quirks, which are made anew for each connection. It ends with the test.
@@ -35,10 +46,11 @@ func Between(t TB, host string, port int, quirks func() Quirks) *Scripted {
 		if err != nil {
 			c.fail("between: %v", err)
 		}
-		b := &between{Quirks: quirks(), client: c.conn, server: server, under: map[string]string{}}
+		b := &between{Quirks: quirks(), client: c.conn, server: server, under: map[string]string{}, left: make(chan struct{})}
 		var up sync.WaitGroup
 		up.Go(func() {
 			b.commands(c.in) // ends when the client leaves
+			close(b.left)
 			server.Close()
 		})
 		b.answers(bufio.NewReader(server)) // ends when either of them leaves
@@ -50,6 +62,7 @@ func Between(t TB, host string, port int, quirks func() Quirks) *Scripted {
 type between struct {
 	Quirks
 	client, server net.Conn
+	left           chan struct{} // closed when the client has left
 
 	mu    sync.Mutex // guards under, and lets one write to the client at a time
 	under map[string]string
@@ -115,6 +128,12 @@ func (b *between) answers(in *bufio.Reader) {
 		}
 		var out strings.Builder
 		for _, line := range lines {
+			if len(line) > 0 && strings.ContainsAny(line[:1], Silence+HangUp+forever) {
+				if b.say(out.String()) == nil {
+					b.end(line)
+				}
+				return
+			}
 			for i, part := range strings.Split(line, Literal) {
 				if i > 0 && len(literals) > 0 {
 					fmt.Fprintf(&out, "{%d}\r\n%s", len(literals[0]), literals[0])
@@ -127,6 +146,30 @@ func (b *between) answers(in *bufio.Reader) {
 		if b.say(out.String()) != nil {
 			return
 		}
+	}
+}
+
+// end does what is done for good, until the client leaves.
+func (b *between) end(how string) {
+	switch text, talks := strings.CutPrefix(how, forever); {
+	case talks:
+		count := strings.Contains(text, "%")
+		for n := 1; ; {
+			var chunk strings.Builder
+			for chunk.Len() < 32<<10 {
+				if count {
+					fmt.Fprintf(&chunk, text, n)
+				} else {
+					chunk.WriteString(text)
+				}
+				n++
+			}
+			if b.say(chunk.String()) != nil {
+				return
+			}
+		}
+	case how == Silence:
+		<-b.left
 	}
 }
 

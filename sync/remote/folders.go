@@ -126,13 +126,25 @@ func collectList(cmd *imapclient.ListCommand) ([]*imap.ListData, error) {
 	var list []*imap.ListData
 	for data := cmd.Next(); data != nil; data = cmd.Next() {
 		if len(list) < maxFolders {
-			list = append(list, data)
+			list = append(list, slim(data))
 		}
 	}
 	if err := cmd.Close(); err != nil {
 		return nil, err
 	}
 	return list, nil
+}
+
+// slim keeps of a folder what is of use, since a server may give it a name and attributes
+// of any length.
+func slim(data *imap.ListData) *imap.ListData {
+	small := &imap.ListData{Delim: data.Delim, Mailbox: strings.Clone(data.Mailbox[:min(len(data.Mailbox), maxName+1)]), Status: data.Status}
+	for _, attr := range data.Attrs {
+		if _, ok := roles[strings.ToLower(string(attr))]; ok || isNoSelect(attr) {
+			small.Attrs = append(small.Attrs, attr)
+		}
+	}
+	return small
 }
 
 // statuses asks for the status of each folder that has none yet, all at once: where
@@ -186,30 +198,20 @@ func role(name mail.Folder, attrs []imap.MailboxAttr) mail.Role {
 		return mail.RoleInbox
 	}
 	for _, attr := range attrs {
-		switch strings.ToLower(string(attr)) {
-		case `\trash`:
-			return mail.RoleTrash
-		case `\junk`:
-			return mail.RoleJunk
-		case `\sent`:
-			return mail.RoleSent
-		case `\drafts`:
-			return mail.RoleDrafts
-		case `\archive`:
-			return mail.RoleArchive
-		case `\all`:
-			return mail.RoleAll
-		case `\flagged`:
-			return mail.RoleFlagged
+		if role, ok := roles[strings.ToLower(string(attr))]; ok {
+			return role
 		}
 	}
 	return mail.RoleNone
 }
 
-func noSelect(attrs []imap.MailboxAttr) bool {
-	return slices.ContainsFunc(attrs, func(a imap.MailboxAttr) bool {
-		return strings.EqualFold(string(a), `\Noselect`) || strings.EqualFold(string(a), `\NonExistent`)
-	})
+var roles = map[string]mail.Role{
+	`\trash`: mail.RoleTrash, `\junk`: mail.RoleJunk, `\sent`: mail.RoleSent, `\drafts`: mail.RoleDrafts,
+	`\archive`: mail.RoleArchive, `\all`: mail.RoleAll, `\flagged`: mail.RoleFlagged,
+}
+
+func isNoSelect(attr imap.MailboxAttr) bool {
+	return strings.EqualFold(string(attr), `\Noselect`) || strings.EqualFold(string(attr), `\NonExistent`)
 }
 
 // server gives the server's name of a folder; see directory.server.

@@ -85,7 +85,7 @@ func (d *directory) read(list []*imap.ListData) mail.RemoteListing {
 			continue
 		}
 		d.names[e.name] = e.Mailbox
-		f := mail.RemoteFolder{Name: e.name, NoSelect: noSelect(e.Attrs)}
+		f := mail.RemoteFolder{Name: e.name, NoSelect: slices.ContainsFunc(e.Attrs, isNoSelect)}
 		if e.space.own {
 			f.Role = role(e.name, e.Attrs) // another user's Trash is not ours
 		}
@@ -130,12 +130,12 @@ func (d *directory) server(folder mail.Folder) (string, error) {
 // renames.
 func folderName(name string, delim rune) (mail.Folder, error) {
 	switch {
+	case len(name) > maxName:
+		return "", fmt.Errorf("its name is longer than %d octets", maxName)
 	case !utf8.ValidString(name):
 		return "", errors.New("its name is no UTF-8")
 	case strings.Contains(name, "\x00"):
 		return "", errors.New("its name has a NUL, which IMAP does not allow")
-	case len(name) > maxName:
-		return "", fmt.Errorf("its name is longer than %d octets", maxName)
 	}
 	parts := []string{name}
 	if delim != 0 {

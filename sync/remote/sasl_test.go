@@ -129,3 +129,32 @@ func TestScramWantsTheProofBeforeItIsIn(t *testing.T) {
 		})
 	}
 }
+
+// Whatever the server says, nothing but the right proof verifies it, and no answer goes to
+// one whose nonce is not made of ours.
+func FuzzScram(f *testing.F) {
+	f.Add(scramServer, scramProof)
+	f.Add("r=rOprNGfwEbeRWgbNEkqOx,s=AA==,i=4096,x=y", "e=other-error")
+	f.Add("r=,s=,i=99999999999999999999", "v=")
+	f.Fuzz(func(t *testing.T, first, second string) {
+		if _, after, ok := strings.Cut(first, ",i="); ok && len(after) > 4 {
+			return // it would be hashed for long
+		}
+		c := rfcScram(t)
+		answer, err := c.Next([]byte(first))
+		if err != nil {
+			if !errors.Is(err, mail.ErrUntrusted) || answer != nil || c.verified {
+				t.Errorf("%q: %q, %v", first, answer, err)
+			}
+			return
+		}
+		if !strings.HasPrefix(first, "r="+c.nonce) || !strings.HasPrefix(string(answer), "c=biws,r="+c.nonce) {
+			t.Errorf("%q is answered with %q", first, answer)
+		}
+		proof := "v=" + base64.StdEncoding.EncodeToString(c.proof)
+		_, err = c.Next([]byte(second))
+		if v, _, _ := strings.Cut(second, ","); c.verified && v != proof {
+			t.Errorf("%q is taken for the proof %q: %v", second, proof, err)
+		}
+	})
+}

@@ -31,15 +31,11 @@ import (
 
 // Options bound what the connection accepts. A zero field means its default.
 type Options struct {
-	// Timeout ends the connection when for so long nothing moves: before Ready, within
-	// a response or a literal, and while writing. Default: 45 s.
+	// Timeout ends the connection when for so long nothing moves: where the server owes
+	// an answer, within a response or a literal, and while writing. Default: 45 s.
 	Timeout time.Duration
-	// Patience is how long the answer to a complete command may take on a live link,
-	// that is after Ready and once the server has answered a command sent after the
-	// login. Default: 10 min.
-	Patience time.Duration
 	// MaxLine is how many octets the lines of one response may have, without its
-	// literals. Default: 8 MiB.
+	// literals. Default: 8 MiB. Only the answer to a search may have more than 64 KiB.
 	MaxLine int
 	// MaxLiteral is how many octets the literals of one response may have that are not
 	// message bodies; the client keeps these in memory. Default: 1 MiB.
@@ -84,11 +80,11 @@ type Conn struct {
 	wait   time.Duration // how long the Read under way may take; 0: for ever
 	asking bool          // a Read of inner is under way
 	fresh  bool          // no octet of the next response has come yet
+	said   talk
 }
 
 const (
 	defaultTimeout    = 45 * time.Second
-	defaultPatience   = 10 * time.Minute
 	defaultMaxLine    = 8 << 20
 	defaultMaxLiteral = 1 << 20
 	defaultMaxBody    = 1<<32 - 1
@@ -105,11 +101,10 @@ const (
 // it closes in the end.
 func New(conn net.Conn, opts Options) *Conn {
 	set(&opts.Timeout, defaultTimeout)
-	set(&opts.Patience, defaultPatience)
 	set(&opts.MaxLine, defaultMaxLine)
 	set(&opts.MaxLiteral, defaultMaxLiteral)
 	set(&opts.MaxBody, defaultMaxBody)
-	c := &Conn{inner: conn, opts: opts, fresh: true}
+	c := &Conn{inner: conn, opts: opts, fresh: true, said: talk{heard: time.Now()}}
 	c.in.Reader = bufio.NewReaderSize(source{c}, readBuffer)
 	return c
 }
@@ -120,13 +115,11 @@ func set[T int | int64 | time.Duration](field *T, value T) {
 	}
 }
 
-// Ready says that the login is over: round trips count from now on, and Patience
-// applies.
+// Ready says that the login is over: round trips count from now on.
 func (c *Conn) Ready() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.talk.ready = true
-	c.arm()
 }
 
 // Stats tells what the connection has cost so far.
@@ -264,8 +257,6 @@ func (c *Conn) arm() {
 	switch {
 	case c.fresh && !c.talk.owed():
 		c.wait = 0 // idle, or it is our turn
-	case c.fresh && c.talk.ready && c.talk.live:
-		c.wait = c.opts.Patience
 	default:
 		c.wait = c.opts.Timeout
 	}

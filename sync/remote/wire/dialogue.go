@@ -6,8 +6,6 @@ import "bytes"
 // whether the one that is being written waits for the server.
 type dialogue struct {
 	greeted bool // the greeting has come
-	authed  bool // a login has succeeded
-	live    bool // a command that was sent after the login was answered
 	ready   bool
 	leaving bool // LOGOUT was sent
 	trips   int
@@ -23,7 +21,6 @@ type dialogue struct {
 type command struct {
 	tag, name string
 	lines     int
-	authed    bool // sent after the login
 	answered  bool // before it was complete
 }
 
@@ -80,7 +77,7 @@ func (d *dialogue) wrote(show func([]byte)) {
 	if first {
 		tag, rest, _ := bytes.Cut(trimEOL(d.line), []byte(" "))
 		name, _, _ := bytes.Cut(rest, []byte(" "))
-		d.open = &command{tag: string(tag), name: string(bytes.ToUpper(name)), authed: d.authed}
+		d.open = &command{tag: string(tag), name: string(bytes.ToUpper(name))}
 		if d.open.name == "LOGOUT" {
 			d.leaving = true
 		}
@@ -128,28 +125,19 @@ func (d *dialogue) continued() bool {
 }
 
 // answered takes in the tagged response to a command.
-func (d *dialogue) answered(tag []byte, ok bool) {
-	var cmd command
+func (d *dialogue) answered(tag []byte) {
 	if d.open != nil && d.open.tag == string(tag) {
-		cmd = *d.open
 		d.open.answered = true
-		if d.wait || cmd.name == "AUTHENTICATE" || cmd.name == "IDLE" {
+		if name := d.open.name; d.wait || name == "AUTHENTICATE" || name == "IDLE" {
 			// What the server would have asked for is not going to be written.
 			d.open, d.wait, d.literal = nil, false, 0
 		}
 	} else {
 		for i := range d.sent {
 			if d.sent[i].tag == string(tag) {
-				cmd = d.sent[i]
 				d.sent = append(d.sent[:i], d.sent[i+1:]...)
 				break
 			}
 		}
-	}
-	if cmd.login() && ok {
-		d.authed = true
-	}
-	if cmd.authed {
-		d.live = true
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/emersion/go-imap/v2/imapclient"
 	"pgregory.net/rapid"
+
+	"mailtwin/conflict/mail"
 )
 
 // canned is a connection whose server has said all that it will.
@@ -109,6 +112,31 @@ func FuzzCommands(f *testing.F) {
 		}
 		if fmt.Sprint(a) != fmt.Sprint(b) || fmt.Sprintf("%+v", whole.sent) != fmt.Sprintf("%+v", pieces.sent) || whole.literal != pieces.literal {
 			t.Errorf("whole: %q %+v\npieces: %q %+v", a, whole.sent, b, pieces.sent)
+		}
+	})
+}
+
+// A set of UIDs that is sorted has the UIDs that it had.
+func FuzzSets(f *testing.F) {
+	for _, s := range []string{"1", "3,2,1", "1:5,3:9,7", "9:1", "4294967295", "0", "1,,2", "1:2:3", "*", ""} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		set, ok := parseSet(text)
+		if !ok {
+			return
+		}
+		var want mail.UIDSet
+		for _, r := range set {
+			want.AddRange(r)
+		}
+		sorted, ok := parseSet([]byte(inOrder(set)))
+		var got mail.UIDSet
+		for _, r := range sorted {
+			got.AddRange(r)
+		}
+		if !ok || !ascending(sorted) || !slices.Equal(got, want) {
+			t.Errorf("%q becomes %v, of %v", text, got, want)
 		}
 	})
 }

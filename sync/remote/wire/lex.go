@@ -60,6 +60,7 @@ func trimEOL(line []byte) []byte {
 type shape struct {
 	depth   int  // of parentheses outside of sections
 	section bool // within the brackets of BODY[...]
+	header  bool // the last section is of a header
 	quoted  bool // the line ended within a quoted string, as no line may
 	closed  int  // where in the line the last section ended; -1 if none did
 }
@@ -85,6 +86,7 @@ func (s *shape) fragment(b []byte) {
 			s.depth--
 		case ch == '[' && s.depth == 1:
 			s.section = hasSuffixFold(b[:i], "BODY") || hasSuffixFold(b[:i], "BINARY")
+			s.header = bytes.HasPrefix(bytes.ToUpper(b[i+1:min(len(b), i+7)]), []byte("HEADER"))
 		}
 	}
 }

@@ -50,10 +50,8 @@ func (c *Conn) observe(r *response) {
 	text := clean(trimEOL(r.b[at.text:]), maxText)
 	if r.kind == untagged {
 		switch r.word {
-		case "OK":
+		case "OK", "PREAUTH":
 			c.talk.greeted = true
-		case "PREAUTH":
-			c.talk.greeted, c.talk.authed = true, true
 		case "BYE":
 			c.talk.greeted = true
 			if n.Bye = text; text == "" {

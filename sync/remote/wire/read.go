@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"time"
 )
 
 // inbound is the side of the connection that reads. It hands on a response in parts,
@@ -85,10 +86,16 @@ func (c *Conn) next() error {
 		if from == 0 && r.first {
 			r.parseHead()
 		}
+		if in.line > maxShort && !long[r.word] {
+			return c.broken("a line of more than %d octets", maxShort)
+		}
 		if !r.data {
 			break // free text has no literals, whatever it ends in
 		}
 		in.shape.fragment(line)
+		if in.shape.depth > maxDepth {
+			return c.broken("lists in lists, more than %d deep", maxDepth)
+		}
 		lit, ok := announced(line)
 		if in.shape.quoted && (ok || !r.droppable()) {
 			// The client's parser would read on over the line end, without bounds.
@@ -101,6 +108,9 @@ func (c *Conn) next() error {
 			break
 		}
 		if r.word == "FETCH" && in.shape.body(line, lit) {
+			if in.shape.header && (lit.size < 0 || lit.size > maxHeader) {
+				return c.broken("a header of more than %d octets", maxHeader)
+			}
 			if lit.size < 0 || lit.size > c.opts.MaxBody {
 				return c.broken("a message of more than %d octets", c.opts.MaxBody)
 			}
@@ -116,8 +126,9 @@ func (c *Conn) next() error {
 		}
 	}
 	in.more = !r.last
-	in.ready = c.handle(r)
-	return nil
+	var err error
+	in.ready, err = c.handle(r)
+	return err
 }
 
 // readLine appends the next line to the part.
@@ -152,7 +163,7 @@ func (c *Conn) readLiteral(n int) error {
 }
 
 // handle observes a part, repairs it, and gives what the client is to see of it.
-func (c *Conn) handle(r *response) []byte {
+func (c *Conn) handle(r *response) ([]byte, error) {
 	c.mu.Lock()
 	secret := c.talk.secret()
 	greeted := c.talk.greeted
@@ -166,9 +177,13 @@ func (c *Conn) handle(r *response) []byte {
 		c.observe(r)
 	}
 	if r.first && r.kind == tagged {
-		c.talk.answered(r.tag, r.word == "OK")
+		c.talk.answered(r.tag)
 	}
+	tooMuch := c.said.add(r, time.Now(), c.opts.Timeout, c.talk.owed())
 	c.mu.Unlock()
+	if tooMuch != "" {
+		return nil, c.broken("%s", tooMuch)
+	}
 
 	if c.opts.Trace != nil {
 		c.opts.Trace(false, redactResponse(r, secret))
@@ -181,5 +196,5 @@ func (c *Conn) handle(r *response) []byte {
 		}
 		c.mu.Unlock()
 	}
-	return r.result()
+	return r.result(), nil
 }

@@ -18,8 +18,9 @@ var rfc822 = map[string]string{
 const noDate = `"01-Jan-1970 00:00:00 +0000"`
 
 // fetchItems repairs a part of a FETCH response (RFC 9051, 7.5.2), item by item. It
-// takes out what the parser does not know: EMAILID, SAVEDATE, X-GM-LABELS and others
-// that servers send unasked, but never a body. Where it cannot follow the response, it
+// takes out what the parser does not know, EMAILID, SAVEDATE, X-GM-LABELS and others
+// that servers send unasked, and ENVELOPE and BODYSTRUCTURE, which nobody asks for, but
+// never a body. Where it cannot follow the response, it
 // leaves the rest alone.
 func fetchItems(r *response) {
 	l := lexer{b: r.b, i: r.args}
@@ -121,18 +122,14 @@ func (r *response) fetchItem(name []byte, at, val span) bool {
 		r.bodyName(name, at.from, at.to)
 		r.nilValue(val)
 		return true
-	case "BODY":
-		if section {
-			r.nilValue(val)
-		}
-		return true
+	case "BODY": // without a section it is a structure
+		r.nilValue(val)
+		return section
 	case "BINARY":
 		r.nilValue(val)
 		return section
 	case "BINARY.SIZE":
 		return section
-	case "ENVELOPE", "BODYSTRUCTURE":
-		return true
 	}
 	return false
 }

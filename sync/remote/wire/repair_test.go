@@ -94,7 +94,7 @@ var fatal = []struct {
 var harmless = []string{
 	"* OK", "* OK hello {5}", "* NO [X-THING a b] text", "* OK [UIDNEXT 5] x", "* OK [NOMODSEQ] x",
 	`* OK [PERMANENTFLAGS (\Seen \*)] x`, `* OK [PERMANENTFLAGS ()] x`, "* 5 EXISTS", "* 5 RECENT",
-	"* SEARCH 1 2 3", "* SEARCH", "* SEARCH 1 (MODSEQ 5)", `* FLAGS (\Seen $Junk)`, "* CAPABILITY IMAP4rev1 IDLE",
+	`* FLAGS (\Seen $Junk)`, "* CAPABILITY IMAP4rev1 IDLE",
 	"* CAPABILITY IMAP4rev2 IDLE", // and not IMAP4rev1: no doubt which one holds
 	`* LIST () "/" foo`, `* LIST (\Noselect) NIL "a b"`, "* LIST () \"/\" {5}\r\nhello", `* LIST () "/" "{5}"`,
 	`* LIST () "\\" "a\\b"`, `* LIST () "/" Entw&APw-rfe`, `* LIST () "/" "R&-D"`, "* LIST () \"/\" \"Entw\u00fcrfe\"",
@@ -104,7 +104,7 @@ var harmless = []string{
 	"* 1 FETCH (UID 1 BODY[] {3}\r\nfoo)", "* 1 FETCH (BODY[HEADER.FIELDS (\"a]b\" {1}\r\nc)] {3}\r\nfoo FLAGS ())",
 	"* 1 FETCH (BODY[]<0> {0}\r\n)", `* 1 FETCH (BODY[1.MIME] "quoted {5}")`, "* 1 FETCH (BODY[] NIL)",
 	"* 1 FETCH (BINARY[1] ~{3}\r\nfoo BINARY.SIZE[1] 3)",
-	`* NAMESPACE (("" "/")("x" ".")) NIL NIL`, `* ID NIL`, "* ENABLED X", `* QUOTA "" (STORAGE 1 2)`,
+	`* NAMESPACE (("" "/")("x" ".")) NIL NIL`, `* ID NIL`, "* ENABLED X",
 }
 
 // survives tells how a client fares to which the server sends the line during a NOOP:
@@ -160,6 +160,37 @@ func TestHarmlessResponsesPassUntouched(t *testing.T) {
 				t.Errorf("the client dies of it: %v", err)
 			}
 		})
+	}
+}
+
+// What is never asked for is kept from the client's parsers.
+func TestWhatNobodyAskedForIsDropped(t *testing.T) {
+	for line, want := range map[string]string{
+		"* SEARCH 3 2 1": "", "* SORT 1": "", "* THREAD ((1)(2))": "", `* QUOTA "" (STORAGE 1 2)`: "", "* ACL x y z": "",
+		`* METADATA "" (/x y)`: "", `* QUOTAROOT x`: "", `* MYRIGHTS x lr`: "",
+		`* 1 FETCH (UID 1 BODYSTRUCTURE (((("TEXT" "PLAIN"))))  FLAGS ())`: "* 1 FETCH (UID 1  FLAGS ())\r\n",
+		`* 1 FETCH (BODY ("TEXT") ENVELOPE (NIL) UID 1)`:                   "* 1 FETCH (UID 1)\r\n",
+	} {
+		got, notes, err := pass(strings.NewReader(greeting+line+"\r\n"), Options{})
+		if string(got) != greeting+want || err != nil || len(notes.Dropped) == 0 {
+			t.Errorf("%s: %q, %q, %v", line, got, notes.Dropped, err)
+		}
+	}
+}
+
+// The client takes UIDs that do not ascend in quadratic time.
+func TestUIDsOfASearchAreSorted(t *testing.T) {
+	for line, want := range map[string]string{
+		`* ESEARCH (TAG "T1") UID ALL 9,5:3,4:6 COUNT 5`: `* ESEARCH (TAG "T1") UID ALL 3:6,9 COUNT 5`,
+		`* ESEARCH (TAG "T1") uid COUNT 5 ALL 2,1`:       `* ESEARCH (TAG "T1") UID COUNT 5 ALL 1:2`,
+		`* ESEARCH ALL 2,1`:                              `* ESEARCH ALL 1:2`,
+		`* ESEARCH UID ALL 2,0`:                          `* ESEARCH UID ALL 2,0`,
+		`* ESEARCH UID ALL 1:3,7`:                        `* ESEARCH UID ALL 1:3,7`,
+	} {
+		got, _, err := pass(strings.NewReader(greeting+line+"\r\n"), Options{})
+		if string(got) != greeting+want+"\r\n" || err != nil {
+			t.Errorf("%s: %q, %v", line, got, err)
+		}
 	}
 }
 

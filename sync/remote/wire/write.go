@@ -48,7 +48,11 @@ func (c *Conn) follow(piece []byte) error {
 		show = func(line []byte) { lines = append(lines, clean(line, maxShown)) }
 	}
 	c.mu.Lock()
+	owed := c.talk.owed()
 	ok := c.talk.write(piece, show)
+	if !owed && c.talk.owed() {
+		c.said.answered(time.Now())
+	}
 	c.mu.Unlock()
 	for _, line := range lines {
 		c.opts.Trace(true, line)

@@ -1,0 +1,164 @@
+package sync_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"mailtwin/conflict"
+	"mailtwin/conflict/mail"
+	engine "mailtwin/sync"
+)
+
+// damaged is a Maildir one folder of which the disk does not give any more.
+type damaged struct {
+	engine.Local
+	folder                 mail.Folder
+	scans, reads, markings bool
+}
+
+var errDisk = errors.New("input/output error")
+
+func (l damaged) Scan(ctx context.Context, folder mail.Folder, letters mail.Letters) (mail.Listing, error) {
+	if l.scans && folder == l.folder {
+		return mail.Listing{}, errDisk
+	}
+	return l.Local.Scan(ctx, folder, letters)
+}
+
+func (l damaged) Read(ctx context.Context, folder mail.Folder, file mail.File) (mail.Source, error) {
+	if l.reads && folder == l.folder {
+		return nil, fmt.Errorf("%w: %w", mail.ErrDamaged, errDisk)
+	}
+	return l.Local.Read(ctx, folder, file)
+}
+
+func (l damaged) SetMarker(ctx context.Context, folder mail.Folder, marker mail.Marker) error {
+	if l.markings && folder == l.folder {
+		return errDisk
+	}
+	return l.Local.SetMarker(ctx, folder, marker)
+}
+
+// A message that somebody moved to where it cannot be read is not one that somebody
+// removed: the server's copy may be the last one. Once it can be read it is a move, and
+// what was removed meanwhile goes.
+func TestWhatMovedToWhereItCannotBeReadStaysOnTheServer(t *testing.T) {
+	for name, l := range map[string]damaged{
+		"a folder that cannot be scanned": {scans: true}, "a file that cannot be read": {reads: true}, "a folder that cannot be marked": {markings: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			d := newDevice(t, s)
+			d.opts.Policy = always(conflict.Policy{OnLocalDelete: conflict.Expunge})
+			d.sync()
+			before := len(s.Messages("INBOX"))
+			moved := d.find("INBOX", "About read.")
+			text, err := os.ReadFile(moved)
+			must(t, err)
+			// A move that changes the inode, too, as between two disks.
+			must(t, os.WriteFile(filepath.Join(d.dir("Archive"), "cur", "other.host:2,S"), text, 0o600))
+			must(t, os.Remove(moved))
+			l.folder = "Archive"
+			d.local = func(local engine.Local) engine.Local { l.Local = local; return l }
+			for range 2 {
+				rep, err := d.run()
+				if err != nil || len(rep.Problems) == 0 {
+					t.Fatalf("%v, problems %v", err, rep.Problems)
+				}
+				told := false
+				for _, n := range rep.Skipped {
+					told = told || n.Folder == "INBOX" && strings.Contains(n.Text, `they may be in "Archive"`)
+				}
+				if n := len(s.Messages("INBOX")); n != before || !told {
+					t.Fatalf("INBOX has %d messages of %d; it says %v", n, before, rep.Skipped)
+				}
+			}
+			// Something else that goes meanwhile may be there as well only where nothing is known
+			// of what is there.
+			other := d.find("INBOX", "About tagged.")
+			must(t, os.Remove(other))
+			if _, err := d.run(); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(s.Messages("INBOX")); l.scans && n != before || !l.scans && n != before-1 {
+				t.Errorf("INBOX has %d messages", n)
+			}
+			d.local = nil
+			d.sync()
+			if n, m := len(s.Messages("INBOX")), len(s.Messages("Archive")); n != before-2 || m != 1 {
+				t.Errorf("at the end INBOX has %d messages, and Archive %d", n, m)
+			}
+			d.quiet()
+		})
+	}
+}
+
+// stale is a Maildir on a server of files that shows what was there a while ago: a listing
+// lacks a file, or a name is said not to be there that is.
+type stale struct {
+	engine.Local
+	hidden string // part of a name that listings lack
+	denied string // and of one that Stat does
+}
+
+func (l stale) Scan(ctx context.Context, folder mail.Folder, letters mail.Letters) (mail.Listing, error) {
+	listing, err := l.Local.Scan(ctx, folder, letters)
+	files := listing.Files
+	listing.Believed = true
+	listing.Files = func(yield func(mail.File) bool) {
+		for f := range files {
+			if l.hidden != "" && strings.Contains(f.Name, l.hidden) {
+				continue
+			}
+			if !yield(f) {
+				return
+			}
+		}
+	}
+	return listing, err
+}
+
+func (l stale) Stat(ctx context.Context, folder mail.Folder, file mail.File) (mail.Stat, error) {
+	if l.denied != "" && strings.Contains(file.Name, l.denied) {
+		return mail.Stat{}, mail.ErrGone
+	}
+	return l.Local.Stat(ctx, folder, file)
+}
+
+func TestStaleListingsRemoveNothing(t *testing.T) {
+	for name, l := range map[string]stale{
+		"a listing lacks a file":         {hidden: "1.stale.host"},
+		"a name is said not to be there": {denied: "1.stale.host"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			d := newDevice(t, s)
+			d.opts.Policy = always(conflict.Policy{OnLocalDelete: conflict.Expunge})
+			d.sync()
+			d.put("INBOX", "1.stale.host:2,S", "Subject: stale\n\nAbout what is stale.\n")
+			d.sync()
+			before := len(s.Messages("INBOX"))
+			d.local = func(local engine.Local) engine.Local { l.Local = local; return l }
+			for i := range 3 {
+				d.put("INBOX", fmt.Sprintf("%d.more.host:2,S", i), letter(fmt.Sprint("more ", i)))
+				if _, err := d.run(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if n := len(s.Messages("INBOX")); n != before+3 {
+				t.Errorf("INBOX has %d messages, want %d", n, before+3)
+			}
+			d.local = nil
+			d.sync()
+			d.quiet()
+			if n := len(s.Messages("INBOX")); n != before+3 {
+				t.Errorf("at the end INBOX has %d messages, want %d", n, before+3)
+			}
+		})
+	}
+}
