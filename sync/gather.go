@@ -272,17 +272,21 @@ func (r *run) joinRemote(ctx context.Context, f *folder, since mail.Cursor, know
 		}
 		changes = append(changes, c)
 	}
-	return believe(changes, view), view, nil
+	return r.believe(f, changes, view), view, nil
 }
 
-// believe drops what a scan says is gone, where its counts did not agree; what was
-// known to be gone before stays so.
-func believe(changes []conflict.RemoteChange, view mail.View) []conflict.RemoteChange {
-	if view.Absence != mail.AbsenceUnknown {
-		return changes
-	}
+// believe drops what a scan says is gone, where its counts did not agree, or where the
+// server lists the UID after all; what was known to be gone before stays so.
+func (r *run) believe(f *folder, changes []conflict.RemoteChange, view mail.View) []conflict.RemoteChange {
 	return slices.DeleteFunc(changes, func(c conflict.RemoteChange) bool {
-		return c.Change == conflict.Gone && !heldAs(c.Row, mail.Remote)
+		if c.Change != conflict.Gone {
+			return false
+		}
+		there := view.Absence == mail.ByPresent && view.Present.Has(c.Row.UID)
+		if there {
+			r.leave(f) // nobody knows what has changed about it
+		}
+		return there || view.Absence == mail.AbsenceUnknown && !heldAs(c.Row, mail.Remote)
 	})
 }
 
