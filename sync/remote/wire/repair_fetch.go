@@ -18,8 +18,8 @@ var rfc822 = map[string]string{
 const noDate = `"01-Jan-1970 00:00:00 +0000"`
 
 // fetchItems repairs a part of a FETCH response (RFC 9051, 7.5.2), item by item. It
-// takes out what the parser does not know: EMAILID, SAVEDATE, X-GM-LABELS and others
-// that servers send unasked, but never a body. Where it cannot follow the response, it
+// takes out what the parser does not know: SAVEDATE, X-GM-LABELS and others that servers
+// send unasked, and EMAILID, but never a body. Where it cannot follow the response, it
 // leaves the rest alone.
 func fetchItems(r *response) {
 	l := lexer{b: r.b, i: r.args}
@@ -66,6 +66,9 @@ func fetchItems(r *response) {
 			gap = from
 		}
 		r.replace(gap, l.i, "")
+		if r.emailIDs && equalFold(name, "EMAILID") {
+			continue
+		}
 		r.because("FETCH " + clean(name, 40) + ", which is not known or not readable")
 	}
 }
@@ -96,8 +99,12 @@ func (r *response) fetchItem(name []byte, at, val span) bool {
 		l := lexer{b: r.b, i: val.from}
 		return r.flags(&l, "a flag that is no atom")
 	case "UID":
-		_, ok := number(value, 32)
+		n, ok := number(value, 32)
+		r.uid = n
 		return ok
+	case "EMAILID":
+		r.emailID = objectID(value)
+		return false
 	case "RFC822.SIZE":
 		_, ok := number(value, 63)
 		return ok
