@@ -351,16 +351,33 @@ func (i *Item) relabel(from *Item, letters func(mail.Folder) mail.Letters) {
 // another, one to one, as TieNew finds those that are new on both sides; but what
 // stands in another folder must be known better to be the same. The gone ones come
 // with the identity of their rows, and with the Header that their files have; the new
-// ones with what is known.
+// ones with what is known. Those that the server says are one need no more.
 func MoveNew(gone, arrived []*Item) Pairs {
 	gone, arrived = slices.Clone(gone), slices.Clone(arrived)
 	slices.SortFunc(gone, order)
 	slices.SortFunc(arrived, order)
+	var ties []Tie
+	gone = slices.DeleteFunc(gone, func(g *Item) bool {
+		i := slices.IndexFunc(arrived, g.sameEmail)
+		if i >= 0 {
+			ties = append(ties, Tie{g, arrived[i]})
+			arrived = slices.Delete(arrived, i, i+1)
+		}
+		return i >= 0
+	})
 	t := newTying(gone, arrived, nil, false, true)
 	t.moves = true
 	if ask := t.undecided(arrived); len(ask) > 0 {
 		return Pairs{Ask: ask}
 	}
 	t.pass(gone, t.same)
-	return Pairs{Ties: t.ties}
+	return Pairs{Ties: append(ties, t.ties...)}
+}
+
+// sameEmail tells whether the server says that the new message is the one that base
+// knows: the same EMAILID is the same content, for ever (RFC 8474, 5.1). Another one says
+// nothing: some servers give one to each copy. One that has the same with another size
+// does not keep to that, and is not believed.
+func (i *Item) sameEmail(arrived *Item) bool {
+	return i.Row.EmailID != "" && i.Row.EmailID == arrived.Message.EmailID && i.Row.ServerSize() == arrived.Message.Size
 }

@@ -79,6 +79,7 @@ CREATE TABLE rows (
     message_id    BLOB    NOT NULL,
     remote_size   INTEGER NOT NULL,
     remote_digest BLOB    NOT NULL,
+    email_id      BLOB    NOT NULL,
     date          INTEGER,
     name          BLOB    NOT NULL,
     new           INTEGER NOT NULL,
