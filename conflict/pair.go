@@ -66,8 +66,9 @@ type tying struct {
 	// strict: the two stand in different folders, so that nothing but what they are says
 	// that they belong together.
 	strict bool
-	moves  bool           // the first ones are gone
-	sizes  map[int64]bool // that the message of a file may have
+	moves  bool                  // the first ones are gone
+	known  map[*Item]mail.Digest // messages that are one of a file beyond doubt: see recognise
+	sizes  map[int64]bool        // that the message of a file may have
 	// files and messages are those that are not tied.
 	files, messages map[mail.Fingerprint][]*Item
 	// digests and lengths are the files' digests and the messages' sizes by what sameDate
@@ -224,9 +225,23 @@ func (t *tying) same(l, r *Item) bool {
 		return r.Identity.Content() == l.Identity.Content() || l.Row != nil && r.Identity.Digest == l.Row.RemoteDigest
 	}
 	if t.strict {
-		return t.sameHeader(l, r)
+		return t.sameHeader(l, r) || t.known[r] != mail.Digest{} && t.known[r] == l.Identity.Content()
 	}
 	return t.sizeOf(l, r)
+}
+
+// recognise notes the content of the messages that are one of the files beyond doubt: it
+// may as well be another file of that content, whose date is not the message's, that
+// has gone there.
+func (t *tying) recognise(messages []*Item) {
+	t.known = map[*Item]mail.Digest{}
+	for _, r := range messages {
+		for _, l := range t.files[r.Identity.Fingerprint] {
+			if t.sameHeader(l, r) {
+				t.known[r] = l.Identity.Content()
+			}
+		}
+	}
 }
 
 // underWay tells whether the message can be what became of the file in an upload that
@@ -370,6 +385,8 @@ func MoveNew(gone, arrived []*Item) Pairs {
 	if ask := t.undecided(arrived); len(ask) > 0 {
 		return Pairs{Ask: ask}
 	}
+	t.recognise(arrived)
+	t.pass(gone, t.sameHeader) // the surest first
 	t.pass(gone, t.same)
 	return Pairs{Ties: append(ties, t.ties...)}
 }

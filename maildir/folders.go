@@ -53,10 +53,17 @@ func (t *Tree) Folders(ctx context.Context, known []mail.LocalFolder) ([]mail.Lo
 	}
 	slices.SortFunc(w.found, func(a, b mail.LocalFolder) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	t.placeLock.Lock()
-	t.places = w.places
+	t.places, t.notices = w.places, w.notices
 	t.placeLock.Unlock()
 	// What an unmount in the middle took away must not look like folders removed.
 	return w.found, t.check()
+}
+
+// Notices is Local.Notices.
+func (t *Tree) Notices() []mail.Notice {
+	t.placeLock.Lock()
+	defer t.placeLock.Unlock()
+	return slices.Clone(t.notices)
 }
 
 // otherLayout gives an error if the Maildir, which has no INBOX, has one where the other

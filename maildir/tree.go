@@ -52,6 +52,7 @@ type Tree struct {
 
 	placeLock sync.Mutex
 	places    map[mail.Folder]string // directories of folders that are there
+	notices   []mail.Notice          // of the last walk
 
 	storeLock sync.Mutex
 	store     FS // nil until it is needed

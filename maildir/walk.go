@@ -3,6 +3,7 @@ package maildir
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"slices"
@@ -18,6 +19,13 @@ type walk struct {
 	inside map[string][]spot           // which directories known folders lie in or are, by the one around
 	found  []mail.LocalFolder
 	places map[mail.Folder]string
+	// notices are of directories that are left out.
+	notices []mail.Notice
+}
+
+// leaveOut notes that a directory is left out. It is named as people see it.
+func (w *walk) leaveOut(dir, why string) {
+	w.notices = append(w.notices, mail.Notice{Text: fmt.Sprintf("the directory %q is left out: %s", dir, why)})
 }
 
 // spot is a directory that may be a folder or hold some.
@@ -67,7 +75,7 @@ func (w *walk) visit(ctx context.Context, s spot) error {
 	}
 	inside, whole, err := w.children(s)
 	if err != nil {
-		w.t.opts.Log.Warn("directory cannot be read", "directory", s.dir, "error", err)
+		w.leaveOut(s.dir, "what is in it cannot be listed: "+err.Error())
 	}
 	w.add(s, whole)
 	for _, child := range inside {
@@ -211,7 +219,7 @@ func (w *walk) read(s spot) (inside []spot, whole bool, err error) {
 		}
 		full, err := w.t.fullName(w.t.fs, child)
 		if err != nil || full == "" {
-			w.t.opts.Log.Warn("directory does not tell its name", "directory", child, "error", err)
+			w.leaveOut(child, "it does not tell its whole name")
 			continue
 		}
 		short[full] = true
@@ -222,7 +230,7 @@ func (w *walk) read(s spot) (inside []spot, whole bool, err error) {
 		switch {
 		case isShort(entry):
 		case short[entry]:
-			w.t.opts.Log.Warn("another directory is the folder of that name", "directory", child)
+			w.leaveOut(child, "another directory is the folder of that name")
 		default:
 			inside = w.append(inside, s, child, entry)
 		}
@@ -233,7 +241,9 @@ func (w *walk) read(s spot) (inside []spot, whole bool, err error) {
 func (w *walk) append(inside []spot, s spot, child, name string) []spot {
 	names := append(s.names[:len(s.names):len(s.names)], name)
 	if _, ok := w.t.opts.Layout.decode(names); !ok {
-		w.t.opts.Log.Warn("directory has a name that no folder has", "directory", child)
+		if _, err := w.t.stamp(child); !isNoFolder(err) {
+			w.leaveOut(child, "no folder is spelled like that on disk; rename it")
+		}
 		return inside
 	}
 	return append(inside, spot{dir: child, names: names})

@@ -151,7 +151,7 @@ func (r *run) meet(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	for _, n := range remote.Notices {
+	for _, n := range slices.Concat(remote.Notices, r.Local.Notices()) {
 		r.once(n.Folder, n.Text)
 	}
 	r.meetRemote(remote)

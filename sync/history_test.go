@@ -83,8 +83,14 @@ func tokenOf(text string) string {
 	return text[i+9 : i+18]
 }
 
-// step is what happens next: a sync, or anything else.
+// step is what happens next: a sync, a loss, or anything else.
 func (h *history) step() {
+	if h.rand.IntN(40) == 0 {
+		d := pick(h.rand, h.devices)
+		h.note("%s: loses its state", d.opts.Account)
+		d.state = sim.NewState()
+		return
+	}
 	if h.rand.IntN(10) < 3 {
 		h.sync(pick(h.rand, h.devices), h.rand.IntN(3) == 0)
 		return

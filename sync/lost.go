@@ -17,8 +17,14 @@ func (r *run) checkMarkers(ctx context.Context) error {
 	folders := r.usable(func(f *folder) bool { return f.localDirty && f.onLocal && !f.marked && !f.met })
 	return r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
 		marker, err := r.Local.Marker(ctx, f.name)
+		if err != nil || marker == (mail.Marker{}) && f.base.Marker != (mail.Marker{}) {
+			// If it is no folder at all, the scan tells better what is wrong with it.
+			if _, scanErr := r.Local.Scan(ctx, f.name, f.letters); scanErr != nil {
+				return scanErr
+			}
+		}
 		if err != nil && f.base.Marker == (mail.Marker{}) {
-			return nil // what is wrong with the folder, the scan tells better
+			return nil // it was not needed so far
 		} else if err != nil {
 			return err
 		}

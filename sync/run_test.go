@@ -442,3 +442,15 @@ func TestAFirstSyncIsNoLoss(t *testing.T) {
 	}
 	d.quiet()
 }
+
+// A directory that looks like a folder, and has a name that no folder has, is not passed
+// over in silence.
+func TestADirectoryThatIsNoFolderIsSaid(t *testing.T) {
+	d := newDevice(t, account(t))
+	d.put2(t, "trailing.", "1.first", letter("first"))
+	must(t, os.MkdirAll(filepath.Join(d.root, "notes."), 0o700))
+	rep := d.sync()
+	if len(rep.Skipped) != 1 || !strings.Contains(rep.Skipped[0].Text, "\"trailing.\"") {
+		t.Errorf("it says %v", rep.Skipped)
+	}
+}

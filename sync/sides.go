@@ -21,6 +21,10 @@ type Local interface {
 	// Maildir is not there at all.
 	Folders(ctx context.Context, known []mail.LocalFolder) ([]mail.LocalFolder, error)
 
+	// Notices tells of the directories that the last Folders has left out and that look as
+	// if they were to be folders, and why.
+	Notices() []mail.Notice
+
 	// Scan lists the messages of a folder. letters is what base knows of the
 	// folder's keyword letters; what the folder's own file says goes before it.
 	// mail.ErrGone: there is no such folder.

@@ -28,7 +28,7 @@ var effects = map[string][]string{
 
 // noError are the methods that cannot say that the process is dead, and do nothing
 // that would show.
-var noError = []string{"Incoming.Key", "Incoming.Discard", "Remote.Abilities", "Remote.Traffic", "Source.Identity", "Source.Stat", "Source.Close"}
+var noError = []string{"Local.Notices", "Incoming.Key", "Incoming.Discard", "Remote.Abilities", "Remote.Traffic", "Source.Identity", "Source.Stat", "Source.Close"}
 
 // sides gives all that a Crash wraps, by name.
 func sides(t *testing.T, c *sim.Crash, log *callLog) map[string]reflect.Value {

@@ -20,6 +20,8 @@ func (c *crashLocal) Folders(ctx context.Context, known []mail.LocalFolder) ([]m
 	return look(c.crash, func() ([]mail.LocalFolder, error) { return c.local.Folders(ctx, known) })
 }
 
+func (c *crashLocal) Notices() []mail.Notice { return c.local.Notices() }
+
 func (c *crashLocal) Scan(ctx context.Context, folder mail.Folder, letters mail.Letters) (mail.Listing, error) {
 	return look(c.crash, func() (mail.Listing, error) { return c.local.Scan(ctx, folder, letters) })
 }
