@@ -371,15 +371,7 @@ func MoveNew(gone, arrived []*Item) Pairs {
 	gone, arrived = slices.Clone(gone), slices.Clone(arrived)
 	slices.SortFunc(gone, order)
 	slices.SortFunc(arrived, order)
-	var ties []Tie
-	gone = slices.DeleteFunc(gone, func(g *Item) bool {
-		i := slices.IndexFunc(arrived, g.sameEmail)
-		if i >= 0 {
-			ties = append(ties, Tie{g, arrived[i]})
-			arrived = slices.Delete(arrived, i, i+1)
-		}
-		return i >= 0
-	})
+	ties, gone, arrived := tieByEmailID(gone, arrived)
 	t := newTying(gone, arrived, nil, false, true)
 	t.moves = true
 	if ask := t.undecided(arrived); len(ask) > 0 {
@@ -389,12 +381,4 @@ func MoveNew(gone, arrived []*Item) Pairs {
 	t.pass(gone, t.sameHeader) // the surest first
 	t.pass(gone, t.same)
 	return Pairs{Ties: append(ties, t.ties...)}
-}
-
-// sameEmail tells whether the server says that the new message is the one that base
-// knows: the same EMAILID is the same content, for ever (RFC 8474, 5.1). Another one says
-// nothing: some servers give one to each copy. One that has the same with another size
-// does not keep to that, and is not believed.
-func (i *Item) sameEmail(arrived *Item) bool {
-	return i.Row.EmailID != "" && i.Row.EmailID == arrived.Message.EmailID && i.Row.ServerSize() == arrived.Message.Size
 }

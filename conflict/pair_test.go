@@ -192,6 +192,8 @@ func TestWhatTheServerSaysIsOne(t *testing.T) {
 	}
 	rewritten := gone(5, text, "M1")
 	rewritten.Row.TellSize(measured(longer).Size)
+	later := gone(6, text, "M1")
+	later.Row.Date = time.Unix(2, 0)
 	unread := gone(5, text, "M1") // its file could not be read, or is another one
 	unread.Identity = mail.Identity{}
 
@@ -219,6 +221,11 @@ func TestWhatTheServerSaysIsOne(t *testing.T) {
 			gone:    []*Item{gone(5, text, "M1"), gone(6, text, "M1")},
 			arrived: []*Item{arrived(7, text, "M1", 1)},
 			want:    map[mail.UID]mail.UID{6: 7}, copied: 5,
+		},
+		"of twins, the one of that time": {
+			gone:    []*Item{later, gone(5, text, "M1")},
+			arrived: []*Item{arrived(7, text, "M1", 1)},
+			want:    map[mail.UID]mail.UID{5: 7}, copied: 6,
 		},
 		"another EMAILID, of the same content": {
 			gone: []*Item{gone(5, text, "M1")}, arrived: []*Item{arrived(7, text, "M2", 1)},
