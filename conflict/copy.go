@@ -29,10 +29,17 @@ func (i *Item) copyable() bool {
 }
 
 // CopyOf finds the message that a new one on the server is a copy of, among those
-// that have a file. The files come with the Header that they have; ask says that the
-// new message must come with its own. What is not sure then is not asked for: a body
-// that must come anyway can as well be downloaded.
+// that have a file. The files come with the Header that they have, if they are what base
+// says; ask says that the new message must come with its own, unless the server says that
+// both are one. What is not sure then is not asked for: a body that must come anyway can
+// as well be downloaded.
 func CopyOf(arrived *Item, files []*Item) (source *Item, ask bool) {
+	for _, l := range files {
+		// A file whose message the server has rewritten is not what a copy of that would be.
+		if l.sameEmail(arrived) && l.Row.RemoteSize == 0 && l.Identity.Header != (mail.Fingerprint{}) {
+			return l, false
+		}
+	}
 	t := &tying{strict: true}
 	near := slices.DeleteFunc(slices.Clone(files), func(l *Item) bool {
 		return !t.sizeOf(l, arrived) || l.Row.Date.Unix() != arrived.Message.Date.Unix()

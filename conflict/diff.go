@@ -112,10 +112,10 @@ type RemoteChange struct {
 }
 
 // DiffRemote joins the rows of a folder that have a UID with the messages that a
-// scan visited, both in ascending order of UIDs, and yields what differs, also a
-// mere change of size (as Same). Rows that
-// were not visited are Gone if the scan was a full one, and as yet unknown if not. An
-// error of either side ends it.
+// scan visited, both in ascending order of UIDs, and yields what differs, also what is
+// merely listed otherwise than base knows it (as Same). Rows that were not visited are
+// Gone if the scan was a full one, and as yet unknown if not. An error of either side
+// ends it.
 func DiffRemote(rows iter.Seq2[mail.Row, error], messages iter.Seq2[mail.Message, error], full bool) iter.Seq2[RemoteChange, error] {
 	return func(yield func(RemoteChange, error) bool) {
 		next, stop := iter.Pull2(rows)
@@ -151,8 +151,8 @@ func DiffRemote(rows iter.Seq2[mail.Row, error], messages iter.Seq2[mail.Message
 					c.Change = Same
 				}
 				// What was uploaded comes back for the first time: base is to know a message
-				// that the server has rewritten by the size that it has now.
-				same = same && (m.Size == 0 || m.Size == row.ServerSize())
+				// that the server has rewritten by the size that it has now, and its EMAILID.
+				same = same && row.KnowsListed(m)
 				row, err, more = next()
 				if same {
 					continue

@@ -374,11 +374,12 @@ func (i *Item) relabel(from *Item, letters func(mail.Folder) mail.Letters) {
 // another, one to one, as TieNew finds those that are new on both sides; but what
 // stands in another folder must be known better to be the same. The gone ones come
 // with the identity of their rows, and with the Header that their files have; the new
-// ones with what is known.
+// ones with what is known. Those that the server says are one need no more.
 func MoveNew(gone, arrived []*Item) Pairs {
 	gone, arrived = slices.Clone(gone), slices.Clone(arrived)
 	slices.SortFunc(gone, order)
 	slices.SortFunc(arrived, order)
+	ties, gone, arrived := tieByEmailID(gone, arrived)
 	t := newTying(gone, arrived, nil, false, true)
 	t.moves = true
 	if ask := t.undecided(arrived); len(ask) > 0 {
@@ -387,5 +388,5 @@ func MoveNew(gone, arrived []*Item) Pairs {
 	t.recognise(arrived)
 	t.pass(gone, t.sameHeader) // the surest first
 	t.pass(gone, t.same)
-	return Pairs{Ties: t.ties}
+	return Pairs{Ties: append(ties, t.ties...)}
 }

@@ -1,6 +1,7 @@
 package conflict
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -167,6 +168,165 @@ func TestWhatIsOneMessage(t *testing.T) {
 				if got[key] != uid {
 					t.Errorf("tied %v, want %v", got, c.want)
 				}
+			}
+		})
+	}
+}
+
+// TestWhatTheServerSaysIsOne: by EMAILID, where it tells one, without another question.
+func TestWhatTheServerSaysIsOne(t *testing.T) {
+	const (
+		text    = "Subject: unnamed\n\ntext\n"
+		version = "Subject: unnamed\n\nTEXT\n" // of that size
+		longer  = "Subject: unnamed\n\ntexts\n"
+	)
+	gone := func(uid mail.UID, text, emailID string) *Item {
+		id := measured(text)
+		row := &mail.Row{Key: "k", UID: uid, Identity: id, EmailID: emailID, Date: time.Unix(1, 0)}
+		return &Item{Folder: "A", Remote: Gone, Row: row, Identity: id}
+	}
+	arrived := func(uid mail.UID, text, emailID string, at int64) *Item {
+		size := measured(text).Size
+		return &Item{Folder: "B", Remote: New, Identity: mail.Identity{Size: size},
+			Message: mail.Message{UID: uid, Size: size, Date: time.Unix(at, 0), EmailID: emailID}}
+	}
+	rewritten := gone(5, text, "M1")
+	rewritten.Row.TellSize(measured(longer).Size)
+	later := gone(6, text, "M1")
+	later.Row.Date = time.Unix(2, 0)
+	unread := gone(5, text, "M1") // its file could not be read, or is another one
+	unread.Identity = mail.Identity{}
+
+	for name, c := range map[string]struct {
+		gone, arrived []*Item
+		texts         map[mail.UID]string // what the messages are, when asked for
+		want          map[mail.UID]mail.UID
+		copied        mail.UID // which of gone the first one is a copy of, were they still there
+		ask           bool     // to know that takes more
+	}{
+		"the same EMAILID": {
+			gone: []*Item{gone(5, text, "M1")}, arrived: []*Item{arrived(7, text, "M1", 1)},
+			want: map[mail.UID]mail.UID{5: 7}, copied: 5,
+		},
+		"at another time": { // which base looks for none to be a copy of
+			gone: []*Item{gone(5, text, "M1")}, arrived: []*Item{arrived(7, text, "M1", 2)},
+			want: map[mail.UID]mail.UID{5: 7}, copied: 5,
+		},
+		"of those of one size, the one that has it": {
+			gone:    []*Item{gone(5, version, "M2"), gone(6, text, "M1")},
+			arrived: []*Item{arrived(7, text, "M1", 1), arrived(8, version, "M2", 1)},
+			want:    map[mail.UID]mail.UID{5: 8, 6: 7}, copied: 6,
+		},
+		"of twins, as many as there are on both sides": {
+			gone:    []*Item{gone(5, text, "M1"), gone(6, text, "M1")},
+			arrived: []*Item{arrived(7, text, "M1", 1)},
+			want:    map[mail.UID]mail.UID{6: 7}, copied: 5,
+		},
+		"of twins, the one of that time": {
+			gone:    []*Item{later, gone(5, text, "M1")},
+			arrived: []*Item{arrived(7, text, "M1", 1)},
+			want:    map[mail.UID]mail.UID{5: 7}, copied: 6,
+		},
+		"another EMAILID, of the same content": {
+			gone: []*Item{gone(5, text, "M1")}, arrived: []*Item{arrived(7, text, "M2", 1)},
+			texts: map[mail.UID]string{7: text}, want: map[mail.UID]mail.UID{5: 7}, ask: true,
+		},
+		"another EMAILID, of other content": {
+			gone: []*Item{gone(5, text, "M1")}, arrived: []*Item{arrived(7, version, "M2", 1)},
+			texts: map[mail.UID]string{7: version}, ask: true,
+		},
+		"base knows none": {
+			gone: []*Item{gone(5, text, "")}, arrived: []*Item{arrived(7, text, "M1", 1)},
+			texts: map[mail.UID]string{7: text}, want: map[mail.UID]mail.UID{5: 7}, ask: true,
+		},
+		"nobody knows any": {
+			gone: []*Item{gone(5, text, "")}, arrived: []*Item{arrived(7, version, "", 1)},
+			texts: map[mail.UID]string{7: version}, ask: true,
+		},
+		"one by its EMAILID, and what is left by its content": {
+			gone:    []*Item{gone(5, text, "M1"), gone(6, version, "")},
+			arrived: []*Item{arrived(8, version, "M3", 1), arrived(7, text, "M1", 1)},
+			texts:   map[mail.UID]string{8: version},
+			want:    map[mail.UID]mail.UID{5: 7, 6: 8}, ask: true,
+		},
+		"the same EMAILID, and another size": {
+			gone: []*Item{gone(5, text, "M1")}, arrived: []*Item{arrived(7, longer, "M1", 1)},
+		},
+		"rewritten by the server": {
+			gone: []*Item{rewritten}, arrived: []*Item{arrived(7, longer, "M1", 1)},
+			want: map[mail.UID]mail.UID{5: 7}, ask: true,
+		},
+		"a file that is not what base says": {
+			gone: []*Item{unread}, arrived: []*Item{arrived(7, text, "M1", 1)},
+			want: map[mail.UID]mail.UID{5: 7},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source, ask := CopyOf(c.arrived[0], c.gone)
+			if got := (&Item{Row: &mail.Row{}}); source == nil {
+				source = got
+			}
+			if source.Row.UID != c.copied || ask != c.ask {
+				t.Errorf("it is a copy of message %d, asks: %v; want %d, %v", source.Row.UID, ask, c.copied, c.ask)
+			}
+			pairs := MoveNew(c.gone, c.arrived)
+			for range 3 {
+				for _, r := range pairs.Ask {
+					text, ok := c.texts[r.Message.UID]
+					if !ok {
+						t.Fatalf("asks what message %d is", r.Message.UID)
+					}
+					r.Identity = measured(text)
+				}
+				if len(pairs.Ask) > 0 {
+					pairs = MoveNew(c.gone, c.arrived)
+				}
+			}
+			got := map[mail.UID]mail.UID{}
+			for _, tie := range pairs.Ties {
+				got[tie.Local.Row.UID] = tie.Remote.Message.UID
+			}
+			if !maps.Equal(got, c.want) || len(pairs.Ask) > 0 {
+				t.Errorf("moved %v, want %v; asks %d", got, c.want, len(pairs.Ask))
+			}
+		})
+	}
+}
+
+// What base does not know of a message yet, a listing tells once.
+func TestAListingTellsBaseWhatItLacks(t *testing.T) {
+	row := mail.Row{UID: 7, Key: "k", Identity: mail.Identity{Size: 5}, EmailID: "M1"}
+	for name, c := range map[string]struct {
+		row    mail.Row
+		listed mail.Message
+		want   bool
+	}{
+		"nothing new":      {row, mail.Message{UID: 7, Size: 5, EmailID: "M1"}, false},
+		"only its flags":   {row, mail.Message{UID: 7}, false},
+		"no EMAILID":       {row, mail.Message{UID: 7, Size: 5}, false},
+		"another EMAILID":  {row, mail.Message{UID: 7, Size: 5, EmailID: "M2"}, true},
+		"the first one":    {mail.Row{UID: 7, Key: "k", Identity: row.Identity}, mail.Message{UID: 7, Size: 5, EmailID: "M1"}, true},
+		"another size too": {row, mail.Message{UID: 7, Size: 6, EmailID: "M1"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			told := 0
+			rows := func(yield func(mail.Row, error) bool) { yield(c.row, nil) }
+			messages := func(yield func(mail.Message, error) bool) { yield(c.listed, nil) }
+			for change, err := range DiffRemote(rows, messages, true) {
+				if err != nil || change.Change != Same {
+					t.Fatalf("%v, %v", change.Change, err)
+				}
+				told++
+				item := &Item{Row: &change.Row, Message: change.Message}
+				if a := (&Action{Kind: Agree, Item: item, Base: c.row.Flags}); !a.changes() {
+					t.Error("nothing is done about it")
+				}
+				if change.Row.Listed(change.Message); !change.Row.KnowsListed(change.Message) {
+					t.Error("it would be told again")
+				}
+			}
+			if (told == 1) != c.want {
+				t.Errorf("told %d times", told)
 			}
 		})
 	}

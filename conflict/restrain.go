@@ -91,7 +91,7 @@ func (a *Action) changes() bool {
 	if i.Row == nil || i.Remote == New || i.Row.State != mail.Settled || !a.Base.Equal(i.Row.Flags) {
 		return true
 	}
-	if i.Message.Size != 0 && i.Message.Size != i.Row.ServerSize() {
+	if !i.Row.KnowsListed(i.Message) {
 		return true
 	}
 	return i.File.Name != "" && (i.File.Name != i.Row.Name || i.File.New != i.Row.New) || i.Stat != (mail.Stat{})

@@ -15,7 +15,7 @@ import (
 // Columns of a row, an intent and a folder, in the order of their values.
 const (
 	rowColumns = "id, folder, uid, key, system, keywords, state, gone, why, tries, retry_at, " +
-		"size, digest, bare, bare_size, fingerprint, message_id, remote_size, remote_digest, date, name, new, dev, inode, file_size, mtime, copy_of"
+		"size, digest, bare, bare_size, fingerprint, message_id, remote_size, remote_digest, email_id, date, name, new, dev, inode, file_size, mtime, copy_of"
 	intentColumns = "id, kind, row, folder, key, size, digest, fingerprint, message_id, uidvalidity, uidnext, sent, created"
 	folderColumns = "id, name, mailbox_id, role, uidvalidity, uidnext, modseq, messages, " +
 		"stamp_folder, stamp_cur, stamp_new, stamp_dev, stamp_inode, marker_account, marker_folder, marker_generation, " +
@@ -29,7 +29,7 @@ func rowValues(r *mail.Row) []any {
 		int64(r.Flags.System), blob(r.Flags.Keywords),
 		int64(r.State), int64(r.Gone), blob(r.Why), int64(r.Tries), unix(r.RetryAt),
 		r.Size, digest(r.Digest), digest(r.Bare), r.BareSize, fingerprint(r.Fingerprint), blob(r.MessageID),
-		r.RemoteSize, digest(r.RemoteDigest), unix(r.Date), packName(r.Key, r.Name), truth(r.New),
+		r.RemoteSize, digest(r.RemoteDigest), blob(r.EmailID), unix(r.Date), packName(r.Key, r.Name), truth(r.New),
 		int64(r.Stat.Dev), int64(r.Stat.Inode), r.Stat.Size, r.Stat.ModTime, int64(r.CopyOf)}
 }
 
@@ -54,6 +54,7 @@ func readRow(v *values) mail.Row {
 	r.MessageID = string(v.bytes())
 	r.RemoteSize = v.int()
 	v.fill(r.RemoteDigest[:])
+	r.EmailID = string(v.bytes())
 	r.Date = v.time()
 	r.Name = v.name(r.Key)
 	r.New = v.int() != 0

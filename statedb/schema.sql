@@ -55,8 +55,8 @@ CREATE TABLE folders (
 ) STRICT;
 
 -- A message. uid and key are NULL where it is not on that side, so that any number of
--- rows may lack them while the rest is unique. digest and fingerprint are empty where
--- they are not known, bare where it is the same as digest. name is the file's name, without the key that it begins with:
+-- rows may lack them while the rest is unique. digest, fingerprint and email_id are empty
+-- where they are not known, bare where it is the same as digest. name is the file's name, without the key that it begins with:
 -- see packName. There may be a million rows, so what is mostly zero comes as 0 or an
 -- empty BLOB, which take no space.
 CREATE TABLE rows (
@@ -79,6 +79,7 @@ CREATE TABLE rows (
     message_id    BLOB    NOT NULL,
     remote_size   INTEGER NOT NULL,
     remote_digest BLOB    NOT NULL,
+    email_id      BLOB    NOT NULL,
     date          INTEGER,
     name          BLOB    NOT NULL,
     new           INTEGER NOT NULL,

@@ -68,12 +68,10 @@ func (r *run) settled(f *folder, a *conflict.Action, file mail.File) *mail.Row {
 	}
 	m := a.Item.Message
 	if a.Item.Remote == conflict.New {
-		row.UID, row.Date = m.UID, m.Date
+		row.UID, row.Date, row.EmailID = m.UID, m.Date, ""
 		row.RemoteDigest = a.Item.Given
 	}
-	if m.Size != 0 {
-		row.TellSize(m.Size)
-	}
+	row.Listed(m)
 	row.State, row.Why, row.Tries, row.RetryAt = mail.Settled, "", 0, time.Time{}
 	row.Flags, row.Key, row.Name, row.New = a.Base, file.Key, file.Name, file.New
 	if a.Item.Stat != (mail.Stat{}) {

@@ -89,6 +89,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 		"good server":             {},
 		"no MOVE":                 {NoMove: true},
 		"no UIDPLUS":              {NoUIDPlus: true},
+		"EMAILIDs":                {EmailIDs: true},
 		"no CONDSTORE, no STATUS": {NoCondStore: true, NoStatus: true},
 		"rewritten mail":          {Rewrite: func(raw []byte) []byte { return append([]byte("X-Server: was here\r\n"), raw...) }},
 	} {

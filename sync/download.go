@@ -171,7 +171,7 @@ func (r *run) withhold(f *folder, missing map[mail.UID]*conflict.Action, batch *
 			f.remoteDirty, f.unsafe = true, true
 			continue
 		}
-		row := &mail.Row{Folder: f.base.ID, UID: uid, Flags: a.Flags, Date: a.Item.Message.Date}
+		row := &mail.Row{Folder: f.base.ID, UID: uid, Flags: a.Flags, Date: a.Item.Message.Date, EmailID: a.Item.Message.EmailID}
 		if a.Item.Row != nil {
 			*row = *a.Item.Row
 		}
@@ -212,11 +212,8 @@ func (r *run) receive(ctx context.Context, f *folder, a *conflict.Action, b mail
 	row.State, row.Why, row.Tries, row.RetryAt = mail.Landing, "", 0, time.Time{}
 	row.Identity, row.Stat, row.Date = identity, stat, b.Date.Truncate(time.Second)
 	row.Name, row.New = "", false
-	size := a.Item.Message.Size // as listings tell it, which some servers compute oddly
-	if size == 0 {
-		size = n
-	}
-	row.TellSize(size)
+	row.TellSize(n)
+	row.Listed(a.Item.Message) // where some servers compute the size oddly
 	r.Progress(Progress{Folder: f.name, Messages: 1, Bytes: n})
 	return in, row, nil
 }

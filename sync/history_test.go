@@ -273,6 +273,9 @@ func TestRandomHistories(t *testing.T) {
 			if seed%4 == 1 {
 				s.Options = sim.Options{NoCondStore: true}
 			}
+			if seed%4 == 2 {
+				s.Options = sim.Options{EmailIDs: true}
+			}
 			h := &history{t: t, rand: rand.New(rand.NewPCG(seed, 0)), server: s, removed: map[string]bool{}, copies: map[string]int{}}
 			t.Cleanup(func() {
 				if t.Failed() {

@@ -178,9 +178,7 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 		left[from] = true
 		row := movedRow(f, a)
 		row.UID, row.Key, row.Name, row.New = a.Item.Message.UID, file.Key, file.Name, file.New
-		if size := a.Item.Message.Size; size != 0 {
-			row.TellSize(size)
-		}
+		row.Listed(a.Item.Message)
 		batch.PutRows = append(batch.PutRows, row)
 		r.changed(from)
 	}
@@ -227,9 +225,9 @@ func (r *run) link(ctx context.Context, w *work) error {
 		}
 		row := *source.Row
 		row.ID, row.Folder, row.CopyOf = 0, f.base.ID, 0
-		row.UID, row.Flags, row.Date = a.Item.Message.UID, a.Base, a.Item.Message.Date
+		row.UID, row.Flags, row.Date, row.EmailID = a.Item.Message.UID, a.Base, a.Item.Message.Date, ""
 		row.Key, row.Name, row.New, row.Stat = file.Key, file.Name, file.New, source.Stat
-		row.TellSize(a.Item.Message.Size)
+		row.Listed(a.Item.Message)
 		batch.PutRows = append(batch.PutRows, &row)
 	}
 	if len(batch.PutRows) > 0 {

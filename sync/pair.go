@@ -145,7 +145,7 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 		// What the interrupted run would have recorded; and then the file went away.
 		batch.PutRows = append(batch.PutRows, &mail.Row{
 			Folder: f.base.ID, UID: joined.Message.UID, Key: item.File.Key, Flags: joined.Message.Flags,
-			Identity: item.Identity, Date: joined.Message.Date, Name: string(item.File.Key),
+			Identity: item.Identity, Date: joined.Message.Date, EmailID: joined.Message.EmailID, Name: string(item.File.Key),
 		})
 	}
 	if err := r.commit(ctx, batch); err != nil {
@@ -355,6 +355,7 @@ func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Ite
 				item.Identity.Fingerprint, item.Identity.MessageID = id.Identity.Fingerprint, id.Identity.MessageID
 				item.Identity.Header = id.Identity.Header
 				if item.Message.Size == 0 {
+					item.Message.EmailID = id.EmailID
 					item.Message.Size, item.Message.Date, item.Identity.Size = id.Identity.Size, id.Date, id.Identity.Size
 				}
 			}

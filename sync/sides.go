@@ -101,7 +101,7 @@ type Remote interface {
 	// message that is new or may have other flags, in ascending order of UIDs. known
 	// counts the messages below since.UIDNext that base knows on the server. Messages
 	// from since.UIDNext on, and all of a folder that Restarted, come with their size
-	// and date.
+	// and date, and with their EMAILIDs where the server has such.
 	Scan(ctx context.Context, folder mail.Folder, since mail.Cursor, known int, visit func(mail.Message) error) (mail.View, error)
 
 	// Identify asks what messages are, in as much detail as that says; the rest of it

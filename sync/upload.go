@@ -207,6 +207,7 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 	if source := o.action.Item.Source; o.action.Kind == conflict.CopyRemote {
 		row.CopyOf = source.Row.ID
 		row.Identity, row.RemoteSize, row.RemoteDigest = source.Row.Identity, source.Row.RemoteSize, source.Row.RemoteDigest
+		row.EmailID = source.Row.EmailID // or the next listing tells another one
 		row.TakeFile(o.id)
 	}
 	row.Why, row.Tries, row.RetryAt = "", 0, time.Time{}
@@ -282,7 +283,7 @@ func (r *run) rowOf(f *folder, o *outgoing) *mail.Row {
 	}
 	row.Key, row.Name, row.New = o.file.Key, o.file.Name, o.file.New
 	row.Flags, row.Identity, row.Stat = o.action.Flags, o.id, o.stat
-	row.RemoteSize, row.RemoteDigest = 0, mail.Digest{}
+	row.RemoteSize, row.RemoteDigest, row.EmailID = 0, mail.Digest{}, ""
 	return row
 }
 

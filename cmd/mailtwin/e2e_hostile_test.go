@@ -171,7 +171,6 @@ var liars = map[string]hostile{
 	"UIDs that descend":           {quirks: descending, codes: fine},
 	"UID 0":                       {quirks: func() imaptest.Quirks { return says(becomes(`UID \d+`, "UID 0"))() }, codes: fine},
 	"UIDs above 2^32":             {quirks: func() imaptest.Quirks { return says(becomes(`UID (\d+)`, "UID 429496729$1"))() }, codes: fine},
-	"UIDs shifted by one":         {quirks: func() imaptest.Quirks { return says(becomes(`\(UID (\d+)`, "(UID 1$1"))() }, codes: fine},
 	"sizes of 0":                  {quirks: func() imaptest.Quirks { return says(becomes(`RFC822.SIZE \d+`, "RFC822.SIZE 0"))() }, codes: fine},
 	"sizes beyond all":            {quirks: func() imaptest.Quirks { return says(becomes(`RFC822.SIZE \d+`, "RFC822.SIZE 9223372036854775807"))() }, codes: fine},
 	"sizes below 0":               {quirks: func() imaptest.Quirks { return says(becomes(`RFC822.SIZE \d+`, "RFC822.SIZE -1"))() }, codes: fine},

@@ -68,6 +68,7 @@ type Row struct {
 	// it back, where that differs from what the file has; zero where it does not.
 	RemoteSize   int64
 	RemoteDigest Digest
+	EmailID      string    // of the message as the server has it; "" where that is not known
 	Date         time.Time // INTERNALDATE, to the second
 	Name         string    // the file's name when it was last seen
 	New          bool      // whether that was in new/
@@ -84,6 +85,21 @@ func (r *Row) TellSize(size int64) {
 	if size == r.Size {
 		r.RemoteSize = 0
 	}
+}
+
+// Listed takes in what a listing tells of the message besides its flags and its date.
+func (r *Row) Listed(m Message) {
+	if m.Size != 0 {
+		r.TellSize(m.Size)
+	}
+	if m.EmailID != "" {
+		r.EmailID = m.EmailID
+	}
+}
+
+// KnowsListed tells whether Listed would change nothing.
+func (r *Row) KnowsListed(m Message) bool {
+	return (m.Size == 0 || m.Size == r.ServerSize()) && (m.EmailID == "" || m.EmailID == r.EmailID)
 }
 
 // TakeFile takes in that the message's file is another one now, of the same content: what

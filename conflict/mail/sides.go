@@ -33,6 +33,9 @@ type Message struct {
 	Flags Flags
 	Size  int64     // RFC822.SIZE in octets; 0 where it was not asked for
 	Date  time.Time // INTERNALDATE; zero where it was not asked for
+	// EmailID is the same for messages of the same content only (RFC 8474, 5.1), but need
+	// not be for all of them; "" where it was not asked for, or the server has none.
+	EmailID string
 }
 
 // Cursor is how far a folder of the server has been read: the four values that
@@ -202,6 +205,7 @@ const (
 type Identified struct {
 	UID      UID
 	Date     time.Time
+	EmailID  string   // as a listing tells it
 	Identity Identity // without the Digest
 }
 

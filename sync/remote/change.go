@@ -205,7 +205,7 @@ func (a *Account) transfer(ctx context.Context, what string, folder mail.Folder,
 func (s *session) still(uid mail.UID) error {
 	err := mail.ErrGone
 	failed := s.fetch(mail.UIDs(uid), &imap.FetchOptions{UID: true}, func(msg *imapclient.FetchMessageData) error {
-		if readReply(msg).uid == uid {
+		if s.readReply(msg).uid == uid {
 			err = nil
 		}
 		return nil

@@ -24,6 +24,7 @@ type reply struct {
 	flags                      mail.Flags
 	date                       time.Time
 	size                       int64
+	emailID                    string // "" where the server told none
 	hasFlags, hasDate, hasSize bool
 }
 
@@ -42,17 +43,18 @@ func (r *reply) add(item imapclient.FetchItemData) {
 }
 
 // readReply reads a FETCH response to its end, passing over bodies.
-func readReply(msg *imapclient.FetchMessageData) reply {
+func (s *session) readReply(msg *imapclient.FetchMessageData) reply {
 	var r reply
 	for item := msg.Next(); item != nil; item = msg.Next() {
 		r.add(item)
 	}
+	r.emailID = s.conn.EmailID(r.uid)
 	return r
 }
 
 // message is the reply as a listing wants it.
 func (r reply) message() mail.Message {
-	return mail.Message{UID: r.uid, Flags: r.flags, Size: r.size, Date: r.date}
+	return mail.Message{UID: r.uid, Flags: r.flags, Size: r.size, Date: r.date, EmailID: r.emailID}
 }
 
 // fetch sends one UID FETCH for each piece of the set, one after the other, and
@@ -160,7 +162,7 @@ func (s *session) identify(uids mail.UIDSet, opts *imap.FetchOptions, found map[
 				return nil // not the answer to the question
 			}
 			seen.Add(r.uid)
-			id := mail.Identified{UID: r.uid, Date: r.date, Identity: mail.Identity{Size: r.size}}
+			id := mail.Identified{UID: r.uid, Date: r.date, EmailID: s.conn.EmailID(r.uid), Identity: mail.Identity{Size: r.size}}
 			id.Identity.Fingerprint, id.Identity.MessageID = mail.FingerprintOf(header)
 			if opts.BodySection[0].HeaderFields == nil {
 				id.Identity.Header = mail.HeaderOf(header)
@@ -241,7 +243,7 @@ func (a *Account) Fetch(ctx context.Context, folder mail.Folder, validity uint32
 		f.about = make(map[mail.UID]reply)
 		var there mail.UIDSet
 		err := s.fetch(missing, aboutItems, func(msg *imapclient.FetchMessageData) error {
-			if r := readReply(msg); r.hasFlags {
+			if r := s.readReply(msg); r.hasFlags {
 				f.about[r.uid] = r
 				there.Add(r.uid)
 			}

@@ -14,6 +14,9 @@ import (
 	"mailtwin/sync/remote/wire"
 )
 
+// capObjectID says that the server has MAILBOXIDs and EMAILIDs (RFC 8474).
+const capObjectID imap.Cap = "OBJECTID"
+
 // dial opens a session: connects, logs in, and learns what the server can do.
 func (a *Account) dial(ctx context.Context) (*session, error) {
 	raw, err := a.connect(ctx)
@@ -47,6 +50,9 @@ func (a *Account) dial(ctx context.Context) (*session, error) {
 		return nil, err
 	}
 	s.take()
+	if s.caps.Has(capObjectID) {
+		s.conn.AskEmailIDs()
+	}
 	s.conn.Ready()
 	return s, nil
 }

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -141,7 +142,7 @@ func (sc *scan) full() error {
 // listRange visits messages as they come.
 func (sc *scan) listRange(uids imap.UIDRange, items *imap.FetchOptions) error {
 	return sc.s.read(sc.s.client.Fetch(imap.UIDSet{uids}, items), func(msg *imapclient.FetchMessageData) error {
-		return sc.listed(readReply(msg))
+		return sc.listed(sc.s.readReply(msg))
 	})
 }
 
@@ -187,7 +188,7 @@ func (sc *scan) rest() error {
 	again := make(map[mail.UID]reply)
 	if len(sc.lacking) > 0 {
 		err := sc.s.fetch(sc.lacking, listItems, func(msg *imapclient.FetchMessageData) error {
-			r := readReply(msg)
+			r := sc.s.readReply(msg)
 			again[r.uid] = r
 			return nil
 		})
@@ -228,6 +229,7 @@ func (r reply) with(late reply) reply {
 	if late.hasSize {
 		r.size, r.hasSize = late.size, true
 	}
+	r.emailID = cmp.Or(late.emailID, r.emailID)
 	return r
 }
 
@@ -239,13 +241,13 @@ func (sc *scan) delta() error {
 	if now.Messages > 0 && now.HighestModSeq != since.HighestModSeq && since.UIDNext > 1 {
 		cmd := s.client.Fetch(imap.UIDSet{{Start: 1, Stop: imap.UID(since.UIDNext - 1)}},
 			&imap.FetchOptions{UID: true, Flags: true, ChangedSince: since.HighestModSeq})
-		cmds = append(cmds, start(func() error { return collect(cmd, &old) }))
+		cmds = append(cmds, start(func() error { return s.collect(cmd, &old) }))
 	}
 	if now.Messages > 0 && now.UIDNext != since.UIDNext {
 		// n:* names the last message even where its UID is lower (RFC 9051, 9: seq-range);
 		// the client passes on only what is in the range as it is written.
 		cmd := s.client.Fetch(imap.UIDSet{{Start: imap.UID(since.UIDNext), Stop: 0}}, listItems)
-		cmds = append(cmds, start(func() error { return collect(cmd, &fresh) }))
+		cmds = append(cmds, start(func() error { return s.collect(cmd, &fresh) }))
 	}
 	if err := s.wait(cmds); err != nil {
 		return err
@@ -295,9 +297,9 @@ func (sc *scan) delta() error {
 }
 
 // collect reads all replies of a command.
-func collect(cmd *imapclient.FetchCommand, into *[]reply) error {
+func (s *session) collect(cmd *imapclient.FetchCommand, into *[]reply) error {
 	for msg := cmd.Next(); msg != nil; msg = cmd.Next() {
-		*into = append(*into, readReply(msg))
+		*into = append(*into, s.readReply(msg))
 	}
 	return cmd.Close()
 }
@@ -344,7 +346,7 @@ func (sc *scan) present() error {
 		// SEARCH would answer in one line of any length, in any order.
 		err := s.read(s.client.Fetch(imap.UIDSet{{Start: 1, Stop: 0}}, &imap.FetchOptions{UID: true}),
 			func(msg *imapclient.FetchMessageData) error {
-				if r := readReply(msg); r.uid != 0 {
+				if r := s.readReply(msg); r.uid != 0 {
 					uids.Add(r.uid)
 				}
 				return nil

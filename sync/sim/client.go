@@ -164,6 +164,13 @@ func (s *Server) mailboxID(f *mailbox) string {
 	return f.id
 }
 
+func (s *Server) emailID(m message) string {
+	if !s.Options.EmailIDs {
+		return ""
+	}
+	return m.body.emailID
+}
+
 // selected is what the SELECT alone tells. Called with the lock held.
 func (s *Server) selected(f *mailbox, since mail.Cursor) mail.View {
 	now := s.cursor(f)
@@ -201,6 +208,7 @@ func (c *Client) changed(folder mail.Folder, since mail.Cursor, known int, view 
 			tell := mail.Message{UID: m.uid, Flags: m.flags}
 			if m.uid >= since.UIDNext || view.Restarted {
 				tell.Size, tell.Date = int64(len(m.body.raw))+s.Options.SizeError, m.date
+				tell.EmailID = s.emailID(m)
 			}
 			found = append(found, tell)
 		}
@@ -241,6 +249,7 @@ func (c *Client) Identify(ctx context.Context, folder mail.Folder, validity uint
 			told := mail.Identified{UID: m.uid, Identity: id}
 			if detail >= mail.Sizes {
 				told.Date, told.Identity.Size = m.date, int64(len(m.body.raw))+s.Options.SizeError
+				told.EmailID = s.emailID(m)
 			}
 			all = append(all, told)
 		}

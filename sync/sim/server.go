@@ -23,6 +23,9 @@ type Options struct {
 	NoMove bool
 	// NoObjectID: folders have no MailboxID.
 	NoObjectID bool
+	// EmailIDs: messages have EMAILIDs (RFC 8474, 5.1), which go along when they are moved
+	// and copied; each that is stored has one of its own.
+	EmailIDs bool
 	// NoInferiors: a RENAME leaves the folders inside where they are, against RFC 9051,
 	// 6.3.6.
 	NoInferiors bool
@@ -76,6 +79,7 @@ type Server struct {
 	folders  map[mail.Folder]*mailbox
 	validity uint32 // the last one given out
 	ids      int    // mailbox ids given out
+	emails   int    // EMAILIDs given out
 	clients  int
 	ticks    int
 }
@@ -107,6 +111,7 @@ type message struct {
 type body struct {
 	raw      []byte // as FETCH gives it
 	identity mail.Identity
+	emailID  string
 }
 
 // NewServer makes an account that has an empty INBOX and nothing else.
@@ -203,7 +208,8 @@ func (s *Server) keep(raw []byte) *body {
 	}
 	var m mail.Measure
 	m.Write(raw)
-	return &body{raw: raw, identity: m.Identity()}
+	s.emails++
+	return &body{raw: raw, identity: m.Identity(), emailID: fmt.Sprintf("M%d", s.emails)}
 }
 
 // flags leaves out what the server cannot keep.

@@ -76,6 +76,7 @@ func TestServerKeepsThePromisesOfARemote(t *testing.T) {
 		{"without STATUS", sim.Options{NoStatus: true, NoObjectID: true}},
 		{"without keywords", sim.Options{NoKeywords: true}},
 		{"with MESSAGELIMIT", sim.Options{MessageLimit: true}},
+		{"with EMAILIDs", sim.Options{EmailIDs: true}},
 		{"without anything", sim.Options{NoCondStore: true, NoUIDPlus: true, NoMove: true, NoStatus: true, NoKeywords: true}},
 	}
 	for _, s := range servers {

@@ -5,7 +5,7 @@
 // server may send, gives up when nothing moves, turns a literal that ends early into
 // an error, repairs or drops lines that the library's parser would die of, and notes
 // what the library throws away. On the way out it follows the commands, so that it
-// knows whether the server owes an answer.
+// knows whether the server owes an answer, and adds what the library cannot ask for.
 //
 // It knows the syntax of IMAP (RFC 9051, 9) and the habits of go-imap's imapclient.
 // It does not know folders, messages, TLS or what a command is for. It starts no

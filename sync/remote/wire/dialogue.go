@@ -1,6 +1,9 @@
 package wire
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // dialogue follows who owes whom: which commands are complete and unanswered, and
 // whether the one that is being written waits for the server.
@@ -16,6 +19,8 @@ type dialogue struct {
 
 	line    []byte // what has been written of the current line
 	literal int64  // how many octets of a literal are still to be written
+
+	emailIDs bool // commands that ask for sizes ask for EMAILIDs, too
 }
 
 type command struct {
@@ -42,10 +47,11 @@ func (d *dialogue) secret() bool {
 
 func (c *command) login() bool { return c.name == "LOGIN" || c.name == "AUTHENTICATE" }
 
-// write follows what the client is about to write, and gives each line that ends in
-// it to show, which may be nil, redacted and without its line end. It reports false
-// for a line that is too long.
-func (d *dialogue) write(p []byte, show func([]byte)) bool {
+// write follows what the client is about to write, and gives what is to be written for
+// it. Each line that ends in it is given to show, which may be nil, redacted and without
+// its line end. It reports false for a line that is too long.
+func (d *dialogue) write(p []byte, show func([]byte)) ([]byte, bool) {
+	all, kept := p, []byte(nil) // kept: p up to the last insertion, with all of them
 	for len(p) > 0 {
 		if d.literal > 0 {
 			n := min(d.literal, int64(len(p)))
@@ -58,9 +64,16 @@ func (d *dialogue) write(p []byte, show func([]byte)) bool {
 			n = len(p)
 		}
 		if len(d.line)+n > maxCommand {
-			return false
+			return nil, false
 		}
+		from := len(d.line)
 		d.line = append(d.line, p[:n]...)
+		if at := d.sized(from); at > 0 {
+			d.line = slices.Insert(d.line, at, []byte(emailIDItem)...)
+			p, n = p[at-from:], n-(at-from)
+			kept = append(append(kept, all[:len(all)-len(p)]...), emailIDItem...)
+			all = p
+		}
 		ends := p[n-1] == '\n'
 		p = p[n:]
 		if ends {
@@ -68,7 +81,10 @@ func (d *dialogue) write(p []byte, show func([]byte)) bool {
 			d.line = d.line[:0]
 		}
 	}
-	return true
+	if kept == nil {
+		return all, true
+	}
+	return append(kept, all...), true
 }
 
 // wrote takes in a whole line.

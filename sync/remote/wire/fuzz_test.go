@@ -34,6 +34,7 @@ func (c canned) Read(p []byte) (n int, err error) { return c.Reader.Read(p) }
 // pass gives what a client sees of a stream that comes in through r.
 func pass(r io.Reader, opts Options) ([]byte, Notes, error) {
 	c := New(canned{Reader: r}, opts)
+	c.AskEmailIDs()
 	got, err := io.ReadAll(c)
 	return got, c.Take(), err
 }
@@ -99,16 +100,26 @@ func FuzzRepair(f *testing.F) {
 func FuzzCommands(f *testing.F) {
 	for _, s := range []string{
 		"A LOGIN {5+}\r\nalice {6}\r\nsecret\r\nB NOOP\r\n", "A APPEND x (\\Seen) {3}\r\nabc\r\n",
+		"A UID FETCH 1:* (UID RFC822.SIZE FLAGS)\r\nB UID FETCH 1 (RFC822.SIZEX RFC822.SIZE)\r\n",
+		"A UID FETCH 1 (RFC822.SIZE RFC822.SIZE)\r\n", "RFC822.SIZE UID FETCH (RFC822.SIZE)\r\n",
 		"A IDLE\r\nDONE\r\nB NOOP\r\n", "A AUTHENTICATE X\r\neA==\r\n", "A SEARCH \"{5}\"\r\n",
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		var whole, pieces dialogue
+		whole, pieces := dialogue{emailIDs: true}, dialogue{emailIDs: true}
 		var a, b []string
-		whole.write(stream, func(line []byte) { a = append(a, string(line)) })
+		var outOfPieces []byte
+		out, _ := whole.write(stream, func(line []byte) { a = append(a, string(line)) })
 		for i := range stream {
-			pieces.write(stream[i:i+1], func(line []byte) { b = append(b, string(line)) })
+			piece, _ := pieces.write(stream[i:i+1], func(line []byte) { b = append(b, string(line)) })
+			outOfPieces = append(outOfPieces, piece...)
+		}
+		if !bytes.Equal(out, outOfPieces) {
+			t.Errorf("whole: %q\npieces: %q", out, outOfPieces)
+		}
+		if asked := bytes.Count(out, []byte(emailIDItem)) - bytes.Count(stream, []byte(emailIDItem)); len(out)-len(stream) != asked*len(emailIDItem) {
+			t.Errorf("%q became %q", stream, out)
 		}
 		if fmt.Sprint(a) != fmt.Sprint(b) || fmt.Sprintf("%+v", whole.sent) != fmt.Sprintf("%+v", pieces.sent) || whole.literal != pieces.literal {
 			t.Errorf("whole: %q %+v\npieces: %q %+v", a, whole.sent, b, pieces.sent)

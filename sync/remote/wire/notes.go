@@ -27,6 +27,8 @@ type Notes struct {
 	HighestModSeq  uint64      // the last [HIGHESTMODSEQ n]; 0: none
 	MailboxID      string      // the last [MAILBOXID (id)] of RFC 8474
 	Dropped        []string    // what was dropped or repaired, and why; shortened, cleaned, at most 32
+
+	emailIDs map[mail.UID]string // see Conn.EmailID
 }
 
 // UIDPair tells which UID a copied or moved message had, and which it has in the other

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"time"
+
+	"mailtwin/conflict/mail"
 )
 
 // inbound is the side of the connection that reads. It hands on a response in parts,
@@ -167,6 +169,7 @@ func (c *Conn) handle(r *response) ([]byte, error) {
 	c.mu.Lock()
 	secret := c.talk.secret()
 	greeted := c.talk.greeted
+	r.emailIDs = c.talk.emailIDs
 	switch {
 	case !r.first:
 	case r.kind == continuation:
@@ -189,10 +192,14 @@ func (c *Conn) handle(r *response) ([]byte, error) {
 		c.opts.Trace(false, redactResponse(r, secret))
 	}
 	r.repair(greeted)
-	if len(r.why) > 0 {
+	identified := r.last && r.emailIDs && r.emailID != "" && r.uid != 0
+	if len(r.why) > 0 || identified {
 		c.mu.Lock()
 		for _, why := range r.why {
 			c.notes.dropped(r.excuse(why, secret))
+		}
+		if identified {
+			c.notes.identified(mail.UID(r.uid), r.emailID)
 		}
 		c.mu.Unlock()
 	}

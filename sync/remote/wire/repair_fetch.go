@@ -67,6 +67,9 @@ func fetchItems(r *response) {
 			gap = from
 		}
 		r.replace(gap, l.i, "")
+		if r.emailIDs && equalFold(name, "EMAILID") {
+			continue
+		}
 		r.because("FETCH " + clean(name, 40) + ", which is not known or not readable")
 	}
 }
@@ -97,8 +100,12 @@ func (r *response) fetchItem(name []byte, at, val span) bool {
 		l := lexer{b: r.b, i: val.from}
 		return r.flags(&l, "a flag that is no atom")
 	case "UID":
-		_, ok := number(value, 32)
+		n, ok := number(value, 32)
+		r.uid = n
 		return ok
+	case "EMAILID":
+		r.emailID = objectID(value)
+		return false
 	case "RFC822.SIZE":
 		_, ok := number(value, 63)
 		return ok

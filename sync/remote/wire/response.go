@@ -25,6 +25,10 @@ type response struct {
 	args int    // where in b that follows which comes after word
 	data bool   // the response has strings and literals; else its end is free text
 
+	uid      uint64 // of a FETCH, in whichever part it is; 0 where there is none
+	emailID  string // likewise
+	emailIDs bool   // they are asked for, so one is nothing odd
+
 	edits   []edit
 	dropped bool
 	why     []string
@@ -46,6 +50,7 @@ func (r *response) begin(more bool) {
 	r.first, r.last, r.dropped, r.args = !more, true, false, 0
 	if !more {
 		r.kind, r.tag, r.num, r.word, r.data = untagged, nil, nil, "", false
+		r.uid, r.emailID = 0, ""
 	}
 }
 

@@ -16,13 +16,14 @@ func (c *Conn) Write(p []byte) (int, error) {
 	sent := 0
 	for sent < len(p) {
 		piece := p[sent:min(len(p), sent+maxChunk)]
-		if err := c.follow(piece); err != nil {
+		out, err := c.follow(piece)
+		if err != nil {
 			return sent, err
 		}
 		// A connection that is closed meanwhile says so in its Write.
 		_ = c.inner.SetWriteDeadline(time.Now().Add(c.opts.Timeout))
-		n, err := c.inner.Write(piece)
-		sent += n
+		n, err := c.inner.Write(out)
+		sent += min(n, len(piece)) // all of it, unless there is an error
 		c.mu.Lock()
 		c.stats.BytesOut += int64(n)
 		if c.fresh {
@@ -39,9 +40,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return sent, nil
 }
 
-// follow takes in what is about to be written. The state has to be right before the
-// server can answer.
-func (c *Conn) follow(piece []byte) error {
+// follow takes in what is about to be written, and gives what is written for it. The
+// state has to be right before the server can answer.
+func (c *Conn) follow(piece []byte) ([]byte, error) {
 	var lines []string
 	var show func([]byte)
 	if c.opts.Trace != nil {
@@ -49,7 +50,7 @@ func (c *Conn) follow(piece []byte) error {
 	}
 	c.mu.Lock()
 	owed := c.talk.owed()
-	ok := c.talk.write(piece, show)
+	out, ok := c.talk.write(piece, show)
 	if !owed && c.talk.owed() {
 		c.said.answered(time.Now())
 	}
@@ -58,9 +59,9 @@ func (c *Conn) follow(piece []byte) error {
 		c.opts.Trace(true, line)
 	}
 	if !ok {
-		return c.end(fmt.Errorf("%w: a command of more than %d octets", mail.ErrUnreachable, maxCommand))
+		return nil, c.end(fmt.Errorf("%w: a command of more than %d octets", mail.ErrUnreachable, maxCommand))
 	}
-	return nil
+	return out, nil
 }
 
 // refused ends the connection for a Write that failed. Where the server said why before

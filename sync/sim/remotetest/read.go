@@ -20,6 +20,37 @@ var readTests = []test{
 		}
 		a.identified(uids, len(oddHeaders))
 	}},
+	{"an EMAILID is told by whoever tells sizes, and is that of one content", func(a *account) {
+		a.phone.CreateFolder(folder)
+		a.phone.CreateFolder(elsewhere)
+		uids := a.deliver(folder, "one", "two", "three")
+		listed, view := a.first(folder)
+		if len(listed) != 3 || listed[0].EmailID == "" {
+			a.Skip("the server has none")
+		}
+		if listed[0].EmailID == listed[1].EmailID || listed[1].EmailID == listed[2].EmailID || listed[0].EmailID == listed[2].EmailID {
+			a.Errorf("different messages have the same: %+v", listed)
+		}
+		ids, err := a.remote.Identify(a.ctx, folder, view.Cursor.UIDValidity, mail.UIDs(uids...), mail.Headers)
+		a.noErr("identify", err)
+		for i, id := range ids {
+			if id.EmailID != listed[i].EmailID {
+				a.Errorf("message %d has %q, and was listed with %q", id.UID, id.EmailID, listed[i].EmailID)
+			}
+		}
+		_, empty := a.first(elsewhere)
+		_, err = a.remote.Copy(a.ctx, folder, view.Cursor.UIDValidity, uids[0], elsewhere)
+		a.noErr("copy", err)
+		// What comes later is listed by another command, where there are mod-sequences.
+		copied, _ := a.scan(elsewhere, empty.Cursor, 0)
+		if len(copied) != 1 || copied[0].EmailID == "" {
+			a.Fatalf("listed after the copy: %+v", copied)
+		}
+		if copied[0].EmailID != listed[0].EmailID {
+			// RFC 8474, 5.1: it should, and need not.
+			a.Logf("a copy has another one: %q and %q", copied[0].EmailID, listed[0].EmailID)
+		}
+	}},
 	{"identify tells of those that were named, and of none that are gone", func(a *account) {
 		a.phone.CreateFolder(folder)
 		uids := a.deliver(folder, "one", "two", "three", "four")

@@ -77,7 +77,7 @@ func fullRow(folder mail.FolderID) *mail.Row {
 		Identity: mail.Identity{
 			Size: math.MaxInt64, Digest: mail.Digest{1, 31: 2}, Bare: mail.Digest{30: 9}, BareSize: 1 << 40, Fingerprint: mail.Fingerprint{3, 15: 4}, MessageID: "<" + hostile + ">",
 		},
-		RemoteSize: 5, RemoteDigest: mail.Digest{31: 6}, Date: time.Unix(-1, 0).UTC(),
+		RemoteSize: 5, RemoteDigest: mail.Digest{31: 6}, EmailID: "M" + hostile, Date: time.Unix(-1, 0).UTC(),
 		Name: "1700.M1.host:2,FS", New: true,
 		Stat: mail.Stat{Dev: math.MaxUint64, Inode: 1 << 63, Size: 8, ModTime: math.MinInt64}, CopyOf: 1 << 50,
 	}
@@ -112,6 +112,7 @@ func rows(t *testing.T, w *world) {
 		"fingerprint": func(r *mail.Row) { r.Fingerprint[1]++ }, "Message-ID": func(r *mail.Row) { r.MessageID = "" },
 		"remote size": func(r *mail.Row) { r.RemoteSize++ }, "remote digest": func(r *mail.Row) { r.RemoteDigest[0]++ },
 		"bare": func(r *mail.Row) { r.Bare[0]++ }, "bare size": func(r *mail.Row) { r.BareSize++ },
+		"EMAILID": func(r *mail.Row) { r.EmailID += "x" }, "no EMAILID": func(r *mail.Row) { r.EmailID = "" },
 		"copy of": func(r *mail.Row) { r.CopyOf++ },
 		"date":    func(r *mail.Row) { r.Date = r.Date.Add(time.Second) }, "name": func(r *mail.Row) { r.Name += "x" },
 		"new": func(r *mail.Row) { r.New = false }, "stat": func(r *mail.Row) { r.Stat = mail.Stat{} },
