@@ -275,14 +275,13 @@ func (r *run) joinRemote(ctx context.Context, f *folder, since mail.Cursor, know
 	return believe(changes, view), view, nil
 }
 
-// believe drops what a scan says is gone, where its counts did not agree; what was
-// known to be gone before stays so.
+// believe drops what a scan says is gone, where its counts did not agree, or where the
+// list that they agree on has the message, which only was not told of; what was known to
+// be gone before stays so.
 func believe(changes []conflict.RemoteChange, view mail.View) []conflict.RemoteChange {
-	if view.Absence != mail.AbsenceUnknown {
-		return changes
-	}
 	return slices.DeleteFunc(changes, func(c conflict.RemoteChange) bool {
-		return c.Change == conflict.Gone && !heldAs(c.Row, mail.Remote)
+		gone := view.Absence == mail.ByPresent && !view.Present.Has(c.Row.UID)
+		return c.Change == conflict.Gone && !gone && !heldAs(c.Row, mail.Remote)
 	})
 }
 
