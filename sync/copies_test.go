@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"mailtwin/conflict"
@@ -93,10 +94,10 @@ func TestCopiesOnTheServerAreLinked(t *testing.T) {
 func TestAMessageOfSeveralFoldersTravelsOnce(t *testing.T) {
 	s := account(t)
 	d := newDevice(t, s)
-	bodies := 0
+	var bodies atomic.Int64 // sessions fetch side by side
 	s.Before = func(c sim.Call) error {
 		if c.Method == "Fetch" {
-			bodies += c.UIDs.Len()
+			bodies.Add(int64(c.UIDs.Len()))
 		}
 		return nil
 	}
@@ -110,8 +111,8 @@ func TestAMessageOfSeveralFoldersTravelsOnce(t *testing.T) {
 	}
 	d.sync()
 	d.inStep()
-	if want := all - 2*len(s.Messages("INBOX")); bodies != want {
-		t.Errorf("%d bodies were fetched for %d messages, want %d", bodies, all, want)
+	if want := all - 2*len(s.Messages("INBOX")); int(bodies.Load()) != want {
+		t.Errorf("%d bodies were fetched for %d messages, want %d", bodies.Load(), all, want)
 	}
 	d.quiet()
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode"
@@ -23,8 +24,8 @@ import (
 
 // What a hostile server may cost.
 const (
-	hostileTime   = 25 * time.Second // many times the timeout of a second, since the tests run side by side
-	hostileMemory = 200 << 10        // kB
+	hostileTime   = 25 * time.Second       // many times the timeout of a second, since the tests run side by side
+	hostileMemory = raceMemory * 200 << 10 // kB
 )
 
 // hostile is a server that means harm.
@@ -237,12 +238,11 @@ func descending() imaptest.Quirks {
 // restless gives another number each time.
 func restless(name string) func() imaptest.Quirks {
 	number := regexp.MustCompile(name + `\d+`)
-	n := 0
+	var n atomic.Int64 // of all connections
 	return func() imaptest.Quirks {
 		return imaptest.Quirks{Answer: func(line, _ string) []string {
 			return []string{number.ReplaceAllStringFunc(line, func(string) string {
-				n++
-				return name + strconv.Itoa(100+n*37%50)
+				return name + strconv.FormatInt(100+n.Add(1)*37%50, 10)
 			})}
 		}}
 	}
