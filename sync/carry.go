@@ -36,11 +36,7 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 	if len(works) == 0 {
 		return r.recordDecisions(ctx, plan)
 	}
-	var folders []*folder
-	for f := range works {
-		folders = append(folders, f)
-	}
-	if err := r.each(ctx, folders, r.Connections, r.mark); err != nil {
+	if err := r.each(ctx, inOrder(works), r.Connections, r.mark); err != nil {
 		return err
 	}
 	if err := r.recordDecisions(ctx, plan); err != nil {
@@ -145,7 +141,8 @@ func (r *run) mark(ctx context.Context, f *folder) error {
 // crash comes before the other, nothing else tells them from messages that were deleted.
 func (r *run) intendReplacing(ctx context.Context, works map[*folder]*work) error {
 	batch := &mail.Batch{}
-	for f, w := range works {
+	for _, f := range inOrder(works) {
+		w := works[f]
 		for _, a := range slices.Concat(w.remote, w.downloads) {
 			if a.Item.Moved == nil || r.intentOf(mail.Replace, a.Item.Row) != nil {
 				continue
@@ -300,7 +297,7 @@ func (r *run) settle(ctx context.Context) error {
 			batch.PutFolders = append(batch.PutFolders, &f.base)
 		}
 	}
-	for _, f := range r.folders {
+	for _, f := range r.allFolders() {
 		if f.failed != nil && f.base.ID != 0 && f.base.Problem != f.failed.Error() {
 			f.base.Problem = f.failed.Error()
 			batch.PutFolders = append(batch.PutFolders, &f.base)

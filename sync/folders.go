@@ -141,6 +141,7 @@ func (r *run) meet(ctx context.Context) error {
 	var remote mail.RemoteListing
 	var local []mail.LocalFolder
 	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(r.Connections)
 	g.Go(func() (err error) {
 		remote, err = r.Remote.Folders(gctx)
 		return err
@@ -376,7 +377,7 @@ func (r *run) countRows(ctx context.Context) error {
 	if !dirty {
 		return nil
 	}
-	for _, f := range r.folders {
+	for _, f := range r.allFolders() {
 		if f.base.ID == 0 {
 			continue
 		}

@@ -1,7 +1,6 @@
 package sync
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,8 +95,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	return items, err
 }
 
-// usable gives the folders that the run works on, in order of their names, INBOX
-// first: that is what people wait for.
+// usable gives the folders that the run works on, in their order.
 func (r *run) usable(want func(*folder) bool) []*folder {
 	var out []*folder
 	for _, f := range r.folders {
@@ -105,17 +103,8 @@ func (r *run) usable(want func(*folder) bool) []*folder {
 			out = append(out, f)
 		}
 	}
-	slices.SortFunc(out, func(a, b *folder) int {
-		return cmp.Or(rank(a)-rank(b), cmp.Compare(a.name, b.name))
-	})
+	slices.SortFunc(out, byName)
 	return out
-}
-
-func rank(f *folder) int {
-	if f.name == mail.Inbox {
-		return 0
-	}
-	return 1
 }
 
 // each works on folders, several at a time. A folder that fails is set aside.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
@@ -45,11 +47,11 @@ func (r *run) scanLocal(ctx context.Context, g *gathered) error {
 			break
 		}
 	}
-	for f, changes := range found {
+	for _, f := range inOrder(found) {
 		if f.failed != nil {
 			continue
 		}
-		if err := r.fail(f, r.addLocal(ctx, g, f, changes)); err != nil {
+		if err := r.fail(f, r.addLocal(ctx, g, f, found[f])); err != nil {
 			return err
 		}
 	}
@@ -193,7 +195,7 @@ func (r *run) measure(ctx context.Context, f *folder, file mail.File) (mail.Iden
 // lacks it, too, and its last name is not there.
 func (r *run) confirmGone(ctx context.Context, g *gathered) error {
 	doubtful := map[*folder]map[mail.Key]*conflict.Item{}
-	for _, item := range g.rows {
+	for _, item := range g.known() {
 		if item.Local != conflict.Gone || item.Row.Key == "" {
 			continue
 		}
@@ -216,7 +218,8 @@ func (r *run) confirmGone(ctx context.Context, g *gathered) error {
 				delete(missing, file.Key)
 			}
 		}
-		for _, item := range missing {
+		for _, key := range slices.Sorted(maps.Keys(missing)) {
+			item := missing[key]
 			if !listing.Believed && !heldAs(*item.Row, mail.Local) {
 				r.presume(f, item)
 				continue

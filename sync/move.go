@@ -188,7 +188,7 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 	if err := r.Local.SyncFolder(ctx, f.name); err != nil {
 		return err
 	}
-	for from := range left {
+	for _, from := range inOrder(left) {
 		if err := r.Local.SyncFolder(ctx, from.name); err != nil {
 			return err
 		}

@@ -17,7 +17,7 @@ import (
 // pair finds out which new messages are known ones in another place, and gives all
 // items of the round. It reads, and fetches, only what conflict must know to decide.
 func (r *run) pair(ctx context.Context, g *gathered, round int) ([]*conflict.Item, error) {
-	for f := range g.newRemote {
+	for _, f := range inOrder(g.newRemote) {
 		left, err := r.tieFolder(ctx, g, f)
 		if err := r.fail(f, err); err != nil {
 			return nil, err
@@ -32,22 +32,22 @@ func (r *run) pair(ctx context.Context, g *gathered, round int) ([]*conflict.Ite
 	if err != nil {
 		return nil, err
 	}
-	for _, remotes := range g.newRemote {
-		items = append(items, remotes...)
+	for _, f := range inOrder(g.newRemote) {
+		items = append(items, g.newRemote[f]...)
 	}
-	return slices.AppendSeq(items, maps.Values(g.rows)), nil
+	return append(items, g.known()...), nil
 }
 
 // pairLocal finds the new files that are messages which have moved here, or were
 // copied, and gives the files that are items of their own.
 func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, error) {
 	var gone, arrived []*conflict.Item
-	for _, item := range g.rows {
+	for _, item := range g.known() {
 		if item.Local == conflict.Gone {
 			gone = append(gone, item)
 		}
 	}
-	for f := range g.newLocal {
+	for _, f := range inOrder(g.newLocal) {
 		if err := r.fail(f, r.measureAll(ctx, g, f)); err != nil {
 			return nil, err
 		}
@@ -79,13 +79,13 @@ func (r *run) markCopied(ctx context.Context, g *gathered, item *conflict.Item) 
 	if err != nil {
 		return fmt.Errorf("read the state: %w", err)
 	}
-	conflict.MarkCopied(item, r.world().Sources(r.known(g, rows)), r.lettersIn)
+	conflict.MarkCopied(item, r.world().Sources(r.itemsOf(g, rows)), r.lettersIn)
 	return nil
 }
 
-// known gives the items of rows in folders that the run works on: what the round has
+// itemsOf gives the items of rows in folders that the run works on: what the round has
 // found out about them, or that they are as they were.
-func (r *run) known(g *gathered, rows []mail.Row) []*conflict.Item {
+func (r *run) itemsOf(g *gathered, rows []mail.Row) []*conflict.Item {
 	var items []*conflict.Item
 	for _, row := range rows {
 		if item := g.rows[row.ID]; item != nil {
@@ -113,7 +113,7 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 		return nil, err
 	}
 	var lonely []*conflict.Item
-	for _, item := range g.rows {
+	for _, item := range g.known() {
 		// Those that are gone on the server are known again like those that moved, which
 		// takes more than to be like a new one, unless they were on their way there.
 		if item.Folder == f.name && item.Lonely() && (item.Remote != conflict.Gone || r.uploading(f, item.Key())) {
@@ -183,7 +183,11 @@ func (r *run) uploadedAndGone(g *gathered, f *folder) []*conflict.Item {
 	for file := range f.listing.Files {
 		delete(gone, file.Key)
 	}
-	return slices.Collect(maps.Values(gone))
+	var items []*conflict.Item
+	for _, key := range slices.Sorted(maps.Keys(gone)) {
+		items = append(items, gone[key])
+	}
+	return items
 }
 
 // markReplaced tells the gone messages whose place another one took: in a run that
@@ -199,7 +203,7 @@ func (r *run) markReplaced(ctx context.Context, g *gathered, gone []*conflict.It
 		if err != nil {
 			return fmt.Errorf("read the state: %w", err)
 		}
-		for _, other := range r.known(g, rows) {
+		for _, other := range r.itemsOf(g, rows) {
 			if other.Row.ID != item.Row.ID && (replaced || other.Row.CopyOf == item.Row.ID) && other.StandsFor(item) {
 				item.Moved = other
 			}

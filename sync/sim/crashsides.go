@@ -268,12 +268,12 @@ func (c *crashState) RowsByUID(ctx context.Context, folder mail.FolderID) iter.S
 // rows ends an iteration with ErrCrashed.
 func (c *crashState) rows(all iter.Seq2[mail.Row, error]) iter.Seq2[mail.Row, error] {
 	return func(yield func(mail.Row, error) bool) {
-		if err := c.crash.alive(); err != nil {
+		if err := c.crash.Alive(); err != nil {
 			yield(mail.Row{}, err)
 			return
 		}
 		for row, err := range all {
-			if crashed := c.crash.alive(); crashed != nil {
+			if crashed := c.crash.Alive(); crashed != nil {
 				yield(mail.Row{}, crashed)
 				return
 			}

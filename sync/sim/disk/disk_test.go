@@ -169,6 +169,20 @@ func TestALossTellsWhatItUndid(t *testing.T) {
 	}
 }
 
+func TestALossTellsOfFilesThatAreGoneForGood(t *testing.T) {
+	for seed := range uint64(100) {
+		d := disk.New(1, clock())
+		f := root(t, d)
+		d.Actor = "mutt"
+		put(t, f, "a", "text")
+		must(t, f.Sync("a"))
+		lost := d.PowerLoss(rand.New(rand.NewPCG(seed, 0)))
+		if gone := read(t, f, "a") == "none"; gone != (len(lost) == 1 && lost[0].Names == -1) {
+			t.Fatalf("seed %d: gone %v, told of %+v", seed, gone, lost)
+		}
+	}
+}
+
 func TestTheNumberOfAGoneFileIsGivenOutAgain(t *testing.T) {
 	d := disk.New(1, clock())
 	f := root(t, d)

@@ -156,7 +156,12 @@ func (d *Disk) PowerLoss(r *rand.Rand) []Lost {
 		}
 	}
 	d.pending, d.dirty = nil, map[*inode]bool{}
-	d.remount()
+	there := d.remount()
+	for i := range before {
+		if !there[i] {
+			i.links = 0
+		}
+	}
 	return tell(undone, before)
 }
 
@@ -186,8 +191,8 @@ func (d *Disk) tear(i *inode, r *rand.Rand) {
 	i.saved = saved{slices.Clone(i.content), i.modTime}
 }
 
-// remount makes what survived what is there.
-func (d *Disk) remount() {
+// remount makes what survived what is there, and gives it.
+func (d *Disk) remount() map[*inode]bool {
 	seen := map[*inode]bool{}
 	var order []*inode
 	var visit func(*inode)
@@ -237,6 +242,7 @@ func (d *Disk) remount() {
 	for i := range seen {
 		i.changed = max(i.changed, i.modTime)
 	}
+	return seen
 }
 
 // tell gives the files whose names the undone changes were about.
