@@ -239,15 +239,57 @@ func (t *Tree) Publish(ctx context.Context, folder mail.Folder, key mail.Key, fl
 	if err != nil {
 		return mail.File{}, err
 	}
-	if err := t.fs.Rename(tmp, to); err != nil {
+	if err := t.fs.Rename(tmp, to); errors.Is(err, fs.ErrExist) && t.same(to, info) {
+		// A crash may leave both names of a rename: of two directories that were to be
+		// synced, or of two steps where there is no such rename.
+		return f, t.gone(t.fs.Unlink(tmp), dir, "tmp")
+	} else if err != nil {
 		return mail.File{}, t.gone(err, dir, subdir(f.New))
 	}
 	return f, nil
 }
 
+// same tells whether a name is one of the file that info is of.
+func (t *Tree) same(name string, info Info) bool {
+	there, err := t.fs.Lstat(name)
+	return err == nil && there.Dev == info.Dev && there.Inode == info.Inode
+}
+
 func flagsIn(name string, meaning *mail.Letters) mail.Flags {
 	_, letters, _ := splitName(name)
 	return flagsOf(letters, meaning)
+}
+
+// Secure is Local.Secure. What is durable already costs next to nothing.
+func (t *Tree) Secure(ctx context.Context, folder mail.Folder, files []mail.File) (err error) {
+	defer explain(&err, "make files durable in", folder)
+	dir, err := t.dir(folder)
+	if err != nil || !t.opts.FSync || len(files) == 0 {
+		return err
+	}
+	names := make([]string, len(files))
+	for i, file := range files {
+		if names[i], err = pathOf(dir, file); err != nil {
+			return err
+		}
+	}
+	for batch := range slices.Chunk(names, hardenBatch) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := t.sync(batch...); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		for _, name := range batch { // one of them was renamed
+			if err := t.sync(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return t.SyncFolder(ctx, folder)
 }
 
 // SyncFolder is Local.SyncFolder.

@@ -21,6 +21,7 @@ func (r *run) agree(ctx context.Context, w *work) error {
 		return err
 	}
 	batch := &mail.Batch{}
+	var met []*mail.Row // of files that base did not know
 	synced := false
 	for _, a := range w.agrees {
 		file := fileOf(a.Item)
@@ -39,7 +40,11 @@ func (r *run) agree(ctx context.Context, w *work) error {
 		if refused[a] {
 			continue
 		}
-		batch.PutRows = append(batch.PutRows, r.settled(f, a, file))
+		row := r.settled(f, a, file)
+		batch.PutRows = append(batch.PutRows, row)
+		if a.Item.Local == conflict.New {
+			met = append(met, row)
+		}
 		r.arrive(a.Item)
 	}
 	if synced {
@@ -48,6 +53,9 @@ func (r *run) agree(ctx context.Context, w *work) error {
 		if err := r.Local.SyncFolder(ctx, f.name); err != nil {
 			return err
 		}
+	}
+	if err := r.secure(ctx, f, met); err != nil {
+		return err
 	}
 	return r.commit(ctx, batch)
 }

@@ -254,6 +254,22 @@ func (r *run) arrive(item *conflict.Item) {
 	r.arrived[item] = true
 }
 
+// secure makes the files durable that rows speak of, before base does. A program that
+// has saved a file, and not waited for the disk, may lose it when the power goes; base
+// must not know of it then, or the loss would be a removal.
+func (r *run) secure(ctx context.Context, f *folder, rows []*mail.Row) error {
+	var files []mail.File
+	for _, row := range rows {
+		if row.Folder == f.base.ID && row.State == mail.Settled && row.Key != "" && row.UID != 0 {
+			files = append(files, mail.File{Key: row.Key, Name: row.Name, New: row.New})
+		}
+	}
+	if len(files) == 0 {
+		return nil
+	}
+	return r.Local.Secure(ctx, f.name, files)
+}
+
 // problem reports what failed and did not stop the folder.
 func (r *run) problem(f *folder, err error, hint string) {
 	r.mu.Lock()

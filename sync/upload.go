@@ -105,6 +105,9 @@ func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Acti
 		failed = r.giveWay(ctx, w, out, batch)
 	}
 	// What the server has answered is recorded, whatever became of the rest.
+	if err := r.secure(context.WithoutCancel(ctx), f, batch.PutRows); err != nil {
+		return errors.Join(failed, err)
+	}
 	return errors.Join(failed, r.commit(context.WithoutCancel(ctx), batch))
 }
 

@@ -45,10 +45,16 @@ func (r *run) vanishOne(ctx context.Context, f *folder) error {
 		status := r.onServer[f.name].Status
 		v.Messages, v.Changed = int(status.Messages), status != f.base.Remote
 	default:
-		v.Changed = f.localDirty
 		if v.Messages, err = r.countFiles(ctx, f); err != nil {
 			return err
 		}
+		// That a folder's times are not known, or are others, says nothing if it had no
+		// message and has none.
+		_, known, err := r.State.Count(ctx, f.base.ID)
+		if err != nil {
+			return fmt.Errorf("read the state: %w", err)
+		}
+		v.Changed = f.localDirty && v.Messages+known > 0
 	}
 	switch v.Decide() {
 	case conflict.Forget:

@@ -60,6 +60,10 @@ func (c *crashLocal) Publish(ctx context.Context, folder mail.Folder, key mail.K
 	})
 }
 
+func (c *crashLocal) Secure(ctx context.Context, folder mail.Folder, files []mail.File) error {
+	return c.crash.effect("Local.Secure", func() error { return c.local.Secure(ctx, folder, files) })
+}
+
 func (c *crashLocal) SyncFolder(ctx context.Context, folder mail.Folder) error {
 	return c.crash.effect("Local.SyncFolder", func() error { return c.local.SyncFolder(ctx, folder) })
 }

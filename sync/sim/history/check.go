@@ -52,12 +52,16 @@ func (w *world) rest() {
 			w.now = w.now.Add(time.Minute)
 			p := w.newProcess(d, fate{})
 			before := d.client.Traffic().RoundTrips
-			rep, err := d.sync(p, false)
+			rep, err := d.sync(p)
 			trips := d.client.Traffic().RoundTrips - before
 			w.note("%s: %v, here %+v, there %+v, %d held, %v", d.name, err, rep.Local, rep.Remote, len(rep.Held), rep.Problems)
 			if len(rep.Held) > 0 {
 				w.hit("rest", "held")
-				rep, err = d.sync(w.newProcess(d, fate{}), true)
+				var folders []mail.Folder
+				for _, held := range rep.Held {
+					folders = append(folders, held.Folder)
+				}
+				rep, err = d.sync(w.newProcess(d, fate{}), folders...)
 				w.note("%s, with consent: %v, here %+v, there %+v, %v", d.name, err, rep.Local, rep.Remote, rep.Problems)
 				quiet = false
 			}
@@ -83,7 +87,8 @@ func (w *world) rest() {
 
 // checkCost: a sync with nothing to do is one round trip.
 func (w *world) checkCost(d *device, trips int) {
-	if o := w.server.Options; !o.NoCondStore && !o.NoStatus && trips != 1 {
+	// One that may not write the server has something to do, and does not do it.
+	if o := w.server.Options; d.Policy.Direction == conflict.Both && !o.NoCondStore && !o.NoStatus && trips != 1 {
 		w.breaks("%s: a sync with nothing to do makes %d round trips", d.name, trips)
 	}
 }
@@ -167,8 +172,22 @@ func (w *world) checkEqual(d *device) {
 		return // then they need not be equal
 	}
 	if here, there := w.here(d), w.there(); here != there {
-		w.breaks("%s differs from the server:\nhere\n%s\nthere\n%s", d.name, here, there)
+		w.breaks("%s differs from the server: only here\n%s\nonly there\n%s", d.name, without(here, there), without(there, here))
 	}
+}
+
+// without gives the lines of one text that another one lacks.
+func without(text, other string) string {
+	lines := strings.Split(other, "\n")
+	var left []string
+	for line := range strings.SplitSeq(text, "\n") {
+		if i := slices.Index(lines, line); i >= 0 {
+			lines = slices.Delete(lines, i, i+1)
+		} else {
+			left = append(left, line)
+		}
+	}
+	return strings.Join(left, "\n")
 }
 
 func describe(folder mail.Folder, flags mail.Flags, name string) string {

@@ -198,11 +198,11 @@ func (d *device) options(p *process, mail, store maildir.FS) (*maildir.Tree, err
 
 // sync runs mailtwin once. The error is of the run; one that is not the simulation's
 // fault breaks the history.
-func (d *device) sync(p *process, allow bool) (engine.Report, error) {
-	return d.syncAt(p, &tappedFS{process: p, FS: d.mail(), store: false}, allow)
+func (d *device) sync(p *process, allow ...mail.Folder) (engine.Report, error) {
+	return d.syncAt(p, &tappedFS{process: p, FS: d.mail(), store: false}, allow...)
 }
 
-func (d *device) syncAt(p *process, mailFS maildir.FS, allow bool) (rep engine.Report, err error) {
+func (d *device) syncAt(p *process, mailFS maildir.FS, allow ...mail.Folder) (rep engine.Report, err error) {
 	w := d.world
 	state, err := d.base.Open()
 	if err != nil {
@@ -228,7 +228,7 @@ func (d *device) syncAt(p *process, mailFS maildir.FS, allow bool) (rep engine.R
 	defer tree.Close()
 	rep, err = engine.Run(context.Background(), engine.Options{
 		Account: "alice", Local: p.crash.Local(tree), Remote: p.crash.Remote(d.client), State: p.crash.State(state),
-		Policy: func(mail.Folder) conflict.Policy { return d.Policy }, AllowDeletes: allow, Connections: 1,
+		Policy: func(mail.Folder) conflict.Policy { return d.Policy }, AllowDeletes: len(allow) > 0, Only: allow, Connections: 1,
 		CreateLocal: d.Policy.Direction.Writes(mail.Local), CreateRemote: d.Policy.Direction.Writes(mail.Remote),
 		RemoveLocal: d.Policy.Direction.Writes(mail.Local), RemoveRemote: d.Policy.Direction.Writes(mail.Remote),
 		Now: func() time.Time { return w.now }, Log: slog.New(p),
@@ -256,6 +256,7 @@ func (d *device) power(r *rand.Rand) {
 	if d.other != d.disk {
 		disks = append(disks, d.other)
 	}
+	undone := map[string]bool{}
 	for _, one := range disks {
 		for _, lost := range one.PowerLoss(r) {
 			t := d.world.tokenOf(string(lost.Content))
@@ -263,13 +264,12 @@ func (d *device) power(r *rand.Rand) {
 				continue
 			}
 			d.world.note("the power takes back what %s did to %s", lost.Actor, t.name)
-			if lost.Names < 0 {
-				t.removed, t.expunged = true, true
-			}
+			undone[t.name] = true
 			t.copies += max(0, lost.Names)
 		}
 	}
 	d.disk.Actor = ""
+	d.world.lostUnlessElsewhere(undone)
 }
 
 // errIgnored tells whether a run may end with an error: the simulation made it.

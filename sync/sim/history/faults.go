@@ -62,7 +62,9 @@ type process struct {
 	struck int    // what befell it
 	full   bool   // the disk, from now on
 	busy   bool   // somebody is at work at this moment
-	acts   map[string]bool
+	// changes counts how often somebody was at work.
+	changes int
+	acts    map[string]bool
 	// effects counts what a run that has nothing to do must not do.
 	effects, did int // until now, and in the run itself
 }
@@ -115,12 +117,17 @@ func (p *process) die(what, when string) error {
 	return sim.ErrCrashed
 }
 
+// mostChanges is how often somebody else may be at work during one run. More would not
+// find more, and leave a history that fails hard to read.
+const mostChanges = 4
+
 // meanwhile lets somebody else do something.
 func (p *process) meanwhile() {
-	if p.busy || p.crash.Crashed() || !p.roll(p.fate.busy) {
+	if p.busy || p.changes == mostChanges || p.crash.Crashed() || !p.roll(p.fate.busy) {
 		return
 	}
 	p.busy = true
+	p.changes++
 	defer func() { p.busy = false }()
 	w := p.world
 	mine := w.r

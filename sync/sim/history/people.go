@@ -120,8 +120,12 @@ func (w *world) onFile(d *device) {
 		}
 		rename(to)
 	case 2: // mutt marks it unread again
-		w.note("%s: %s in %s is new again", d.name, t.name, folder)
-		rename(path.Join(dir, "new", key))
+		to := path.Join(dir, "new", key)
+		if left := strings.ReplaceAll(f.flags(), "S", ""); left != "" {
+			to += ":2," + left
+		}
+		w.note("%s: %s in %s is new again as %s", d.name, t.name, folder, path.Base(to))
+		rename(to)
 	case 3, 4: // remove
 		w.note("%s: %s is removed from %s", d.name, t.name, folder)
 		t.removed = true
@@ -166,7 +170,7 @@ func (w *world) onFile(d *device) {
 		d.put(to, fresh, ":2,S", f.text)
 	case 8: // edit: a new file, and the old one goes
 		e := &token{name: fmt.Sprintf("token%04d", len(w.tokens)+1)}
-		e.text = strings.Replace(t.text, "This is "+t.name, "This is "+e.name, 1)
+		e.text = strings.Replace(t.text, "This is "+t.name, "This is "+e.name, 1) + strings.Repeat(".", len(w.tokens)) + "\n"
 		e.removed = folder == trash
 		w.tokens[e.name], w.bodies[e.text] = e, e.name
 		w.note("%s: %s in %s is edited and becomes %s", d.name, t.name, folder, e.name)
@@ -317,7 +321,8 @@ func (w *world) folderChange(d *device) {
 	}
 }
 
-// makeFolder makes a folder as a mail program does.
+// makeFolder makes a folder as a mail program does, and durably: half a folder is damage,
+// which people have to mend.
 func (d *device) makeFolder(folder mail.Folder) {
 	f, dir := d.mail(), d.directory(folder)
 	for i := range len(dir) {
@@ -329,6 +334,10 @@ func (d *device) makeFolder(folder mail.Folder) {
 	for _, sub := range []string{"tmp", "new", "cur"} {
 		f.Mkdir(path.Join(dir, sub))
 	}
+	for ; dir != "."; dir = path.Dir(dir) {
+		f.Sync(dir)
+	}
+	f.Sync(".")
 }
 
 // removeFolder removes a folder's own directories and files, as rm does that is told
@@ -343,6 +352,7 @@ func (d *device) removeFolder(folder mail.Folder) {
 		}
 		f.Rmdir(path.Join(dir, sub))
 	}
+	f.Sync(dir)
 	var left []string
 	f.ReadDir(dir, func(e maildir.Entry) {
 		if e.Type == 0 {
@@ -353,4 +363,5 @@ func (d *device) removeFolder(folder mail.Folder) {
 		f.Unlink(name)
 	}
 	f.Rmdir(dir)
+	f.Sync(path.Dir(dir))
 }

@@ -102,7 +102,7 @@ func (w *world) settleLateOf(*device) { w.settleLate() }
 // run lets a device sync, and has backups taken now and then.
 func (w *world) run(p *process, backup bool) {
 	d := p.device
-	rep, err := d.sync(p, false)
+	rep, err := d.sync(p)
 	w.note("%v, here %+v, there %+v, %d held, %d problems", err, rep.Local, rep.Remote, len(rep.Held), len(rep.Problems))
 	if p.struck == 0 && (err != nil || len(rep.Problems) > 0) && p.fate.busy == 0 && !waits(rep.Problems) {
 		w.breaks("%s: a sync that nothing befell: %v %v", d.name, err, rep.Problems)
@@ -222,7 +222,7 @@ func (w *world) unmount(d *device) {
 		return // then it is a first sync, onto that disk
 	}
 	p := w.newProcess(d, fate{})
-	rep, err := d.syncAt(p, &tappedFS{process: p, FS: root}, false)
+	rep, err := d.syncAt(p, &tappedFS{process: p, FS: root})
 	w.note("unmounted: %v, %v", err, rep.Problems)
 	if err == nil && len(rep.Problems) == 0 {
 		w.breaks("%s: a Maildir that is not mounted is synced", d.name)
