@@ -21,7 +21,7 @@ func (r *run) agree(ctx context.Context, w *work) error {
 		return err
 	}
 	batch := &mail.Batch{}
-	var met []*mail.Row // of files that base did not know
+	var met []mail.File // that base did not know
 	synced := false
 	for _, a := range w.agrees {
 		file := fileOf(a.Item)
@@ -43,7 +43,7 @@ func (r *run) agree(ctx context.Context, w *work) error {
 		row := r.settled(f, a, file)
 		batch.PutRows = append(batch.PutRows, row)
 		if a.Item.Local == conflict.New {
-			met = append(met, row)
+			met = append(met, file)
 		}
 		r.arrive(a.Item)
 	}

@@ -254,16 +254,10 @@ func (r *run) arrive(item *conflict.Item) {
 	r.arrived[item] = true
 }
 
-// secure makes the files durable that rows speak of, before base does. A program that
-// has saved a file, and not waited for the disk, may lose it when the power goes; base
-// must not know of it then, or the loss would be a removal.
-func (r *run) secure(ctx context.Context, f *folder, rows []*mail.Row) error {
-	var files []mail.File
-	for _, row := range rows {
-		if row.Folder == f.base.ID && row.State == mail.Settled && row.Key != "" && row.UID != 0 {
-			files = append(files, mail.File{Key: row.Key, Name: row.Name, New: row.New})
-		}
-	}
+// secure makes files durable that other programs have put there, before base speaks of
+// them. A program that saves a file need not wait for the disk, and may lose it when the
+// power goes; if base knew of it then, the loss would be a removal.
+func (r *run) secure(ctx context.Context, f *folder, files []mail.File) error {
 	if len(files) == 0 {
 		return nil
 	}

@@ -36,6 +36,7 @@ type folder struct {
 
 	stamp       mail.Stamp // of the local folder, as it was listed
 	localMoved  bool       // changed here since it was last in step
+	unclear     bool       // was listed and could not be looked at
 	localDirty  bool       // is to be scanned before base may be trusted again
 	remoteDirty bool
 	changed     bool  // something changed locally, for the report
@@ -225,7 +226,7 @@ func (r *run) meetLocal(local []mail.LocalFolder) error {
 		f := r.folder(lf.Name)
 		f.onLocal, f.stamp = true, lf.Stamp
 		f.localDirty = lf.Stamp == mail.Stamp{} || lf.Stamp != f.base.Local
-		f.localMoved = f.localDirty
+		f.localMoved, f.unclear = f.localDirty, lf.Stamp == mail.Stamp{}
 	}
 	inbox := r.folders[mail.Inbox]
 	if inbox != nil && inbox.base.OnLocal && !inbox.onLocal {
@@ -279,7 +280,13 @@ func (r *run) matchFolders(ctx context.Context) error {
 		case f.vanished, f.dissolves:
 			continue
 		}
-		if err := r.fail(f, r.makeFolder(ctx, f)); err != nil {
+		err := r.makeFolder(ctx, f)
+		if err == nil && f.base.ID == 0 && f.unclear {
+			// It was listed and could not be looked at: before base says that it is there, it
+			// has to be.
+			_, err = r.Local.Scan(ctx, f.name, f.letters)
+		}
+		if err := r.fail(f, err); err != nil {
 			return err
 		}
 		if f.failed == nil && f.synced() && (f.base.ID == 0 || f.base.Role != f.role) {
@@ -344,6 +351,7 @@ func (r *run) makeFolder(ctx context.Context, f *folder) error {
 			return err
 		}
 		f.onLocal = true
+		r.stir(f.name.Parent())
 	case !f.onRemote:
 		f.remoteDirty = true
 		if r.DryRun {
@@ -356,6 +364,14 @@ func (r *run) makeFolder(ctx context.Context, f *folder) error {
 		f.onRemote = true
 	}
 	return nil
+}
+
+// stir notes that a folder's directory has another time, since something was made or
+// removed in it; so it is scanned in this run, and not in the next one.
+func (r *run) stir(name mail.Folder) {
+	if f := r.folders[name]; f != nil && f.onLocal {
+		f.localDirty = true
+	}
 }
 
 // cannotHave adds the ways out to the error of a folder that the server refuses to make,

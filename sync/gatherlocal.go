@@ -142,7 +142,7 @@ func (r *run) addLocal(ctx context.Context, g *gathered, f *folder, changes []co
 			}
 		default:
 			item := g.row(f, c.Row)
-			item.Local, item.File = c.Change, c.File
+			item.Local, item.File, item.Relabel = c.Change, c.File, c.Relabel
 			item.File.Flags = c.Flags
 		}
 	}
@@ -164,7 +164,7 @@ func (r *run) resolveDoubt(ctx context.Context, g *gathered, f *folder, c confli
 		row := c.Row
 		row.Stat = stat
 		item := g.reput(f, row)
-		item.Local, item.File, item.Stat = c.Change, c.File, stat
+		item.Local, item.File, item.Stat, item.Relabel = c.Change, c.File, stat, c.Relabel
 		item.File.Flags = c.Flags
 		return nil
 	}

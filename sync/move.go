@@ -25,11 +25,16 @@ func movedRow(f *folder, a *conflict.Action) *mail.Row {
 func (r *run) moveRemote(ctx context.Context, w *work) error {
 	f := w.folder
 	intents, batch := &mail.Batch{}, &mail.Batch{}
+	var files []mail.File
 	for _, a := range w.movesThere {
+		files = append(files, fileOf(a.Item))
 		intents.PutIntents = append(intents.PutIntents, &mail.Intent{
 			Kind: mail.Upload, Folder: f.base.ID, Key: a.Item.File.Key, Identity: a.Item.Identity,
 			UIDValidity: r.validity(f), UIDNext: r.uidNext(f), Created: r.Now().Truncate(time.Second),
 		})
+	}
+	if err := r.secure(ctx, f, files); err != nil {
+		return err
 	}
 	if err := r.commit(ctx, intents); err != nil {
 		return err
@@ -39,9 +44,6 @@ func (r *run) moveRemote(ctx context.Context, w *work) error {
 		if failed = r.moveOne(ctx, f, a, intents.PutIntents[i], batch); failed != nil {
 			break
 		}
-	}
-	if err := r.secure(context.WithoutCancel(ctx), f, batch.PutRows); err != nil {
-		return errors.Join(failed, err)
 	}
 	return errors.Join(failed, r.commit(context.WithoutCancel(ctx), batch))
 }
@@ -99,7 +101,7 @@ func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, in *ma
 	}
 	row.UID, row.Key, row.Name, row.New, row.Stat = uid, file.Key, file.Name, file.New, a.Item.Stat
 	if !r.Remote.Abilities().Move {
-		return r.expungeCopied(ctx, f, from, a, row)
+		return r.expungeCopied(ctx, from, a, row)
 	}
 	if uid == 0 {
 		batch.DropRows = append(batch.DropRows, row.ID)
@@ -138,7 +140,7 @@ func (r *run) relabel(ctx context.Context, f *folder, a *conflict.Action) (mail.
 
 // expungeCopied ends a move that is made of COPY and expunge. The copy is recorded
 // before the original goes, and that the original is to go.
-func (r *run) expungeCopied(ctx context.Context, f, from *folder, a *conflict.Action, row *mail.Row) error {
+func (r *run) expungeCopied(ctx context.Context, from *folder, a *conflict.Action, row *mail.Row) error {
 	old := a.Item.From.Row
 	batch := &mail.Batch{PutIntents: []*mail.Intent{{
 		Kind: mail.Replace, Row: old.ID, Folder: from.base.ID, Identity: old.Identity, Created: r.Now().Truncate(time.Second),
@@ -146,9 +148,6 @@ func (r *run) expungeCopied(ctx context.Context, f, from *folder, a *conflict.Ac
 	if row.UID != 0 {
 		row.ID = 0
 		batch.PutRows = []*mail.Row{row}
-	}
-	if err := r.secure(ctx, f, batch.PutRows); err != nil {
-		return err
 	}
 	if err := r.commit(ctx, batch); err != nil {
 		return err

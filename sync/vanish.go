@@ -152,9 +152,17 @@ func (r *run) dissolve(ctx context.Context, f *folder) error {
 		}
 	}
 	if f.onLocal {
-		if err := r.Local.RemoveFolder(ctx, f.name); err != nil {
+		f.localDirty = true // what is counted is what is there now
+		n, err := r.countFiles(ctx, f)
+		if err != nil {
 			return err
 		}
+		if n > 0 {
+			r.once(f.name, "was to be removed, and has new mail: it stays, and the next sync brings it to the server")
+		} else if err := r.Local.RemoveFolder(ctx, f.name); err != nil {
+			return err
+		}
+		r.stir(f.name.Parent())
 	}
 	f.vanished = true // for the rest of the run there is nothing to do in it
 	return r.commit(ctx, &mail.Batch{DropFolders: []mail.FolderID{f.base.ID}})

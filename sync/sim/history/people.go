@@ -259,6 +259,11 @@ func (w *world) onPhone() {
 			return
 		}
 		w.note("phone: %s moves from %s to %s", t.name, folder, to)
+		if w.process != nil && !w.process.device.synced {
+			// A device that knows nothing of the account reads one folder after the other, and
+			// sees in neither what moves meanwhile.
+			t.copies++
+		}
 		t.removed = t.removed || to == trash
 		w.server.Move(folder, m.UID, to)
 	case 7:
