@@ -35,10 +35,13 @@ func (r *run) checkMarkers(ctx context.Context) error {
 		base := f.base.Marker
 		f.base.Marker = marker
 		if f.base.Local == (mail.Stamp{}) && f.base.Remote == (mail.Cursor{}) {
-			// It was never in step, so there is nothing to forget. A folder that somebody
-			// renamed brings its marker along; but not into a base that knows no folder at all.
-			// One that base knows was met by a run that was interrupted.
-			if r.blank && marker != (mail.Marker{}) || f.known && conflict.LossByMarker(base, marker) != conflict.NoLoss {
+			// It was never in step. A folder that somebody renamed brings its marker along; but
+			// not into a base that knows no folder at all. One that base knows was met by a run
+			// that was interrupted, and what that has brought here need not be here any more.
+			if f.known && conflict.LossByMarker(base, marker) != conflict.NoLoss {
+				return r.forget(ctx, f, conflict.StateLost)
+			}
+			if r.blank && marker != (mail.Marker{}) {
 				r.lose(f, conflict.StateLost)
 			}
 			return nil

@@ -46,7 +46,7 @@ func (w *world) quiesce() {
 // rest syncs until each device has nothing to do.
 func (w *world) rest() {
 	rounds := w.rounds()
-	for round := range rounds + 1 {
+	for round := 0; round <= rounds; round++ {
 		quiet := true
 		for _, d := range w.devices {
 			w.now = w.now.Add(time.Minute)
@@ -63,7 +63,9 @@ func (w *world) rest() {
 				}
 				rep, err = d.sync(w.newProcess(d, fate{}), folders...)
 				w.note("%s, with consent: %v, here %+v, there %+v, %v", d.name, err, rep.Local, rep.Remote, rep.Problems)
-				quiet = false
+				if quiet = false; round == 0 {
+					rounds++ // what is held is not in step until somebody consents
+				}
 			}
 			if err != nil || len(rep.Problems) > 0 {
 				w.breaks("%s: a sync that nothing befell: %v %v", d.name, err, rep.Problems)

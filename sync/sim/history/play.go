@@ -70,9 +70,11 @@ func (w *world) play(step Step) {
 	case Power:
 		w.powerOff(d)
 	case Lose:
+		w.forgotten(d)
 		w.must(d.base.Lose())
 		d.synced = false
 	case OldState:
+		w.forgotten(d)
 		w.must(d.base.Back())
 		d.synced = false
 	case OldMail:
@@ -80,6 +82,9 @@ func (w *world) play(step Step) {
 	case Unmount:
 		w.unmount(d)
 	case Renumber:
+		for _, d := range w.devices {
+			w.forgotten(d)
+		}
 		w.server.ChangeUIDValidity(pick(w.r, w.server.Folders()))
 	case Restore:
 		w.restore()
@@ -119,12 +124,36 @@ func (w *world) run(p *process, backup bool) {
 			w.hit("plan "+act, "hindered")
 		}
 	}
+	if d.failed = d.failed || p.fate.disk > 0 && p.struck > 0; p.struck == 0 && err == nil && len(rep.Problems) == 0 {
+		d.failed = false
+	}
 	d.synced = d.synced || err == nil && p.struck == 0 && len(rep.Problems) == 0
-	if backup && err == nil {
+	if backup && err == nil && p.struck == 0 {
 		w.note("backups are taken")
 		w.must(d.base.Save())
 		d.backup = d.disk.Clone()
 		w.backup = w.server.Snapshot()
+	}
+}
+
+// forgotten is what a device is about to know no longer: which messages of its folders the
+// server had, and which files its Maildir. What has moved since it last knew is found
+// again, as long as it sees both ends; if a failing disk has kept it from that, a message
+// is in both places afterwards.
+func (w *world) forgotten(d *device) {
+	if !d.failed {
+		return
+	}
+	for _, folder := range d.folders() {
+		there := map[string]bool{}
+		for _, m := range w.server.Messages(folder) {
+			there[w.nameOf(string(m.Raw))] = true
+		}
+		for _, f := range d.files(folder) {
+			if t := w.tokenOf(f.text); t != nil && !there[t.name] {
+				t.copies++
+			}
+		}
 	}
 }
 
@@ -143,6 +172,7 @@ func (w *world) oldMail(d *device) {
 		return
 	}
 	now := w.tokensOn(d)
+	w.forgotten(d)
 	old := d.backup
 	d.backup = old.Clone()
 	if d.other == d.disk {
@@ -162,6 +192,9 @@ func (w *world) restore() {
 		return
 	}
 	w.settleLate()
+	for _, d := range w.devices {
+		w.forgotten(d)
+	}
 	now := w.tokensThere()
 	w.server.Restore(w.backup)
 	for name := range w.tokensThere() {
