@@ -402,6 +402,16 @@ func (r *run) countRows(ctx context.Context) error {
 			return fmt.Errorf("read the state: %w", err)
 		}
 		f.messages = min(remote, local)
+		if f.localDirty && f.onRemote && !f.remoteDirty {
+			// Each run changes a folder here before it changes it anywhere; so this one may
+			// have been left by a run which recorded what the server then had, and the server
+			// has been restored to what it was before.
+			rows, err := r.rowsFrom(ctx, f, max(1, f.base.Remote.UIDNext))
+			if err != nil {
+				return err
+			}
+			f.remoteDirty = len(rows) > 0
+		}
 	}
 	return nil
 }

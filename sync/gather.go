@@ -194,7 +194,7 @@ func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChang
 	}
 	if len(p.rows) > 0 {
 		// The scan tells of them as of new ones.
-		since.UIDNext, below = p.rows[0].UID, known-len(p.rows)
+		since.UIDNext, below = min(since.UIDNext, p.rows[0].UID), known-len(p.rows)
 	}
 	scan := r.deltaRemote
 	if since.HighestModSeq == 0 || r.whole(f) {

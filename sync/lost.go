@@ -1,9 +1,11 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -57,7 +59,7 @@ func (r *run) checkMarkers(ctx context.Context) error {
 // A folder that was restored from a backup, and has got new mail since, has other
 // messages under the UIDs that it had given out between the two. So the newest messages
 // that base knows are looked at in each scan: up to maxProbes of those among the
-// probeSpan highest UIDs.
+// probeSpan highest UIDs, and all that a run has recorded which did not come to its end.
 const (
 	maxProbes = 3
 	probeSpan = 8
@@ -71,16 +73,26 @@ type probe struct {
 
 func (r *run) probe(ctx context.Context, f *folder) (*probe, error) {
 	next := f.base.Remote.UIDNext
-	if f.base.ID == 0 || next < 2 {
+	if f.base.ID == 0 || next == 0 {
 		return &probe{}, nil
 	}
-	var newest mail.UIDSet
-	newest.AddRange(mail.UIDRange{First: max(next, probeSpan+1) - probeSpan, Last: next - 1})
-	rows, err := r.State.WithUIDs(ctx, f.base.ID, newest)
+	rows, err := r.rowsFrom(ctx, f, max(next, probeSpan+1)-probeSpan)
+	if err != nil {
+		return nil, err
+	}
+	beyond, _ := slices.BinarySearchFunc(rows, next, func(row mail.Row, uid mail.UID) int { return cmp.Compare(row.UID, uid) })
+	return &probe{rows: rows[min(beyond, max(0, len(rows)-maxProbes)):]}, nil
+}
+
+// rowsFrom gives the rows of a folder whose UIDs are not below that one.
+func (r *run) rowsFrom(ctx context.Context, f *folder, first mail.UID) ([]mail.Row, error) {
+	var uids mail.UIDSet
+	uids.AddRange(mail.UIDRange{First: first, Last: math.MaxUint32})
+	rows, err := r.State.WithUIDs(ctx, f.base.ID, uids)
 	if err != nil {
 		return nil, fmt.Errorf("read the state: %w", err)
 	}
-	return &probe{rows: rows[max(0, len(rows)-maxProbes):]}, nil
+	return rows, nil
 }
 
 func (p *probe) uids() (uids mail.UIDSet) {
@@ -103,7 +115,11 @@ func (p *probe) see(m mail.Message) {
 
 // lossThere tells whether the folder on the server is the one that base knows.
 func (r *run) lossThere(ctx context.Context, f *folder, view mail.View, p *probe) (conflict.Loss, error) {
-	if loss := conflict.LossByCursor(f.base.Remote, view.Cursor); loss != conflict.NoLoss || len(p.doubted) == 0 {
+	since := f.base.Remote
+	if len(p.rows) > 0 {
+		since.UIDNext = max(since.UIDNext, p.rows[len(p.rows)-1].UID+1)
+	}
+	if loss := conflict.LossByCursor(since, view.Cursor); loss != conflict.NoLoss || len(p.doubted) == 0 {
 		return loss, nil
 	}
 	found, err := r.Remote.Identify(ctx, f.name, view.Cursor.UIDValidity, p.doubted, mail.Fingerprints)

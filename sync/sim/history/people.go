@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
@@ -169,6 +170,7 @@ func (w *world) onFile(d *device) {
 		t.removed = t.removed || folder == trash && to != trash
 		d.put(to, fresh, ":2,S", f.text)
 	case 8: // edit: a new file, and the old one goes
+		w.now = w.now.Add(time.Second)
 		e := &token{name: fmt.Sprintf("token%04d", len(w.tokens)+1)}
 		e.text = strings.Replace(t.text, "This is "+t.name, "This is "+e.name, 1) + strings.Repeat(".", len(w.tokens)) + "\n"
 		e.removed = folder == trash

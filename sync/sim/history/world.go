@@ -112,6 +112,9 @@ func pick[T any](r *rand.Rand, s []T) T { return s[r.IntN(len(s))] }
 // compose writes a message: most have a Message-ID, some are equal but for the body, or
 // have long headers.
 func (w *world) compose() *token {
+	// Two messages of one Message-ID are one, where a server rewrites mail, if they are
+	// of one second; so they are not.
+	w.now = w.now.Add(time.Second)
 	name := fmt.Sprintf("token%04d", len(w.tokens)+1)
 	id, header := "Message-ID: <"+name+"@example.org>\n", ""
 	switch w.r.IntN(8) {
