@@ -19,6 +19,9 @@ func (r *run) scanLocal(ctx context.Context, g *gathered) error {
 	for try := 0; ; try++ {
 		folders := r.usable(func(f *folder) bool { return f.localDirty })
 		err := r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
+			if other, err := r.isOther(ctx, f); other || err != nil {
+				return err
+			}
 			changes, err := r.diffLocal(ctx, f)
 			if err != nil {
 				return err
@@ -56,6 +59,23 @@ func (r *run) scanLocal(ctx context.Context, g *gathered) error {
 		}
 	}
 	return nil
+}
+
+// isOther tells whether a folder that nothing had pointed to when the round began is not
+// the one that base knows; then the next round has to find out what was lost.
+func (r *run) isOther(ctx context.Context, f *folder) (bool, error) {
+	if f.met || f.marked || !f.onLocal || f.base.ID == 0 {
+		return false, nil
+	}
+	marker, err := r.Local.Marker(ctx, f.name)
+	if err != nil {
+		return false, err
+	}
+	f.met = conflict.LossByMarker(f.base.Marker, marker) == conflict.NoLoss
+	if !f.met {
+		r.leave(f)
+	}
+	return !f.met, nil
 }
 
 // diffLocal scans one folder of the Maildir.

@@ -159,6 +159,7 @@ func (r *run) dissolve(ctx context.Context, f *folder) error {
 		}
 		if n > 0 {
 			r.once(f.name, "was to be removed, and has new mail: it stays, and the next sync brings it to the server")
+			delete(r.unsettled, f.base.ID)
 		} else if err := r.Local.RemoveFolder(ctx, f.name); err != nil {
 			return err
 		}
@@ -189,7 +190,8 @@ func (r *run) dissolveEmptied(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read the state: %w", err)
 		}
-		if remote+local > 0 {
+		// A file that is not on the server is new mail, whether the server was asked or not.
+		if remote > 0 || local > 0 && !f.onLocal {
 			r.once(f.name, "was to be removed, and some of its messages stay: so does the folder")
 			continue
 		}

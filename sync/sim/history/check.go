@@ -31,7 +31,8 @@ func (w *world) quiesce() {
 	w.log = append(w.log, "now all goes well")
 	w.settleLate()
 	w.refuses, w.calm = nil, true
-	w.now = w.now.Add(25 * time.Hour) // longer than any message waits to be tried again
+	// Longer than any message waits to be tried again, and than a file may be in tmp/.
+	w.now = w.now.Add(40 * time.Hour)
 	if w.rest(); w.broken != nil {
 		return
 	}
@@ -60,6 +61,7 @@ func (w *world) rest() {
 				var folders []mail.Folder
 				for _, held := range rep.Held {
 					folders = append(folders, held.Folder)
+					w.consent(d, held.Folder)
 				}
 				rep, err = d.sync(w.newProcess(d, fate{}), folders...)
 				w.note("%s, with consent: %v, here %+v, there %+v, %v", d.name, err, rep.Local, rep.Remote, rep.Problems)
@@ -83,6 +85,20 @@ func (w *world) rest() {
 		}
 		if !quiet && round == rounds {
 			w.breaks("after %d rounds of syncs there is something left to do", rounds)
+		}
+	}
+}
+
+// consent: somebody lets go what a device holds of a folder.
+func (w *world) consent(d *device, folder mail.Folder) {
+	for _, f := range d.files(folder) {
+		if t := w.tokenOf(f.text); t != nil {
+			t.removed, t.expunged = true, true
+		}
+	}
+	for _, m := range w.server.Messages(folder) {
+		if t := w.tokenOf(string(m.Raw)); t != nil {
+			t.removed, t.expunged = true, true
 		}
 	}
 }

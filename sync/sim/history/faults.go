@@ -139,6 +139,11 @@ func (p *process) meanwhile() {
 
 // Handle is slog.Handler's: it counts the actions of plans.
 func (p *process) Handle(_ context.Context, record slog.Record) error {
+	if p.world.history.Verbose {
+		line := record.Message
+		record.Attrs(func(a slog.Attr) bool { line += " " + a.String(); return true })
+		p.world.note("%s", line)
+	}
 	if record.Message == "planned" {
 		record.Attrs(func(a slog.Attr) bool {
 			if a.Key == "action" {
