@@ -305,6 +305,10 @@ func (t *Tree) SyncFolder(ctx context.Context, folder mail.Folder) (err error) {
 			return t.gone(err, dir, sub)
 		}
 	}
+	// Or a published message could have its old name again, too.
+	if err := t.sync(path.Join(dir, "tmp")); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	return nil
 }
 

@@ -39,6 +39,11 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 	if err := r.each(ctx, inOrder(works), r.Connections, r.mark); err != nil {
 		return err
 	}
+	defer r.leaveSources(works)
+	for _, w := range works {
+		w.movesHere = r.withSource(w, w.movesHere)
+		w.movesThere = r.withSource(w, w.movesThere)
+	}
 	if err := r.recordDecisions(ctx, plan); err != nil {
 		return err
 	}
@@ -56,6 +61,29 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 		}
 	}
 	return nil
+}
+
+// withSource gives the moves whose other end is still worked on.
+func (r *run) withSource(w *work, moves []*conflict.Action) []*conflict.Action {
+	return slices.DeleteFunc(moves, func(a *conflict.Action) bool {
+		gone := !r.folders[a.Item.From.Folder].usable()
+		if gone {
+			r.leave(w.folder)
+		}
+		return gone
+	})
+}
+
+// leaveSources leaves the folders to the next run that messages were to move out of, into
+// one that has failed: they have not moved.
+func (r *run) leaveSources(works map[*folder]*work) {
+	for f, w := range works {
+		for _, a := range slices.Concat(w.movesHere, w.movesThere) {
+			if f.failed != nil {
+				r.leave(r.folders[a.Item.From.Folder])
+			}
+		}
+	}
 }
 
 // share hands the plan's actions to their folders. Folders that failed, or that the
@@ -129,6 +157,13 @@ func (r *run) mark(ctx context.Context, f *folder) error {
 		return err
 	}
 	f.base.Marker, f.marked = next, true
+	if f.base.Remote.Unread() {
+		// What the run is about to record of the folder belongs to these UIDs.
+		f.base.Remote.UIDValidity = r.validity(f)
+	}
+	// Nor may base say that the folder is as it was: a run that ends here could be followed
+	// by a Maildir from a backup, which is.
+	f.base.Local.Folder, f.base.Local.Cur, f.base.Local.New = 0, 0, 0
 	r.dirty(f, mail.Local)
 	if err := r.commit(ctx, &mail.Batch{PutFolders: []*mail.FolderBase{&f.base}}); err != nil {
 		return err

@@ -280,7 +280,7 @@ func (r *run) recoverLandings(ctx context.Context) error {
 				}
 				break
 			}
-			published = published || err == nil
+			published = true // now, or before the crash
 		}
 		if published {
 			if err := r.fail(f, r.Local.SyncFolder(ctx, f.name)); err != nil {

@@ -125,6 +125,13 @@ func (r *run) listFolders(ctx context.Context) error {
 	if err := r.matchFolders(ctx); err != nil {
 		return err
 	}
+	if r.stirred {
+		// What lies around a directory that was made or removed has another time, and is
+		// scanned in this run rather than in the next one.
+		if _, err := r.stampsMoved(ctx); err != nil {
+			return err
+		}
+	}
 	r.markIntents()
 	return r.countRows(ctx)
 }
@@ -350,8 +357,7 @@ func (r *run) makeFolder(ctx context.Context, f *folder) error {
 		if err := r.Local.CreateFolder(ctx, f.name); err != nil && !errors.Is(err, mail.ErrExists) {
 			return err
 		}
-		f.onLocal = true
-		r.stir(f.name.Parent())
+		f.onLocal, r.stirred = true, true
 	case !f.onRemote:
 		f.remoteDirty = true
 		if r.DryRun {
@@ -364,14 +370,6 @@ func (r *run) makeFolder(ctx context.Context, f *folder) error {
 		f.onRemote = true
 	}
 	return nil
-}
-
-// stir notes that a folder's directory has another time, since something was made or
-// removed in it; so it is scanned in this run, and not in the next one.
-func (r *run) stir(name mail.Folder) {
-	if f := r.folders[name]; f != nil && f.onLocal {
-		f.localDirty = true
-	}
 }
 
 // cannotHave adds the ways out to the error of a folder that the server refuses to make,

@@ -192,7 +192,7 @@ func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChang
 	if err != nil {
 		return nil, err
 	}
-	if len(p.rows) > 0 {
+	if len(p.rows) > 0 && since.UIDNext > 0 {
 		// The scan tells of them as of new ones.
 		since.UIDNext, below = min(since.UIDNext, p.rows[0].UID), known-len(p.rows)
 	}

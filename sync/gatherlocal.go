@@ -26,10 +26,17 @@ func (r *run) scanLocal(ctx context.Context, g *gathered) error {
 			if err != nil {
 				return err
 			}
+			lost := f.listing.LettersLost && !r.DryRun && f.policy.Direction.Writes(mail.Local)
+			if lost {
+				// Other programs have nothing but the folder's own file to tell them.
+				if err := r.Local.SetLetters(ctx, f.name, f.letters); err != nil {
+					return err
+				}
+			}
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			found[f] = changes
-			f.localDirty = false
+			f.localDirty = lost
 			return nil
 		})
 		if err != nil {

@@ -36,7 +36,7 @@ func (r *run) checkMarkers(ctx context.Context) error {
 		}
 		base := f.base.Marker
 		f.base.Marker = marker
-		if f.base.Local == (mail.Stamp{}) && f.base.Remote == (mail.Cursor{}) {
+		if f.base.Local == (mail.Stamp{}) && f.base.Remote.Unread() {
 			// It was never in step. A folder that somebody renamed brings its marker along; but
 			// not into a base that knows no folder at all. One that base knows was met by a run
 			// that was interrupted, and what that has brought here need not be here any more.
@@ -73,8 +73,19 @@ type probe struct {
 
 func (r *run) probe(ctx context.Context, f *folder) (*probe, error) {
 	next := f.base.Remote.UIDNext
-	if f.base.ID == 0 || next == 0 {
+	if f.base.ID == 0 {
 		return &probe{}, nil
+	}
+	if next == 0 {
+		// It was never read to its end, or the server does not tell.
+		known, err := r.State.UIDs(ctx, f.base.ID)
+		if err != nil {
+			return nil, fmt.Errorf("read the state: %w", err)
+		}
+		if len(known) == 0 {
+			return &probe{}, nil
+		}
+		next = known[len(known)-1].Last
 	}
 	rows, err := r.rowsFrom(ctx, f, max(next, probeSpan+1)-probeSpan)
 	if err != nil {

@@ -291,7 +291,7 @@ func (r *run) tie(ctx context.Context, f *folder, locals, remotes []*conflict.It
 			return nil, nil, err
 		}
 	}
-	adopt := f.base.Remote == mail.Cursor{} // nothing of the folder was ever in step
+	adopt := f.base.Remote.Unread() // nothing of the folder was ever in step
 	pairs := conflict.TieNew(locals, remotes, intents, adopt)
 	for len(pairs.Ask) > 0 {
 		if remotes, err = r.learn(ctx, f, remotes, pairs.Ask, false); err != nil {

@@ -163,7 +163,7 @@ func (r *run) dissolve(ctx context.Context, f *folder) error {
 		} else if err := r.Local.RemoveFolder(ctx, f.name); err != nil {
 			return err
 		}
-		r.stir(f.name.Parent())
+		r.stirred = true
 	}
 	f.vanished = true // for the rest of the run there is nothing to do in it
 	return r.commit(ctx, &mail.Batch{DropFolders: []mail.FolderID{f.base.ID}})

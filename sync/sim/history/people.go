@@ -116,9 +116,7 @@ func (w *world) onFile(d *device) {
 	case 0, 1: // flags
 		to := path.Join(dir, "cur", key+":2,"+w.otherFlags(d, folder, f.flags()))
 		w.note("%s: %s in %s becomes %s", d.name, t.name, folder, path.Base(to))
-		if d.Policy.ExpungeDeleted && strings.Contains(path.Base(to), "T") {
-			t.removed, t.expunged = true, true
-		}
+		w.mayPurge(t, strings.TrimPrefix(path.Base(to), key))
 		rename(to)
 	case 2: // mutt marks it unread again
 		to := path.Join(dir, "new", key)
@@ -174,12 +172,22 @@ func (w *world) onFile(d *device) {
 		e := &token{name: fmt.Sprintf("token%04d", len(w.tokens)+1)}
 		e.text = strings.Replace(t.text, "This is "+t.name, "This is "+e.name, 1) + strings.Repeat(".", len(w.tokens)) + "\n"
 		e.removed = folder == trash
+		w.mayPurge(e, f.flags())
 		w.tokens[e.name], w.bodies[e.text] = e, e.name
 		w.note("%s: %s in %s is edited and becomes %s", d.name, t.name, folder, e.name)
 		t.removed = true
 		t.expunged = t.expunged || folder == trash || d.Policy.OnLocalDelete == conflict.Expunge || !w.tokensThere()[t.name]
 		d.put(folder, fresh, ":2,"+letters(f.flags()), e.text)
 		m.Unlink(f.path)
+	}
+}
+
+// mayPurge notes that a message with those flags may be purged for one of them.
+func (w *world) mayPurge(t *token, flags string) {
+	for _, d := range w.devices {
+		if d.Policy.ExpungeDeleted && strings.Contains(flags, "T") {
+			t.removed, t.expunged = true, true
+		}
 	}
 }
 
@@ -244,11 +252,7 @@ func (w *world) onPhone() {
 		f := pick(w.r, someFlags)
 		if w.chance(8) {
 			f.System |= mail.Deleted
-			for _, d := range w.devices {
-				if d.Policy.ExpungeDeleted {
-					t.removed, t.expunged = true, true
-				}
-			}
+			w.mayPurge(t, "T")
 		}
 		w.note("phone: %s in %s gets %v", t.name, folder, f)
 		w.server.SetFlags(folder, m.UID, f)

@@ -180,6 +180,11 @@ func (w *world) oldMail(d *device) {
 		d.removed = map[string]time.Time{}
 	}
 	d.disk = old
+	if w.history.Verbose {
+		for _, folder := range d.folders() {
+			w.note("%s: marker %q", folder, d.content(d.mail(), path.Join(d.directory(folder), ".mailtwin")))
+		}
+	}
 	for name := range w.tokensOn(d) {
 		delete(now, name)
 	}
