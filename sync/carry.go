@@ -163,13 +163,17 @@ func (r *run) mark(ctx context.Context, f *folder) error {
 	}
 	// Nor may base say that the folder is as it was: a run that ends here could be followed
 	// by a Maildir from a backup, which is.
-	f.base.Local.Folder, f.base.Local.Cur, f.base.Local.New = 0, 0, 0
+	f.base.Local = withoutTimes(f.base.Local)
 	r.dirty(f, mail.Local)
 	if err := r.commit(ctx, &mail.Batch{PutFolders: []*mail.FolderBase{&f.base}}); err != nil {
 		return err
 	}
 	return nil
 }
+
+// withoutTimes gives a stamp that says which directory a folder is, and that it is to be
+// scanned.
+func withoutTimes(s mail.Stamp) mail.Stamp { return mail.Stamp{Dev: s.Dev, Inode: s.Inode} }
 
 // intendReplacing records which messages will leave the server once their content
 // is there elsewhere, or cannot leave it and come back: when the one has happened, and a
@@ -332,6 +336,9 @@ func (r *run) settle(ctx context.Context) error {
 		}
 		if f.listing != nil {
 			f.base.Local, f.base.Letters = f.listing.Stamp, f.letters
+			if f.localDirty {
+				f.base.Local = withoutTimes(f.base.Local) // the run has changed it since
+			}
 		}
 		f.base.Problem, f.base.Lost = "", 0
 		if !f.resettled || f.view != nil && f.listing != nil {

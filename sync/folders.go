@@ -289,9 +289,9 @@ func (r *run) matchFolders(ctx context.Context) error {
 		}
 		err := r.makeFolder(ctx, f)
 		if err == nil && f.base.ID == 0 && f.unclear {
-			// It was listed and could not be looked at: before base says that it is there, it
-			// has to be.
-			_, err = r.Local.Scan(ctx, f.name, f.letters)
+			// It was listed, and could not be looked at, or was made by a run that did not come
+			// to the end of it. Before base says that it is there, it has to be.
+			err = r.complete(ctx, f)
 		}
 		if err := r.fail(f, err); err != nil {
 			return err
@@ -305,6 +305,17 @@ func (r *run) matchFolders(ctx context.Context) error {
 		return err
 	}
 	return r.commit(ctx, batch)
+}
+
+// complete makes sure of a folder that is new here and not known to be whole.
+func (r *run) complete(ctx context.Context, f *folder) error {
+	if _, err := r.Local.Scan(ctx, f.name, f.letters); err != nil || r.DryRun {
+		return err
+	}
+	if err := r.Local.CreateFolder(ctx, f.name); !errors.Is(err, mail.ErrExists) {
+		return err
+	}
+	return nil
 }
 
 // firstMarkers gives a marker to each folder that has none, since an empty one is known

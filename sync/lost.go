@@ -68,7 +68,8 @@ const (
 // probe are the newest messages of a folder that base knows, in ascending order.
 type probe struct {
 	rows    []mail.Row
-	doubted mail.UIDSet
+	doubted mail.UIDSet // their size or their date is another one
+	other   bool        // both are, of one of them
 }
 
 func (r *run) probe(ctx context.Context, f *folder) (*probe, error) {
@@ -120,6 +121,7 @@ func (p *probe) see(m mail.Message) {
 		if row.UID == m.UID && m.Size != 0 && row.RemoteSize == 0 && row.Fingerprint != (mail.Fingerprint{}) &&
 			(m.Size != row.Size || m.Date.Unix() != row.Date.Unix()) {
 			p.doubted.Add(m.UID)
+			p.other = p.other || m.Size != row.Size && m.Date.Unix() != row.Date.Unix()
 		}
 	}
 }
@@ -132,6 +134,9 @@ func (r *run) lossThere(ctx context.Context, f *folder, view mail.View, p *probe
 	}
 	if loss := conflict.LossByCursor(since, view.Cursor); loss != conflict.NoLoss || len(p.doubted) == 0 {
 		return loss, nil
+	}
+	if p.other {
+		return conflict.ServerOld, nil
 	}
 	found, err := r.Remote.Identify(ctx, f.name, view.Cursor.UIDValidity, p.doubted, mail.Fingerprints)
 	if err != nil {

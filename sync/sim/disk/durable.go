@@ -8,7 +8,8 @@ import (
 
 // change is one change of names: a name that was made or removed, or both at once for a
 // rename. It survives a loss of power as a whole or not at all, but for halves that a
-// sync of their directory has made durable before.
+// sync of their directory has made durable before: for a file system may need a sync of
+// both directories, and mailtwin gives it both. Where there is an actor, one will do.
 type change struct {
 	actor  string
 	halves []half
@@ -70,14 +71,32 @@ func (d *Disk) sync(i *inode) {
 	}
 	i.durable, i.durableTime = maps.Clone(i.entries), i.modTime
 	d.pending = slices.DeleteFunc(d.pending, func(c *change) bool {
-		whole := true
+		whole, begun := true, false
 		for n := range c.halves {
 			h := &c.halves[n]
 			h.durable = h.durable || h.dir == i
-			whole = whole && h.durable
+			whole, begun = whole && h.durable, begun || h.durable
+		}
+		// Other programs count on a journal, which holds both halves of a rename or none.
+		if begun && c.actor != "" {
+			for _, h := range c.halves {
+				if !h.durable {
+					h.survive()
+				}
+			}
+			return true
 		}
 		return whole
 	})
+}
+
+// survive makes a half durable.
+func (h half) survive() {
+	if h.is != nil {
+		h.dir.durable[h.name] = h.is
+	} else if h.dir.durable[h.name] == h.was {
+		delete(h.dir.durable, h.name)
+	}
 }
 
 // Lost is a file that a loss of power has taken a name from, or given one back to, by
@@ -119,11 +138,7 @@ func (d *Disk) PowerLoss(r *rand.Rand) []Lost {
 			t := touched[h.dir]
 			if survives {
 				t[0]++
-				if h.is != nil {
-					h.dir.durable[h.name] = h.is
-				} else if h.dir.durable[h.name] == h.was {
-					delete(h.dir.durable, h.name)
-				}
+				h.survive()
 			} else {
 				t[1]++
 			}

@@ -57,7 +57,7 @@ func (w *world) rest() {
 			rep, err := d.sync(p)
 			trips := d.client.Traffic().RoundTrips - before
 			w.note("%s: %v, here %+v, there %+v, %d held, %v", d.name, err, rep.Local, rep.Remote, len(rep.Held), rep.Problems)
-			if len(rep.Held) > 0 {
+			if len(rep.Held) > 0 && d.Policy.OnRemoteDelete != conflict.KeepFile { // or nothing goes
 				w.hit("rest", "held")
 				var folders []mail.Folder
 				for _, held := range rep.Held {
@@ -95,6 +95,7 @@ func (w *world) consent(d *device, folder mail.Folder) {
 	for _, f := range d.files(folder) {
 		if t := w.tokenOf(f.text); t != nil {
 			t.removed, t.expunged = true, true
+			t.copies++ // what base does not know stays as new mail
 		}
 	}
 	for _, m := range w.server.Messages(folder) {
@@ -147,10 +148,11 @@ func (w *world) checkTokens() {
 	}
 }
 
-// onlyHere tells whether a device that does not write the server has a message.
+// onlyHere tells whether a device has a message that does not write the server, or keeps
+// what the server has no folder for.
 func (w *world) onlyHere(t *token) bool {
 	for _, d := range w.devices {
-		if d.Policy.Direction == conflict.Pull && w.tokensOn(d)[t.name] {
+		if (d.Policy.Direction == conflict.Pull || d.Policy.OnRemoteDelete == conflict.KeepFile) && w.tokensOn(d)[t.name] {
 			return true
 		}
 	}

@@ -169,6 +169,9 @@ func (w *world) beforeCall(call sim.Call) error {
 		return nil
 	}
 	w.happened("call", call.Method, string(call.Folder))
+	if call.Method == "Move" || call.Method == "Expunge" {
+		w.leaves(call.Folder, call.UIDs)
+	}
 	p.meanwhile()
 	if len(w.late) > 0 && p.roll(0.2) {
 		w.settleLate()

@@ -140,6 +140,7 @@ func (w *world) onFile(d *device) {
 			name = fresh + ":2," + f.flags()
 		}
 		w.note("%s: %s moves from %s to %s as %s", d.name, t.name, folder, to, name)
+		w.movesMeanwhile(t)
 		t.removed = t.removed || to == trash
 		t.expunged = t.expunged || folder == trash
 		rename(path.Join(d.directory(to), "cur", withInfo(name)))
@@ -153,6 +154,7 @@ func (w *world) onFile(d *device) {
 			text = strings.Replace(text, "\n", "\n"+added, 1)
 		}
 		w.note("%s: %s is saved from %s to %s", d.name, t.name, folder, to)
+		w.movesMeanwhile(t)
 		t.removed = t.removed || to == trash
 		t.expunged = t.expunged || folder == trash
 		d.put(to, fresh, ":2,"+letters(f.flags()), text)
@@ -179,6 +181,15 @@ func (w *world) onFile(d *device) {
 		t.expunged = t.expunged || folder == trash || d.Policy.OnLocalDelete == conflict.Expunge || !w.tokensThere()[t.name]
 		d.put(folder, fresh, ":2,"+letters(f.flags()), e.text)
 		m.Unlink(f.path)
+	}
+}
+
+// movesMeanwhile notes that a message moves while a device syncs. One that does not know
+// what was where reads one folder after the other, and may see it in neither, or not
+// which side has moved it.
+func (w *world) movesMeanwhile(t *token) {
+	if w.process != nil && !w.process.device.synced {
+		t.copies++
 	}
 }
 
@@ -259,18 +270,16 @@ func (w *world) onPhone() {
 	case 3:
 		w.note("phone: %s is removed from %s", t.name, folder)
 		t.removed, t.expunged = true, true
+		w.leaves(folder, mail.UIDs(m.UID))
 		w.server.Expunge(folder, m.UID)
 	case 4, 5, 6:
 		if to == folder {
 			return
 		}
 		w.note("phone: %s moves from %s to %s", t.name, folder, to)
-		if w.process != nil && !w.process.device.synced {
-			// A device that knows nothing of the account reads one folder after the other, and
-			// sees in neither what moves meanwhile.
-			t.copies++
-		}
+		w.movesMeanwhile(t)
 		t.removed = t.removed || to == trash
+		w.leaves(folder, mail.UIDs(m.UID))
 		w.server.Move(folder, m.UID, to)
 	case 7:
 		w.note("phone: %s is copied from %s to %s", t.name, folder, to)
@@ -322,10 +331,13 @@ func (w *world) folderChange(d *device) {
 		if folder == mail.Inbox || folder == trash {
 			return
 		}
+		// In the nested layout the directory of a folder that others lie in stays, and is damage
+		// once they are gone.
+		around := slices.ContainsFunc(d.folders(), func(f mail.Folder) bool { return f.Inside(folder) })
 		if phone && len(w.server.Messages(folder)) == 0 {
 			w.note("phone: the empty %s is removed", folder)
 			w.server.DeleteFolder(folder)
-		} else if !phone && len(d.files(folder)) == 0 {
+		} else if !phone && !around && len(d.files(folder)) == 0 {
 			w.note("%s: the empty %s is removed", d.name, folder)
 			d.removeFolder(folder)
 		}

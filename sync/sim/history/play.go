@@ -72,11 +72,9 @@ func (w *world) play(step Step) {
 	case Lose:
 		w.forgotten(d)
 		w.must(d.base.Lose())
-		d.synced = false
 	case OldState:
 		w.forgotten(d)
 		w.must(d.base.Back())
-		d.synced = false
 	case OldMail:
 		w.oldMail(d)
 	case Unmount:
@@ -112,6 +110,13 @@ func (w *world) run(p *process, backup bool) {
 	if p.struck == 0 && (err != nil || len(rep.Problems) > 0) && p.fate.busy == 0 && !waits(rep.Problems) {
 		w.breaks("%s: a sync that nothing befell: %v %v", d.name, err, rep.Problems)
 	}
+	// A file that could not be read while nothing was known of it was not known again; and
+	// where sizes are those of no message, neither is a link that was not recorded.
+	if p.fate.disk > 0 && p.struck > 0 && !d.synced || p.struck > 0 && p.acts["link"] && w.server.Options.SizeError != 0 {
+		for name := range w.tokensOn(d) {
+			w.tokens[name].copies++
+		}
+	}
 	if p.crash.Crashed() {
 		for act := range p.acts {
 			w.hit("plan "+act, "killed")
@@ -138,10 +143,11 @@ func (w *world) run(p *process, backup bool) {
 
 // forgotten is what a device is about to know no longer: which messages of its folders the
 // server had, and which files its Maildir. What has moved since it last knew is found
-// again, as long as it sees both ends; if a failing disk has kept it from that, a message
-// is in both places afterwards.
+// again, as long as it sees both ends; if a failing disk has kept it from that, or sizes
+// that no message has, a message is in both places afterwards.
 func (w *world) forgotten(d *device) {
-	if !d.failed {
+	d.synced = false
+	if !d.failed && w.server.Options.SizeError == 0 {
 		return
 	}
 	for _, folder := range d.folders() {
@@ -200,12 +206,35 @@ func (w *world) restore() {
 	for _, d := range w.devices {
 		w.forgotten(d)
 	}
+	was := map[place]*token{}
+	for _, folder := range w.server.Folders() {
+		for _, m := range w.server.Messages(folder) {
+			was[place{folder, m.UID}] = w.tokenOf(string(m.Raw))
+		}
+	}
 	now := w.tokensThere()
 	w.server.Restore(w.backup)
 	for name := range w.tokensThere() {
 		delete(now, name)
 	}
+	for at, t := range was {
+		if t != nil && at.uid >= w.server.Status(at.folder).UIDNext {
+			w.reused[at] = t
+		}
+	}
 	w.lostUnlessElsewhere(now)
+}
+
+// leaves notes that messages leave a folder of the server. One may have the UID of
+// another one that a restored server has given out before: to a device that has not met
+// the server since, that one has left, and nothing tells otherwise.
+func (w *world) leaves(folder mail.Folder, uids mail.UIDSet) {
+	for at, t := range w.reused {
+		if at.folder == folder && uids.Has(at.uid) {
+			t.removed, t.expunged = true, true
+			t.copies++
+		}
+	}
 }
 
 // lostUnlessElsewhere excuses what nobody has any more.

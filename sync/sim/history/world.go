@@ -19,6 +19,7 @@ type world struct {
 	now     time.Time
 	server  *sim.Server
 	backup  *sim.Snapshot
+	reused  map[place]*token // who had a UID that a restored server gives out once more
 	devices []*device
 	process *process // that runs; nil: none
 	late    []func() // what the server will have done a little later
@@ -31,6 +32,12 @@ type world struct {
 	log    []string
 	trace  uint64 // of all that happened, to compare two plays
 	broken error  // the first thing that must not happen
+}
+
+// place is where a message is on the server.
+type place struct {
+	folder mail.Folder
+	uid    mail.UID
 }
 
 // token is one message that somebody wrote, with all its copies.
@@ -49,7 +56,7 @@ const trash mail.Folder = "Trash"
 func newWorld(h *History, lane Lane, cover Coverage) (*world, error) {
 	w := &world{
 		history: h, cover: cover, now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), server: sim.NewServer(),
-		tokens: map[string]*token{}, bodies: map[string]string{},
+		tokens: map[string]*token{}, bodies: map[string]string{}, reused: map[place]*token{},
 	}
 	s := w.server
 	s.Options = h.Setup.Server
