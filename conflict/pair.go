@@ -85,7 +85,11 @@ type moment struct {
 }
 
 func fileMoment(l *Item) moment {
-	return moment{l.Identity.Fingerprint, time.Unix(0, l.Stat.ModTime).Unix()}
+	stat := l.Stat
+	if stat == (mail.Stat{}) && l.Row != nil {
+		stat = l.Row.Stat
+	}
+	return moment{l.Identity.Fingerprint, time.Unix(0, stat.ModTime).Unix()}
 }
 
 func messageMoment(r *Item) moment { return moment{r.Identity.Fingerprint, r.Message.Date.Unix()} }
@@ -245,11 +249,13 @@ func (t *tying) recognise(messages []*Item) {
 }
 
 // underWay tells whether the message can be what became of the file in an upload that
-// was interrupted, or whose UID the server does not tell.
+// was interrupted, or whose UID the server does not tell: it has the file's time, which an
+// upload gives it, or the date that it had before it moved. By its Message-ID alone
+// another version of it, which somebody else has saved meanwhile, would be taken for it.
 func (t *tying) underWay(l, r *Item) bool {
 	intent, open := t.intents[l.Key()]
 	return open && r.Message.UID >= intent.UIDNext &&
-		(l.Identity.MessageID != "" || fileMoment(l) == messageMoment(r))
+		(fileMoment(l) == messageMoment(r) || l.Row != nil && l.Row.Date.Unix() == r.Message.Date.Unix())
 }
 
 // sameDate tells whether the message is the file as a server gives it back that has

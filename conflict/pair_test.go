@@ -114,8 +114,12 @@ func TestWhatIsOneMessage(t *testing.T) {
 		},
 		"an upload under way": {
 			intents: upload,
-			files:   []*Item{fileAt("a", named, 1)}, messages: []*Item{messageAt(6, changed, 1), messageAt(7, changed, 2)},
+			files:   []*Item{fileAt("a", named, 1)}, messages: []*Item{messageAt(6, changed, 1), messageAt(7, changed, 1)},
 			want: map[mail.Key]mail.UID{"a": 7},
+		},
+		"another version, saved while an upload was under way": {
+			intents: upload,
+			files:   []*Item{fileAt("a", named, 1)}, messages: []*Item{messageAt(7, version, 2)},
 		},
 		"an upload under way, without a Message-ID": {
 			intents: upload,

@@ -183,7 +183,7 @@ func (r *run) intendReplacing(ctx context.Context, works map[*folder]*work) erro
 	for _, f := range inOrder(works) {
 		w := works[f]
 		for _, a := range slices.Concat(w.remote, w.downloads) {
-			if a.Item.Moved == nil || r.intentOf(mail.Replace, a.Item.Row) != nil {
+			if a.Item.Moved == nil || a.Item.Row == nil || r.intentOf(mail.Replace, a.Item.Row) != nil {
 				continue
 			}
 			batch.PutIntents = append(batch.PutIntents, &mail.Intent{

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
 )
@@ -26,8 +24,7 @@ const (
 // transfer brings messages to where they are missing and flags to where they differ.
 // The folders' work runs side by side; what is in a batch of downloads is too.
 func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(r.Connections)
+	g, gctx := newCrew(ctx, r.Connections)
 	folders := r.usable(func(f *folder) bool { return works[f] != nil })
 	for _, f := range folders {
 		w := works[f]

@@ -9,8 +9,6 @@ import (
 	"strings"
 	stdsync "sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
 )
@@ -148,8 +146,7 @@ func (r *run) meet(ctx context.Context) error {
 	}
 	var remote mail.RemoteListing
 	var local []mail.LocalFolder
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(r.Connections)
+	g, gctx := newCrew(ctx, r.Connections)
 	g.Go(func() (err error) {
 		remote, err = r.Remote.Folders(gctx)
 		return err

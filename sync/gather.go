@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
 )
@@ -109,8 +107,7 @@ func (r *run) usable(want func(*folder) bool) []*folder {
 
 // each works on folders, several at a time. A folder that fails is set aside.
 func (r *run) each(ctx context.Context, folders []*folder, limit int, work func(context.Context, *folder) error) error {
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(limit)
+	g, gctx := newCrew(ctx, limit)
 	for _, f := range folders {
 		g.Go(func() error { return r.fail(f, work(gctx, f)) })
 	}

@@ -8,8 +8,6 @@ import (
 	"maps"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
-
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
 )
@@ -217,8 +215,7 @@ func (r *run) markReplaced(ctx context.Context, g *gathered, gone []*conflict.It
 func (r *run) measureAll(ctx context.Context, g *gathered, f *folder) error {
 	items := g.newLocal[f]
 	left := make([]bool, len(items))
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(r.Connections)
+	group, gctx := newCrew(ctx, r.Connections)
 	for i, item := range items {
 		if item.Identity.Digest != (mail.Digest{}) {
 			continue

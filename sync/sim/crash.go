@@ -23,10 +23,10 @@ type Crash struct {
 	// Stop, if not nil, is called at the step where the process dies, before anything
 	// is told ErrCrashed. It can kill the process for real.
 	Stop func()
-	// Strike, if not nil, is asked at each step. What is ErrCrashed kills the process
-	// there, any other error is the effect's: before it nothing happens, after it the
-	// answer is lost.
-	Strike func(step string) error
+	// Strike, if not nil, is asked at each step, which is "before" or "after" an effect.
+	// What is ErrCrashed kills the process there, any other error is the effect's: before
+	// it nothing happens, after it the answer is lost. Then no names are kept.
+	Strike func(when, effect string) error
 
 	at   int
 	dead atomic.Bool
@@ -76,21 +76,21 @@ func (c *Crash) Alive() error {
 }
 
 // step reaches a step, and dies if it is the one.
-func (c *Crash) step(name string) error {
+func (c *Crash) step(when, effect string) error {
 	if err := c.Alive(); err != nil {
 		return err
 	}
+	if c.Strike != nil {
+		err := c.Strike(when, effect)
+		if errors.Is(err, ErrCrashed) {
+			return c.die()
+		}
+		return err
+	}
 	c.mu.Lock()
-	c.names = append(c.names, name)
+	c.names = append(c.names, when+" "+effect)
 	last := len(c.names) == c.at
 	c.mu.Unlock()
-	if c.Strike != nil {
-		err := c.Strike(name)
-		if err != nil && !errors.Is(err, ErrCrashed) {
-			return err
-		}
-		last = last || err != nil
-	}
 	if !last {
 		return nil
 	}
@@ -119,11 +119,11 @@ func (c *Crash) die() error {
 // was refused is an answer as any other.
 func act[T any](c *Crash, name string, do func() (T, error)) (T, error) {
 	var none T
-	if err := c.step("before " + name); err != nil {
+	if err := c.step("before", name); err != nil {
 		return none, err
 	}
 	answer, err := quiet(c, do)
-	if crashed := c.step("after " + name); crashed != nil {
+	if crashed := c.step("after", name); crashed != nil {
 		return none, crashed
 	}
 	return answer, err

@@ -29,7 +29,7 @@ func (w *world) rounds() int {
 // quiesce lets all go well, syncs each device in turn until nothing is left to do, and
 // checks what must hold then.
 func (w *world) quiesce() {
-	w.log = append(w.log, "now all goes well")
+	w.note("now all goes well")
 	w.settleLate()
 	w.refuses, w.calm = nil, true
 	// Longer than any message waits to be tried again, and than a file may be in tmp/.

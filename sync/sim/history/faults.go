@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -19,6 +20,8 @@ import (
 
 // fate is what may befall a process, as odds for each call.
 type fate struct {
+	// aim is the call of the engine that it befalls, and nothing else; "": any.
+	aim   string
 	kill  float64 // before or after an effect
 	disk  float64 // a call of the disk fails
 	full  bool    // ... and from then on the disk is full
@@ -27,10 +30,24 @@ type fate struct {
 	state float64 // a commit fails
 }
 
+// aims are the calls that a fate aims at: those with an effect, which come far less often
+// than a run's looks at what is there.
+var aims = []string{
+	"Local.CreateFolder", "Local.RemoveFolder", "Local.RenameFolder", "Local.SetMarker", "Local.SetLetters",
+	"Local.Create", "Local.Harden", "Local.Publish", "Local.Secure", "Local.SyncFolder", "Local.Reflag", "Local.Move",
+	"Local.Link", "Local.Remove", "Local.Sweep",
+	"Remote.Append", "Remote.Store", "Remote.Move", "Remote.Copy", "Remote.Expunge",
+	"Remote.CreateFolder", "Remote.DeleteFolder", "Remote.RenameFolder", "State.Commit",
+}
+
 // draw gives a process its fate.
 func draw(r *rand.Rand) fate {
 	var f fate
 	odds := func() float64 { return []float64{0.3, 0.1, 0.03, 0.01}[r.IntN(4)] }
+	if r.IntN(3) > 0 {
+		f.aim = aims[r.IntN(len(aims))]
+		odds = func() float64 { return []float64{0.6, 0.3, 0.1}[r.IntN(3)] }
+	}
 	switch r.IntN(12) {
 	case 0, 1, 2:
 	case 3, 4, 5, 6:
@@ -38,11 +55,20 @@ func draw(r *rand.Rand) fate {
 	case 7, 8:
 		f.net = odds()
 	case 9:
-		f.disk = odds() / 10
+		f.disk = odds() / 3
 	case 10:
-		f.disk, f.full = odds()/10, true
+		f.disk, f.full = odds()/3, true
 	case 11:
 		f.state = odds()
+	}
+	if f.aim == "" {
+		f.disk /= 3 // there are so many calls
+	}
+	if f.net > 0 && !strings.HasPrefix(f.aim, "Remote.") && f.aim != "" {
+		f.aim = aims[slices.Index(aims, "Remote.Append")+r.IntN(8)]
+	}
+	if f.state > 0 {
+		f.aim = ""
 	}
 	if r.IntN(3) == 0 {
 		f.busy = []float64{0.1, 0.03, 0.01}[r.IntN(3)]
@@ -77,22 +103,28 @@ func (w *world) newProcess(d *device, f fate) *process {
 
 func (p *process) roll(odds float64) bool { return odds > 0 && p.r.Float64() < odds }
 
+// strikes rolls for what the fate has in store at this moment.
+func (p *process) strikes(odds float64) bool {
+	return odds > 0 && (p.fate.aim == "" || p.fate.aim == p.doing) && p.roll(odds)
+}
+
 // step is what the engine's own calls come by, before and after each effect.
-func (p *process) step(step string) error {
-	when, what, _ := strings.Cut(step, " ")
-	p.world.happened(step)
+func (p *process) step(when, what string) error {
+	p.world.happened(when, what)
 	if when == "before" {
 		p.doing = what
 		p.effects++
 		p.world.hit(what, "done")
 		p.checkWrite(what)
-	} else {
+	}
+	strikes := p.strikes(p.fate.kill)
+	if when == "after" {
 		p.doing = ""
 	}
-	if p.roll(p.fate.kill) {
+	if strikes {
 		return p.die(what, when)
 	}
-	if step == "before State.Commit" && p.roll(p.fate.state) {
+	if when == "before" && what == "State.Commit" && p.roll(p.fate.state) {
 		p.strike(what, "failed")
 		return fmt.Errorf("commit: %w", mail.ErrNoSpace)
 	}
@@ -181,7 +213,7 @@ func (w *world) beforeCall(call sim.Call) error {
 		p.strike("server "+call.Method, "refused")
 		return fmt.Errorf("%s: %w", call.Method, w.refuses)
 	}
-	if p.roll(p.fate.net) {
+	if p.strikes(p.fate.net) {
 		p.strike("server "+call.Method, "not reached")
 		return mail.ErrUnreachable
 	}
@@ -190,7 +222,7 @@ func (w *world) beforeCall(call sim.Call) error {
 
 func (w *world) afterCall(call sim.Call) error {
 	p := w.process
-	if p != nil && p.roll(p.fate.net) {
+	if p != nil && p.strikes(p.fate.net) {
 		p.strike("server "+call.Method, "answer lost")
 		return mail.ErrUnreachable
 	}
@@ -199,7 +231,7 @@ func (w *world) afterCall(call sim.Call) error {
 
 func (w *world) cutCall(call sim.Call, size int64) int64 {
 	p := w.process
-	if p == nil || !p.roll(p.fate.net) {
+	if p == nil || !p.strikes(p.fate.net) {
 		return -1
 	}
 	at := p.r.Int64N(size + size/4 + 2)
@@ -215,7 +247,7 @@ func (w *world) cutCall(call sim.Call, size int64) int64 {
 // calls, or never.
 func (w *world) lateCall(call sim.Call, done func()) bool {
 	p := w.process
-	if p == nil || call.Method != "Append" && !p.roll(p.fate.net) {
+	if p == nil || call.Method != "Append" && !p.strikes(p.fate.net) {
 		return false
 	}
 	if p.r.IntN(4) == 0 {
@@ -229,7 +261,7 @@ func (w *world) lateCall(call sim.Call, done func()) bool {
 
 func (w *world) twiceCall(call sim.Call) bool {
 	p := w.process
-	if p == nil || !p.roll(p.fate.net) {
+	if p == nil || !p.strikes(p.fate.net) {
 		return false
 	}
 	w.hit("server "+call.Method, "told twice")
@@ -255,7 +287,7 @@ func (t *tappedFS) call(op, name string, effect bool, errs ...error) error {
 		p.meanwhile()
 	}
 	full := p.full && (op == "create" || op == "write" || op == "mkdir" || op == "link" || op == "rename")
-	if full || p.roll(p.fate.disk) {
+	if full || p.strikes(p.fate.disk) {
 		if p.fate.full {
 			p.full, errs = true, []error{syscall.ENOSPC}
 		}
@@ -281,7 +313,7 @@ func (p *process) where(op string) string {
 }
 
 func (t *tappedFS) mayDie(op, when string) error {
-	if t.roll(t.fate.kill / 2) {
+	if t.strikes(t.fate.kill / 2) {
 		t.world.hit(t.where(op), "killed "+when)
 		t.die("disk "+op, when)
 		return t.crash.Kill()

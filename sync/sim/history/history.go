@@ -19,8 +19,8 @@ type History struct {
 	// Kept are the places that the steps had in the whole history, where some were left
 	// out; nil: none were.
 	Kept []int
-	// Verbose has the log tell each call.
-	Verbose bool
+	// Log has Play keep a log, and Verbose has that tell each call.
+	Log, Verbose bool
 }
 
 // Setup is how things are before the first step.
@@ -85,7 +85,7 @@ func New(seed uint64) *History {
 	for _, w := range weights {
 		total += w.n
 	}
-	for range 12 + r.IntN(28) {
+	for range 10 + r.IntN(24) {
 		n := r.IntN(total)
 		step := Step{Device: r.IntN(len(h.Setup.Devices)), Seed: r.Uint64()}
 		for _, w := range weights {

@@ -4,54 +4,205 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
+	gosync "sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"mailtwin/sync/sim/history"
 )
 
-var digits = regexp.MustCompile(`[0-9]+`)
+// Histories are many and short-lived; most of what a collection finds is alive.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400)
+	os.Exit(m.Run())
+}
 
-func TestTry(t *testing.T) {
-	n, _ := strconv.Atoi(os.Getenv("N"))
-	first, _ := strconv.Atoi(os.Getenv("FIRST"))
-	cover := history.Coverage{}
-	start := time.Now()
-	fails := 0
-	for seed := first; seed < first+n; seed++ {
-		h := history.New(uint64(seed))
-		if steps := os.Getenv("STEPS"); steps != "" {
-			var kept []int
-			for _, s := range strings.Split(steps, ",") {
-				k, _ := strconv.Atoi(s)
-				kept = append(kept, k)
-			}
-			h = h.Only(kept)
+// budget is how many histories are played, and where their seeds begin. MAILTWIN_HISTORIES
+// and MAILTWIN_SEED say otherwise.
+func budget(t *testing.T, usual int) (first uint64, n int) {
+	t.Helper()
+	if raceDetector {
+		usual /= 20 // it sees the same with fewer
+	}
+	first, n = 1, usual
+	if s := os.Getenv("MAILTWIN_SEED"); s != "" {
+		seed, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatalf("MAILTWIN_SEED: %v", err)
 		}
-		h.Verbose = os.Getenv("VERBOSE") != ""
-		res := history.Play(h, history.Memory{}, cover)
-		if res.Err != nil {
-			fails++
-			msg := res.Err.Error()
-			fmt.Printf("RESULT %d %s\n", seed, strings.ReplaceAll(msg, "\n", "|"))
-			if n == 1 {
-				kind := digits.ReplaceAllString(msg, "N")
-				kind = kind[:min(len(kind), 30)]
-				s := history.Shrink(h, 400, func(h *history.History) bool {
-					res := history.Play(h, history.Memory{}, history.Coverage{})
-					return res.Err != nil && strings.HasPrefix(digits.ReplaceAllString(res.Err.Error(), "N"), kind)
-				})
-				s.Verbose = h.Verbose
-				res := history.Play(s, history.Memory{}, cover)
-				t.Errorf("%s %+v: %v\n%s", s.Command(), s.Setup, res.Err, strings.Join(res.Log, "\n"))
-			}
+		first, n = seed, 1
+	}
+	if s := os.Getenv("MAILTWIN_HISTORIES"); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil {
+			t.Fatalf("MAILTWIN_HISTORIES: %v", err)
 		}
 	}
-	took := time.Since(start)
-	fmt.Println(n, "in", took, float64(n)/took.Seconds(), "per s", fails, "failed")
-	if os.Getenv("COVER") != "" {
-		fmt.Println(cover.Table())
+	return first, n
+}
+
+// steps are the steps that MAILTWIN_STEPS leaves of a history.
+func steps(t *testing.T, h *history.History) *history.History {
+	t.Helper()
+	s := os.Getenv("MAILTWIN_STEPS")
+	if s == "" {
+		return h
+	}
+	var kept []int
+	for _, n := range strings.Split(s, ",") {
+		step, err := strconv.Atoi(n)
+		if err != nil {
+			t.Fatalf("MAILTWIN_STEPS: %v", err)
+		}
+		kept = append(kept, step)
+	}
+	return h.Only(kept)
+}
+
+// play plays that many histories, on all processors, and reports the first that fails.
+func play(t *testing.T, first uint64, n int, lane func() history.Lane) history.Coverage {
+	t.Helper()
+	began := time.Now()
+	var next atomic.Int64
+	var failed atomic.Uint64 // the seed and 1
+	covers := make([]history.Coverage, runtime.GOMAXPROCS(0))
+	var workers gosync.WaitGroup
+	for w := range covers {
+		covers[w] = history.Coverage{}
+		mine := lane()
+		workers.Go(func() {
+			for failed.Load() == 0 {
+				i := next.Add(1) - 1
+				if i >= int64(n) {
+					return
+				}
+				seed := first + uint64(i)
+				if res := history.Play(steps(t, history.New(seed)), mine, covers[w]); res.Err != nil {
+					failed.CompareAndSwap(0, seed+1)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	played, took := min(next.Load(), int64(n)), time.Since(began)
+	t.Logf("%d histories in %v: %.0f a second on %d processors", played, took.Round(time.Millisecond), float64(played)/took.Seconds(), len(covers))
+	if seed := failed.Load(); seed != 0 {
+		report(t, seed-1, lane())
+	}
+	for _, c := range covers[1:] {
+		covers[0].Add(c)
+	}
+	return covers[0]
+}
+
+var digits = regexp.MustCompile(`[0-9]+`)
+
+// alike tells whether two failures are of one kind.
+func alike(a, b error) bool {
+	kind := func(err error) string {
+		s := digits.ReplaceAllString(err.Error(), "N")
+		return s[:min(len(s), 30)]
+	}
+	return a != nil && b != nil && kind(a) == kind(b)
+}
+
+// report tells of a history that fails: its seed, the shortest one that fails alike, and
+// how to play that again.
+func report(t *testing.T, seed uint64, lane history.Lane) {
+	t.Helper()
+	whole := steps(t, history.New(seed))
+	err := history.Play(whole, lane, history.Coverage{}).Err
+	short := whole
+	if os.Getenv("MAILTWIN_STEPS") == "" {
+		short = history.Shrink(whole, 300, func(h *history.History) bool {
+			return alike(history.Play(h, lane, history.Coverage{}).Err, err)
+		})
+	}
+	short.Log, short.Verbose = true, os.Getenv("MAILTWIN_VERBOSE") != ""
+	res := history.Play(short, lane, history.Coverage{})
+	t.Errorf("seed %d: %v\n\nits shortest form: %v\n%+v\n%s\n\nto play it again (MAILTWIN_VERBOSE=1 shows each call):\n%s go test ./sync/sim/history -run '^%s$'",
+		seed, err, res.Err, short.Setup, strings.Join(res.Log, "\n"), short.Command(), t.Name())
+}
+
+func memory() history.Lane { return history.Memory{} }
+
+// The fast lane: random histories with base in memory.
+func TestHistories(t *testing.T) {
+	first, n := budget(t, fastBudget)
+	cover := play(t, first, n, memory)
+	if n < fastBudget || t.Failed() {
+		return // too few to strike all
+	}
+	t.Logf("what was struck:\n%s", cover.Table())
+	for _, what := range mustStrike() {
+		if cover[what] == 0 {
+			t.Errorf("not once in %d histories: %s", n, what)
+		}
+	}
+}
+
+// fastBudget is how many histories the fast lane plays.
+const fastBudget = 10_000
+
+// The second lane: base in SQLite, whose files are taken as they are when a process dies.
+func TestHistoriesOnSQLite(t *testing.T) {
+	first, n := budget(t, 1000)
+	dir := t.TempDir()
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+		// Its syncs are not what is tested here.
+		if shm, err := os.MkdirTemp("/dev/shm", "mailtwin-"); err == nil {
+			dir = shm
+			t.Cleanup(func() { os.RemoveAll(shm) })
+		}
+	}
+	lanes := 0
+	play(t, first, n, func() history.Lane {
+		lanes++
+		lane, err := history.NewSQLite(fmt.Sprintf("%s/%d", dir, lanes))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return lane
+	})
+}
+
+// Seeds that once failed.
+func TestHistoriesThatOnceFailed(t *testing.T) {
+	for _, seed := range onceFailed {
+		if res := history.Play(history.New(seed), history.Memory{}, history.Coverage{}); res.Err != nil {
+			report(t, seed, history.Memory{})
+		}
+	}
+}
+
+// onceFailed are the seeds of histories that found something.
+var onceFailed = []uint64{
+	16, 22, 23, 46, 50, 55, 62, 111, 172, 188, 211, 319, 376, 482, 490, 563, 716, 778, 927, 1031, 1152, 1272, 1591,
+	1930, 2310, 2587, 2825, 2936, 3048, 3856, 4336, 4596,
+}
+
+func TestShrinkFindsTheStepsThatMatter(t *testing.T) {
+	h := history.New(1)
+	plays := 0
+	short := history.Shrink(h, 1000, func(h *history.History) bool {
+		plays++
+		found := 0
+		for _, n := range h.Kept {
+			if n == 3 || n == 7 {
+				found++
+			}
+		}
+		return found == 2
+	})
+	if got := fmt.Sprint(short.Kept); got != "[3 7]" || len(short.Steps) != 2 || short.Steps[0] != h.Steps[3] {
+		t.Errorf("kept %s after %d plays", got, plays)
+	}
+	if want := "MAILTWIN_SEED=1 MAILTWIN_STEPS=3,7"; short.Command() != want {
+		t.Errorf("command %q, want %q", short.Command(), want)
 	}
 }

@@ -59,21 +59,24 @@ func (m *memory) Back() error {
 
 // SQLite keeps base in files below a directory.
 type SQLite struct {
-	Dir string
+	dir string
 	n   int
 }
+
+// NewSQLite makes the directory.
+func NewSQLite(dir string) (*SQLite, error) { return &SQLite{dir: dir}, os.Mkdir(dir, 0o700) }
 
 // New is Lane.New.
 func (l *SQLite) New() (Base, error) {
 	l.n++
-	b := &files{dir: filepath.Join(l.Dir, strconv.Itoa(l.n))}
+	b := &files{dir: filepath.Join(l.dir, strconv.Itoa(l.n))}
 	return b, os.Mkdir(b.dir, 0o700)
 }
 
 // Close is Lane.Close.
 func (l *SQLite) Close() error {
 	for ; l.n > 0; l.n-- {
-		if err := os.RemoveAll(filepath.Join(l.Dir, strconv.Itoa(l.n))); err != nil {
+		if err := os.RemoveAll(filepath.Join(l.dir, strconv.Itoa(l.n))); err != nil {
 			return err
 		}
 	}

@@ -29,7 +29,7 @@ func Play(h *History, lane Lane, cover Coverage) Result {
 		if w.broken != nil {
 			break
 		}
-		w.log = append(w.log, fmt.Sprintf("%d %s %s", h.place(n), step.Kind, w.devices[step.Device].name))
+		w.note("%d %s %s", h.place(n), step.Kind, w.devices[step.Device].name)
 		w.r = rand.New(rand.NewPCG(step.Seed, 2))
 		w.play(step)
 		w.happened(string(step.Kind))
@@ -156,7 +156,7 @@ func (w *world) forgotten(d *device) {
 			there[w.nameOf(string(m.Raw))] = true
 		}
 		for _, f := range d.files(folder) {
-			if t := w.tokenOf(f.text); t != nil && !there[t.name] {
+			if t := w.tokenOf(f.text); t != nil && (!there[t.name] || w.server.Options.SizeError != 0) {
 				t.copies++
 			}
 		}

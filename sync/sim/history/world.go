@@ -2,7 +2,6 @@ package history
 
 import (
 	"fmt"
-	"hash/fnv"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -84,7 +83,9 @@ func newWorld(h *History, lane Lane, cover Coverage) (*world, error) {
 }
 
 func (w *world) note(format string, args ...any) {
-	w.log = append(w.log, "  "+fmt.Sprintf(format, args...))
+	if w.history.Log || w.history.Verbose {
+		w.log = append(w.log, "  "+fmt.Sprintf(format, args...))
+	}
 }
 
 // happened takes something into the trace.
@@ -92,13 +93,12 @@ func (w *world) happened(what ...string) {
 	if w.history.Verbose {
 		w.note("    %s", strings.Join(what, " "))
 	}
-	h := fnv.New64a()
-	fmt.Fprintf(h, "%d", w.trace)
-	for _, s := range what {
-		h.Write([]byte(s))
-		h.Write([]byte{0})
+	for _, s := range what { // FNV-1a
+		for i := range len(s) {
+			w.trace = (w.trace ^ uint64(s[i])) * 1099511628211
+		}
+		w.trace = (w.trace ^ 0) * 1099511628211
 	}
-	w.trace = h.Sum64()
 }
 
 // breaks notes that something happened that must not.
