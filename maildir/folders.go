@@ -180,7 +180,16 @@ func (t *Tree) CreateFolder(ctx context.Context, folder mail.Folder) (err error)
 		return err
 	}
 	dir := "."
-	for _, name := range names {
+	for i, name := range names {
+		if i == len(names)-1 {
+			entry, _, err := t.find(dir, name)
+			if err != nil {
+				return err
+			}
+			if _, err := t.fs.Lstat(path.Join(dir, entry)); errors.Is(err, fs.ErrNotExist) {
+				return t.createWhole(folder, dir, name)
+			}
+		}
 		if dir, err = t.makeDir(dir, name); err != nil {
 			return err
 		}
@@ -202,6 +211,17 @@ func (t *Tree) CreateFolder(ctx context.Context, folder mail.Folder) (err error)
 	if err := t.sync(dir); err != nil {
 		return err
 	}
+	if err := t.makeParts(dir); err != nil {
+		return err
+	}
+	if err := t.fs.Rmdir(mark); err != nil {
+		return err
+	}
+	return t.sync(dir)
+}
+
+// makeParts makes in a directory what makes it a folder.
+func (t *Tree) makeParts(dir string) error {
 	if t.opts.Layout == MaildirPlus && dir != "." {
 		if err := t.touch(path.Join(dir, folderFile)); err != nil {
 			return err
@@ -212,13 +232,42 @@ func (t *Tree) CreateFolder(ctx context.Context, folder mail.Folder) (err error)
 			return err
 		}
 	}
-	if err := t.sync(dir); err != nil {
-		return err
-	}
-	if err := t.fs.Rmdir(mark); err != nil {
-		return err
-	}
 	return t.sync(dir)
+}
+
+// createWhole makes a folder of the name full in the directory around, where nothing has
+// that name: under a name that nobody looks at, so that a crash leaves all of it or none.
+func (t *Tree) createWhole(folder mail.Folder, around, full string) error {
+	made := path.Join(around, interim(full))
+	if err := t.clearAway(made); err != nil { // a crash may have left it
+		return err
+	}
+	if err := t.mkdir(made); err != nil {
+		return err
+	}
+	if err := t.makeParts(made); err != nil {
+		return err
+	}
+	target, err := t.vacant(around, full)
+	if err != nil {
+		return err
+	}
+	move := t.moveDir
+	if path.Base(target) != full {
+		move = func(from, to string) error { return t.moveShort(from, to, full) }
+	}
+	if err := move(made, target); err != nil {
+		return err
+	}
+	t.place(folder, target)
+	return nil
+}
+
+// interim is the name of a directory while the folder of that name is being made or
+// removed.
+func interim(full string) string {
+	sum := sha256.Sum256([]byte(full))
+	return fmt.Sprintf("%s-%x", unfinished, sum[:8])
 }
 
 // touch makes an empty file if there is none.
@@ -268,6 +317,41 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 			return err
 		}
 	}
+	// A crash must leave a folder or none, and an empty directory that is left alone looks
+	// like the place where a disk was mounted. So the whole of it goes at once, to a name
+	// that nobody looks at; unless there are folders inside, or files of other programs.
+	if t.empty(dir, append(slices.Clone(folderParts), ours...)...) != nil {
+		if err := t.removeParts(dir); err != nil {
+			return err
+		}
+		t.place(folder, "")
+		return errors.Join(t.fs.Rmdir(path.Join(dir, unfinished)), t.sync(dir))
+	}
+	away := path.Join(path.Dir(dir), interim(path.Base(dir)))
+	if err := t.clearAway(away); err != nil { // a crash may have left it
+		return err
+	}
+	if err := t.fs.Rename(dir, away); err != nil {
+		return err
+	}
+	if err := t.removeParts(away); err != nil {
+		// A message came in the last moment.
+		return errors.Join(err, t.fs.Rename(away, dir), t.sync(path.Dir(dir)))
+	}
+	t.place(folder, "")
+	if err := t.sync(path.Dir(dir)); err != nil {
+		return err
+	}
+	return t.clearAway(away)
+}
+
+// folderParts are what a folder's directory has besides our own files and the folders
+// inside it.
+var folderParts = []string{"cur", "new", "tmp", lettersFile, folderFile}
+
+// removeParts removes from a directory what makes it a folder, if there is no message in
+// it, and leaves it marked as unfinished.
+func (t *Tree) removeParts(dir string) error {
 	mark := path.Join(dir, unfinished)
 	if err := t.mkdir(mark); err != nil {
 		return err
@@ -287,43 +371,27 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 		}
 		return errors.Join(fmt.Errorf("it is not empty: %w", err), t.fs.Rmdir(mark), t.sync(dir))
 	}
-	t.place(folder, "")
 	for _, name := range []string{markerFile, lettersFile, folderFile} {
 		if err := t.fs.Unlink(path.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	// The name of a long one is needed as long as there are folders inside.
-	if t.empty(dir, unfinished, nameFile) != nil {
-		return errors.Join(t.fs.Rmdir(mark), t.sync(dir)) // folders inside, or files of other programs
-	}
-	// An empty directory that is left alone looks like the place where a disk was mounted.
-	// So the whole of it goes at once, to a name that nobody looks at.
-	sum := sha256.Sum256([]byte(dir))
-	away := path.Join(path.Dir(dir), fmt.Sprintf("%s-%x", unfinished, sum[:8]))
-	err = t.clearAway(away) // a crash may have left it
-	if err == nil {
-		err = t.fs.Rename(dir, away)
-	}
-	if err == nil {
-		err = t.sync(path.Dir(dir))
-	}
-	if err == nil {
-		err = t.clearAway(away)
-	}
-	return err
+	return nil
 }
 
-// clearAway removes what is left of the directory of a folder that was removed.
+// clearAway removes what is left of the directory of a folder that was removed. It is an
+// error if there is a message in it.
 func (t *Tree) clearAway(dir string) error {
-	for _, step := range []error{
-		t.fs.Unlink(path.Join(dir, nameFile)), t.fs.Rmdir(path.Join(dir, unfinished)), t.fs.Rmdir(dir),
-	} {
-		if step != nil && !errors.Is(step, fs.ErrNotExist) {
-			return step
-		}
+	if _, err := t.fs.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	return nil
+	if err := t.removeParts(dir); err != nil {
+		return err
+	}
+	if err := t.fs.Unlink(path.Join(dir, nameFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return errors.Join(t.fs.Rmdir(path.Join(dir, unfinished)), t.fs.Rmdir(dir))
 }
 
 // empty gives an error if anything but what is named is in a directory.

@@ -62,11 +62,30 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 			return nil, err
 		}
 	}
+	arrived = slices.DeleteFunc(arrived, func(item *conflict.Item) bool { return r.mayHaveMoved(ctx, item) })
 	if err := r.markReplaced(ctx, g, gone); err != nil {
 		return nil, err
 	}
 	fetchAgain(gone)
 	return arrived, nil
+}
+
+// mayHaveMoved tells whether a file that seems to be a copy is the file itself, whose folder
+// does not come to rest, so that its scans prove nothing gone. Where the server has lost
+// the message it makes a difference: the next round decides about it.
+func (r *run) mayHaveMoved(ctx context.Context, item *conflict.Item) bool {
+	if item.Source == nil || item.Source.Remote != conflict.Gone || item.Source.Row.Key == "" {
+		return false
+	}
+	from := r.folders[item.Source.Folder]
+	if _, err := r.Local.Stat(ctx, from.name, fileOf(item.Source)); !errors.Is(err, mail.ErrGone) {
+		return false
+	}
+	for _, f := range []*folder{from, r.folders[item.Folder]} {
+		r.dirty(f, mail.Local)
+		r.leave(f)
+	}
+	return true
 }
 
 func (r *run) lettersIn(name mail.Folder) mail.Letters { return r.folders[name].letters }

@@ -191,6 +191,11 @@ func (w *world) movesMeanwhile(t *token) {
 	if w.process != nil && !w.process.device.synced {
 		t.copies++
 	}
+	for _, d := range w.devices {
+		if d.old {
+			t.copies++ // see forgotten
+		}
+	}
 }
 
 // mayPurge notes that a message with those flags may be purged for one of them.
@@ -363,28 +368,23 @@ func (d *device) makeFolder(folder mail.Folder) {
 	f.Sync(".")
 }
 
-// removeFolder removes a folder's own directories and files, as rm does that is told
-// to spare the folders inside.
+// removeFolder removes a folder's directory with all that is in it.
 func (d *device) removeFolder(folder mail.Folder) {
 	f, dir := d.mail(), d.directory(folder)
-	for _, sub := range []string{"cur", "new", "tmp"} {
-		var left []string
-		f.ReadDir(path.Join(dir, sub), func(e maildir.Entry) { left = append(left, path.Join(dir, sub, e.Name)) })
-		for _, name := range left {
-			f.Unlink(name)
+	var remove func(name string)
+	remove = func(name string) {
+		var inside []maildir.Entry
+		f.ReadDir(name, func(e maildir.Entry) { inside = append(inside, e) })
+		for _, e := range inside {
+			if e.Type == 0 {
+				f.Unlink(path.Join(name, e.Name))
+			} else {
+				remove(path.Join(name, e.Name))
+			}
 		}
-		f.Rmdir(path.Join(dir, sub))
+		f.Sync(name)
+		f.Rmdir(name)
 	}
-	f.Sync(dir)
-	var left []string
-	f.ReadDir(dir, func(e maildir.Entry) {
-		if e.Type == 0 {
-			left = append(left, path.Join(dir, e.Name))
-		}
-	})
-	for _, name := range left {
-		f.Unlink(name)
-	}
-	f.Rmdir(dir)
+	remove(dir)
 	f.Sync(path.Dir(dir))
 }

@@ -70,10 +70,11 @@ func (w *world) play(step Step) {
 	case Power:
 		w.powerOff(d)
 	case Lose:
-		w.forgotten(d)
+		w.forgotten(d, Lose)
 		w.must(d.base.Lose())
 	case OldState:
-		w.forgotten(d)
+		w.forgotten(d, OldState)
+		d.old = true
 		w.must(d.base.Back())
 	case OldMail:
 		w.oldMail(d)
@@ -81,7 +82,7 @@ func (w *world) play(step Step) {
 		w.unmount(d)
 	case Renumber:
 		for _, d := range w.devices {
-			w.forgotten(d)
+			w.forgotten(d, Renumber)
 		}
 		w.server.ChangeUIDValidity(pick(w.r, w.server.Folders()))
 	case Restore:
@@ -130,7 +131,7 @@ func (w *world) run(p *process, backup bool) {
 		}
 	}
 	if d.failed = d.failed || p.fate.disk > 0 && p.struck > 0; p.struck == 0 && err == nil && len(rep.Problems) == 0 {
-		d.failed = false
+		d.failed, d.old = false, false
 	}
 	d.synced = d.synced || err == nil && p.struck == 0 && len(rep.Problems) == 0
 	if backup && err == nil && p.struck == 0 {
@@ -144,10 +145,11 @@ func (w *world) run(p *process, backup bool) {
 // forgotten is what a device is about to know no longer: which messages of its folders the
 // server had, and which files its Maildir. What has moved since it last knew is found
 // again, as long as it sees both ends; if a failing disk has kept it from that, or sizes
-// that no message has, a message is in both places afterwards.
-func (w *world) forgotten(d *device) {
+// that no message has, a message is in both places afterwards. So it is if a state is
+// only one run older than the Maildir: that is not told from a run that was interrupted.
+func (w *world) forgotten(d *device, how Kind) {
 	d.synced = false
-	if !d.failed && w.server.Options.SizeError == 0 {
+	if how != OldState && !d.failed && w.server.Options.SizeError == 0 {
 		return
 	}
 	for _, folder := range d.folders() {
@@ -178,7 +180,7 @@ func (w *world) oldMail(d *device) {
 		return
 	}
 	now := w.tokensOn(d)
-	w.forgotten(d)
+	w.forgotten(d, OldMail)
 	old := d.backup
 	d.backup = old.Clone()
 	if d.other == d.disk {
@@ -204,7 +206,7 @@ func (w *world) restore() {
 	}
 	w.settleLate()
 	for _, d := range w.devices {
-		w.forgotten(d)
+		w.forgotten(d, Restore)
 	}
 	was := map[place]*token{}
 	for _, folder := range w.server.Folders() {
