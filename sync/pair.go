@@ -74,7 +74,7 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 // does not come to rest, so that its scans prove nothing gone. Where the server has lost
 // the message it makes a difference: the next round decides about it.
 func (r *run) mayHaveMoved(ctx context.Context, item *conflict.Item) bool {
-	if item.Source == nil || item.Source.Remote != conflict.Gone || item.Source.Row.Key == "" {
+	if item.From != nil || item.Remote == conflict.New || item.Source == nil || item.Source.Remote != conflict.Gone || item.Source.Row.Key == "" {
 		return false
 	}
 	from := r.folders[item.Source.Folder]

@@ -15,12 +15,12 @@ import (
 )
 
 // rounds is how many rounds of syncs bring all in step, once nothing goes wrong: two, and
-// two more where times are so coarse that what a sync has just made is not at rest yet:
+// more where times are so coarse that what a sync has just made is not at rest yet:
 // what is gone elsewhere waits for the next sync, and that looks once more at what it did.
 func (w *world) rounds() int {
 	for _, d := range w.devices {
 		if d.Tick >= 1e9 {
-			return 4
+			return 8
 		}
 	}
 	return 2
