@@ -57,7 +57,10 @@ func (w *world) rest() {
 			rep, err := d.sync(p)
 			trips := d.client.Traffic().RoundTrips - before
 			w.note("%s: %v, here %+v, there %+v, %d held, %v", d.name, err, rep.Local, rep.Remote, len(rep.Held), rep.Problems)
-			if len(rep.Held) > 0 && d.Policy.OnRemoteDelete != conflict.KeepFile { // or nothing goes
+			// Where files are kept nothing goes; and what somebody has flagged stays, with its
+			// folder, although somebody else lets that go.
+			if held := fmt.Sprint(rep.Held); len(rep.Held) > 0 && d.Policy.OnRemoteDelete != conflict.KeepFile && held != d.held {
+				d.held = held
 				w.hit("rest", "held")
 				var folders []mail.Folder
 				for _, held := range rep.Held {
@@ -189,12 +192,18 @@ func (w *world) checkStore(d *device) {
 // checkEqual: the device and the server have the same messages with the same flags.
 func (w *world) checkEqual(d *device) {
 	p := d.Policy
-	if p.Direction != conflict.Both || p.OnLocalDelete == conflict.Keep || p.OnRemoteDelete == conflict.KeepFile {
+	if d.held != "" && w.holds(d) || p.Direction != conflict.Both || p.OnLocalDelete == conflict.Keep || p.OnRemoteDelete == conflict.KeepFile {
 		return // then they need not be equal
 	}
 	if here, there := w.here(d), w.there(); here != there {
 		w.breaks("%s differs from the server: only here\n%s\nonly there\n%s", d.name, without(here, there), without(there, here))
 	}
+}
+
+// holds tells whether a device holds something back still.
+func (w *world) holds(d *device) bool {
+	rep, _ := d.sync(w.newProcess(d, fate{}))
+	return len(rep.Held) > 0
 }
 
 // without gives the lines of one text that another one lacks.

@@ -162,6 +162,11 @@ func (w *world) onFile(d *device) {
 			t.copies++ // and stays
 			return
 		}
+		if d.Tick >= 1e9 {
+			// A sync may see the copy, and not be sure yet that the other one is gone. If that
+			// moves elsewhere on the server meanwhile, it was copied here and moved there.
+			t.copies++
+		}
 		m.Unlink(f.path)
 	case 7: // copy
 		to := pick(w.r, folders)

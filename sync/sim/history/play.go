@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -178,6 +179,10 @@ func (w *world) powerOff(d *device) {
 func (w *world) oldMail(d *device) {
 	if d.backup == nil {
 		return
+	}
+	names := d.folders()
+	if was := (&device{Device: d.Device, world: w, disk: d.backup}).folders(); !slices.Equal(was, names) {
+		return // folders under the names that they had before: people have to sort that out
 	}
 	now := w.tokensOn(d)
 	w.forgotten(d, OldMail)
