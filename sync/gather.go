@@ -154,6 +154,9 @@ func (r *run) scanRemote(ctx context.Context, g *gathered) error {
 			}
 			item := g.row(f, c.Row)
 			item.Remote, item.Message = c.Change, c.Message
+			if heldAs(c.Row, mail.Local) {
+				item.Local = conflict.Gone // unless the scan here meets it
+			}
 		}
 	}
 	return err
@@ -397,7 +400,7 @@ func (g *gathered) leaveLanding(r *run) {
 // later in the same run must not make it look smaller.
 func (g *gathered) leaveHeld() {
 	for id, item := range g.rows {
-		if item.Row.State == mail.Held && (item.Local == conflict.Gone || item.Remote == conflict.Gone) {
+		if item.Row.State == mail.Held && (item.Local == conflict.Gone) != (item.Remote == conflict.Gone) {
 			delete(g.rows, id)
 		}
 	}

@@ -118,11 +118,14 @@ func (p *probe) uids() (uids mail.UIDSet) {
 // may also change its mind about sizes and dates.
 func (p *probe) see(m mail.Message) {
 	for _, row := range p.rows {
-		if row.UID == m.UID && m.Size != 0 && row.RemoteSize == 0 && row.Fingerprint != (mail.Fingerprint{}) &&
-			(m.Size != row.Size || m.Date.Unix() != row.Date.Unix()) {
-			p.doubted.Add(m.UID)
-			p.other = p.other || m.Size != row.Size && m.Date.Unix() != row.Date.Unix()
+		if row.UID != m.UID || m.Size == 0 || row.Fingerprint == (mail.Fingerprint{}) {
+			continue
 		}
+		size, date := m.Size != row.ServerSize(), m.Date.Unix() != row.Date.Unix()
+		if row.RemoteSize == 0 && (size || date) {
+			p.doubted.Add(m.UID)
+		}
+		p.other = p.other || size && date
 	}
 }
 
@@ -132,7 +135,7 @@ func (r *run) lossThere(ctx context.Context, f *folder, view mail.View, p *probe
 	if len(p.rows) > 0 {
 		since.UIDNext = max(since.UIDNext, p.rows[len(p.rows)-1].UID+1)
 	}
-	if loss := conflict.LossByCursor(since, view.Cursor); loss != conflict.NoLoss || len(p.doubted) == 0 {
+	if loss := conflict.LossByCursor(since, view.Cursor); loss != conflict.NoLoss || len(p.doubted) == 0 && !p.other {
 		return loss, nil
 	}
 	if p.other {

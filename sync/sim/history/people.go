@@ -141,6 +141,9 @@ func (w *world) onFile(d *device) {
 		}
 		w.note("%s: %s moves from %s to %s as %s", d.name, t.name, folder, to, name)
 		w.movesMeanwhile(t)
+		if d.Tick >= 1e9 {
+			t.copies++ // as below
+		}
 		t.removed = t.removed || to == trash
 		t.expunged = t.expunged || folder == trash
 		rename(path.Join(d.directory(to), "cur", withInfo(name)))
@@ -177,7 +180,7 @@ func (w *world) onFile(d *device) {
 	case 8: // edit: a new file, and the old one goes
 		w.now = w.now.Add(time.Second)
 		e := &token{name: fmt.Sprintf("token%04d", len(w.tokens)+1)}
-		e.text = strings.Replace(t.text, "This is "+t.name, "This is "+e.name, 1) + strings.Repeat(".", len(w.tokens)) + "\n"
+		e.text = strings.Replace(t.text, "This is "+t.name, "This is "+e.name, 1) + strings.Repeat("+", 1000*len(w.tokens)) + "\n"
 		e.removed = folder == trash
 		w.mayPurge(e, f.flags())
 		w.tokens[e.name], w.bodies[e.text] = e, e.name
