@@ -26,9 +26,16 @@ func (r *run) agree(ctx context.Context, w *work) error {
 		file := fileOf(a.Item)
 		if a.Rename {
 			if file, err = r.Local.Reflag(ctx, f.name, file, a.Flags, letters); errors.Is(err, mail.ErrGone) {
-				// A reader was quicker; what it did is merged in the next round.
+				// A reader was quicker; what it did is merged in the next round. The server has
+				// taken over what the file said, and base must say so: else that would come back
+				// as a change of the server's, and undo what the reader did.
 				r.dirty(f, mail.Local)
 				r.leave(f)
+				if !refused[a] {
+					row := r.settled(f, a, fileOf(a.Item))
+					row.Flags = a.BaseUnrenamed()
+					batch.PutRows = append(batch.PutRows, row)
+				}
 				continue
 			} else if err != nil {
 				return err
