@@ -43,6 +43,16 @@ func (g *gathered) reput(f *folder, row mail.Row) *conflict.Item {
 	return item
 }
 
+// withKey gives the item of the row with that key, nil if there is none.
+func (g *gathered) withKey(f *folder, key mail.Key) *conflict.Item {
+	for _, item := range g.rows {
+		if item.Folder == f.name && item.Row.Key == key {
+			return item
+		}
+	}
+	return nil
+}
+
 // gather scans every folder that may have changed, on the side where it may have,
 // and gives what must be decided.
 func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {

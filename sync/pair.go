@@ -143,16 +143,21 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 			continue
 		}
 		// What the interrupted run would have recorded; and then the file went away.
-		batch.PutRows = append(batch.PutRows, &mail.Row{
+		row := &mail.Row{
 			Folder: f.base.ID, UID: joined.Message.UID, Key: item.File.Key, Flags: joined.Message.Flags,
 			Identity: item.Identity, Date: joined.Message.Date, EmailID: joined.Message.EmailID, Name: string(item.File.Key),
-		})
+		}
+		if pending := g.withKey(f, row.Key); pending != nil {
+			row.ID = pending.Row.ID // the upload broke off, and base knows the file
+		}
+		batch.PutRows = append(batch.PutRows, row)
 	}
 	if err := r.commit(ctx, batch); err != nil {
 		return nil, err
 	}
 	for _, row := range batch.PutRows {
-		g.row(f, *row).Local = conflict.Gone
+		item := g.reput(f, *row)
+		item.Local, item.File = conflict.Gone, mail.File{}
 	}
 	return r.awaitOthers(ctx, f, left)
 }

@@ -2,10 +2,15 @@ package sync_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"mailtwin/conflict/mail"
 	engine "mailtwin/sync"
+	"mailtwin/sync/sim"
 )
 
 // hasty is a Maildir with a reader that does something just before a file is renamed.
@@ -47,4 +52,47 @@ func TestAFlagThatIsTakenBackWhileItIsStored(t *testing.T) {
 	}
 	d.inStep()
 	d.quiet()
+}
+
+// The answer to an upload is lost, and then the file is moved or removed: what is on the
+// server goes the same way, though base still waits for the upload.
+func TestAFileThatGoesAfterItsUploadBrokeOff(t *testing.T) {
+	for name, c := range map[string]struct {
+		act  func(d *device, path string)
+		goes mail.Folder
+	}{
+		"removed": {func(d *device, path string) { must(d.t, os.Remove(path)) }, "Trash"},
+		"moved": {func(d *device, path string) {
+			must(d.t, os.Rename(path, filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")))
+		}, "Lists"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			d := newDevice(t, s)
+			d.sync()
+			path := d.put("Archive", "1.other:2,S", letter("uploaded"))
+			lists := len(s.Messages(c.goes))
+			s.After = func(call sim.Call) error {
+				if call.Method == "Append" {
+					return fmt.Errorf("%w: %w", mail.ErrBrokeOff, mail.ErrUnreachable)
+				}
+				return nil
+			}
+			if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+				t.Fatalf("the sync ended with %v", err)
+			}
+			s.After = nil
+			c.act(d, path)
+			d.sync()
+			d.sync()
+			if got := len(s.Messages("Archive")); got > 0 {
+				t.Errorf("Archive has %d messages", got)
+			}
+			if got := len(s.Messages(c.goes)); got != lists+1 {
+				t.Errorf("%s has %d messages, and had %d", c.goes, got, lists)
+			}
+			d.inStep()
+			d.quiet()
+		})
+	}
 }
