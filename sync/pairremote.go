@@ -25,11 +25,11 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 			vanished = append(vanished, item)
 		}
 	}
+	former := r.formerly(g, arrived)
+	gone = slices.AppendSeq(gone, maps.Keys(former))
 	if err := r.measureGone(ctx, g, gone); err != nil {
 		return nil, err
 	}
-	former := r.formerly(arrived)
-	gone = slices.AppendSeq(gone, maps.Keys(former))
 	ties, err := r.pairMoves(ctx, g, gone, func(*folder) bool { return true })
 	if err != nil {
 		return nil, err
@@ -42,7 +42,9 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 			continue
 		}
 		t.Local.Moved, t.Remote.From = t.Remote, t.Local
-		if file := former[t.Local]; file != nil {
+		if file := former[t.Local]; file != nil && file.Row != nil {
+			*file = *t.Local
+		} else if file != nil {
 			arrived = slices.DeleteFunc(arrived, func(item *conflict.Item) bool { return item == file })
 		}
 	}
@@ -71,8 +73,9 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 
 // formerly makes, of new files whose messages may have been where they are, and that
 // somebody may have moved on, the items that they would be then: those that an
-// interrupted run may have uploaded, and all where the Maildir follows the server.
-func (r *run) formerly(arrived []*conflict.Item) map[*conflict.Item]*conflict.Item {
+// interrupted run may have uploaded, and all where the Maildir follows the server. A file
+// at whose upload the connection broke off is one of the former, and has a row.
+func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item]*conflict.Item {
 	uploads := map[mail.Intent]bool{}
 	for _, in := range r.intents {
 		if r.Remote.Abilities().Labels {
@@ -89,17 +92,35 @@ func (r *run) formerly(arrived []*conflict.Item) map[*conflict.Item]*conflict.It
 			files[r.settledOnce(file)] = file
 		}
 	}
+	for _, item := range g.rows {
+		if item.Row.State == mail.Pending && item.Row.UID == 0 && item.Lonely() &&
+			uploads[mail.Intent{Kind: mail.Upload, Folder: item.Row.Folder, Key: item.Key()}] {
+			files[r.settledOnce(item)] = item
+		}
+	}
 	return files
 }
 
-// settledOnce is the item of a new file as if it had been in step, and its message were
-// gone.
+// settledOnce is the item of a file that was never in step as if it had been, and its
+// message were gone.
 func (r *run) settledOnce(file *conflict.Item) *conflict.Item {
 	item := *file
 	item.Local, item.Remote, item.From, item.Source = conflict.Same, conflict.Gone, nil, nil
+	if row := file.Row; row != nil {
+		item.File = fileOf(file)
+		if item.Stat == (mail.Stat{}) {
+			item.Stat = row.Stat
+		}
+		if item.Identity.Digest == (mail.Digest{}) {
+			item.Identity = row.Identity
+		}
+	}
 	item.Row = &mail.Row{
-		Folder: r.folders[file.Folder].base.ID, Key: file.File.Key, Flags: file.File.Flags, Identity: file.Identity,
-		Date: time.Unix(0, file.Stat.ModTime), Name: file.File.Name, New: file.File.New, Stat: file.Stat,
+		Folder: r.folders[file.Folder].base.ID, Key: item.File.Key, Flags: item.File.Flags, Identity: item.Identity,
+		Date: time.Unix(0, item.Stat.ModTime), Name: item.File.Name, New: item.File.New, Stat: item.Stat,
+	}
+	if file.Row != nil {
+		item.Row.ID = file.Row.ID
 	}
 	return &item
 }

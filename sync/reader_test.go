@@ -54,6 +54,50 @@ func TestAFlagThatIsTakenBackWhileItIsStored(t *testing.T) {
 	d.quiet()
 }
 
+// The answer to an upload is lost, and then another device moves the message: the file
+// goes there, and is not uploaded again.
+func TestAMessageThatIsMovedOnAfterItsUploadBrokeOff(t *testing.T) {
+	for name, again := range map[string]func(d *device){
+		"at once":                 func(*device) {},
+		"and the file is flagged": func(d *device) { d.rename(d.find("Archive", "About uploaded."), "cur", "FS") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			d := newDevice(t, s)
+			d.sync()
+			d.put("Archive", "1.other:2,S", letter("uploaded"))
+			lists := len(s.Messages("Lists"))
+			breakOff(s)
+			if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+				t.Fatalf("the sync ended with %v", err)
+			}
+			s.After = nil
+			s.Move("Archive", s.Messages("Archive")[0].UID, "Lists")
+			again(d)
+			noBodies(t, s)
+			d.sync()
+			s.Before = nil
+			d.sync()
+			d.has("Archive", 0)
+			if got := len(s.Messages("Lists")); got != lists+1 {
+				t.Errorf("Lists has %d messages, and had %d", got, lists)
+			}
+			d.inStep()
+			d.quiet()
+		})
+	}
+}
+
+// breakOff loses the answer to each APPEND.
+func breakOff(s *sim.Server) {
+	s.After = func(call sim.Call) error {
+		if call.Method == "Append" {
+			return fmt.Errorf("%w: %w", mail.ErrBrokeOff, mail.ErrUnreachable)
+		}
+		return nil
+	}
+}
+
 // The answer to an upload is lost, and then the file is moved or removed: what is on the
 // server goes the same way, though base still waits for the upload.
 func TestAFileThatGoesAfterItsUploadBrokeOff(t *testing.T) {
@@ -72,12 +116,7 @@ func TestAFileThatGoesAfterItsUploadBrokeOff(t *testing.T) {
 			d.sync()
 			path := d.put("Archive", "1.other:2,S", letter("uploaded"))
 			lists := len(s.Messages(c.goes))
-			s.After = func(call sim.Call) error {
-				if call.Method == "Append" {
-					return fmt.Errorf("%w: %w", mail.ErrBrokeOff, mail.ErrUnreachable)
-				}
-				return nil
-			}
+			breakOff(s)
 			if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
 				t.Fatalf("the sync ended with %v", err)
 			}
