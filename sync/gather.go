@@ -24,6 +24,14 @@ type gathered struct {
 	rows      map[mail.RowID]*conflict.Item // messages that base knows
 	newLocal  map[*folder][]*conflict.Item
 	newRemote map[*folder][]*conflict.Item
+	// resolving are the files whose messages were found, and are yet to be recorded.
+	resolving map[upload]bool
+}
+
+// upload is a file that may have been uploaded.
+type upload struct {
+	folder mail.FolderID
+	key    mail.Key
 }
 
 func (g *gathered) row(f *folder, row mail.Row) *conflict.Item {
@@ -56,7 +64,7 @@ func (g *gathered) withKey(f *folder, key mail.Key) *conflict.Item {
 // gather scans every folder that may have changed, on the side where it may have,
 // and gives what must be decided.
 func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
-	g := &gathered{rows: map[mail.RowID]*conflict.Item{}, newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{}}
+	g := &gathered{rows: map[mail.RowID]*conflict.Item{}, newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{}, resolving: map[upload]bool{}}
 	for _, f := range r.folders {
 		f.view, f.listing, f.unsafe = nil, nil, false
 		f.stopped = f.stopped || f.refused

@@ -32,10 +32,40 @@ func (r *run) pair(ctx context.Context, g *gathered, round int) ([]*conflict.Ite
 	if err != nil {
 		return nil, err
 	}
+	if err := r.dropFruitless(ctx, g); err != nil {
+		return nil, err
+	}
 	for _, remotes := range g.newRemote {
 		items = append(items, remotes...)
 	}
 	return slices.AppendSeq(items, maps.Values(g.rows)), nil
+}
+
+// dropFruitless drops the intents of uploads that have come to nothing: the folder was
+// read on both sides since, and there is no message that could be one of them. What comes
+// there later is somebody else's.
+func (r *run) dropFruitless(ctx context.Context, g *gathered) error {
+	batch := &mail.Batch{}
+	for _, in := range r.intents {
+		f := r.folderOf(in.Folder)
+		if in.Kind != mail.Upload || f == nil || !f.usable() || f.view == nil || f.remoteDirty || f.listing == nil ||
+			g.resolving[upload{in.Folder, in.Key}] {
+			continue
+		}
+		if f.listing.Believed || lists(f.listing, in.Key) {
+			batch.DropIntents = append(batch.DropIntents, in.ID)
+		}
+	}
+	return r.commit(ctx, batch)
+}
+
+func lists(listing *mail.Listing, key mail.Key) bool {
+	for file := range listing.Files {
+		if file.Key == key {
+			return true
+		}
+	}
+	return false
 }
 
 // pairLocal finds the new files that are messages which have moved here, or were
@@ -122,7 +152,7 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 		}
 	}
 	uploaded := r.uploadedAndGone(g, f)
-	tied, left, err := r.tie(ctx, f, slices.Concat(g.newLocal[f], lonely, uploaded), g.newRemote[f])
+	tied, left, err := r.tie(ctx, g, f, slices.Concat(g.newLocal[f], lonely, uploaded), g.newRemote[f])
 	if err != nil {
 		return nil, err
 	}
@@ -275,7 +305,7 @@ func (r *run) skipFile(f *folder, err error) {
 // tie finds the files without a message and the new messages of a folder that are
 // one message. It gives what each of those files has become, and the messages that
 // are left.
-func (r *run) tie(ctx context.Context, f *folder, locals, remotes []*conflict.Item) (map[*conflict.Item]*conflict.Item, []*conflict.Item, error) {
+func (r *run) tie(ctx context.Context, g *gathered, f *folder, locals, remotes []*conflict.Item) (map[*conflict.Item]*conflict.Item, []*conflict.Item, error) {
 	if len(locals) == 0 {
 		return nil, remotes, nil
 	}
@@ -304,6 +334,7 @@ func (r *run) tie(ctx context.Context, f *folder, locals, remotes []*conflict.It
 	taken := map[*conflict.Item]bool{}
 	for _, t := range pairs.Ties {
 		joined[t.Local], taken[t.Remote] = t.Join(), true
+		g.resolving[upload{f.base.ID, t.Local.Key()}] = true
 		if copied := intents[t.Local.Key()].Row; copied != 0 {
 			joined[t.Local].Source = &conflict.Item{Row: &mail.Row{ID: copied}}
 		}

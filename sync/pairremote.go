@@ -42,6 +42,7 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 			continue
 		}
 		t.Local.Moved, t.Remote.From = t.Remote, t.Local
+		g.resolving[upload{t.Local.Row.Folder, t.Local.Row.Key}] = true
 		if file := former[t.Local]; file != nil && file.Row != nil {
 			*file = *t.Local
 		} else if file != nil {

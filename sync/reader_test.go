@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"mailtwin/conflict/mail"
@@ -133,5 +134,66 @@ func TestAFileThatGoesAfterItsUploadBrokeOff(t *testing.T) {
 			d.inStep()
 			d.quiet()
 		})
+	}
+}
+
+// A run dies after an upload; the file is moved, the next run dies, too; and another
+// device puts the message back to where it was uploaded to. That is no removal of the
+// file that was once uploaded there.
+func TestAMessageThatComesBackToWhereItWasUploaded(t *testing.T) {
+	first := func(t *testing.T) *device {
+		d := newDevice(t, account(t))
+		d.opts.Connections = 1
+		d.sync()
+		d.put("Archive", "1.other:2,S", letter("uploaded"))
+		return d
+	}
+	steps := func(d *device) []string {
+		d.crash = sim.NewCrash(0)
+		d.sync()
+		return d.crash.Names()
+	}
+	die := func(d *device, at int) {
+		d.crash = sim.NewCrash(at)
+		d.run()
+		d.crash = nil
+	}
+	for one, step := range steps(first(t)) {
+		if !strings.HasSuffix(step, " Remote.Append") {
+			continue
+		}
+		second := func(t *testing.T) *device {
+			d := first(t)
+			die(d, one+1)
+			path := d.find("Archive", "About uploaded.")
+			must(t, os.Rename(path, filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")))
+			return d
+		}
+		for two, again := range steps(second(t)) {
+			t.Run(step+", "+again, func(t *testing.T) {
+				d := second(t)
+				die(d, two+1)
+				s := d.server
+				for _, m := range s.Messages("Lists") {
+					if strings.Contains(string(m.Raw), "About uploaded.") {
+						s.Move("Lists", m.UID, "Archive")
+					}
+				}
+				d.sync()
+				d.sync()
+				found := 0
+				for _, folder := range []mail.Folder{"Archive", "Lists"} {
+					for _, text := range censusOf(s, folder) {
+						found += strings.Count(text, "About uploaded.")
+					}
+				}
+				if found != 1 {
+					t.Errorf("it is there %d times", found)
+				}
+				d.has("Trash", 0)
+				d.inStep()
+				d.quiet()
+			})
+		}
 	}
 }
