@@ -58,6 +58,9 @@ type folder struct {
 
 	lettering stdsync.Mutex // guards letters while messages are brought across
 	letters   mail.Letters
+	// missed are the rows whose files the last scan lacks, which does not say that they are
+	// gone: it is not believed, or somebody is at work here.
+	missed map[mail.RowID]bool
 	// What the gathering of this round found, for settle to store.
 	view    *mail.View
 	listing *mail.Listing

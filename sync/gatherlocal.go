@@ -65,7 +65,7 @@ func (r *run) diffLocal(ctx context.Context, f *folder) ([]conflict.LocalChange,
 			return nil, err
 		}
 	}
-	f.listing, f.letters = &listing, listing.Letters
+	f.listing, f.letters, f.missed = &listing, listing.Letters, map[mail.RowID]bool{}
 	for _, problem := range listing.Problems {
 		r.once(f.name, problem.Error())
 	}
@@ -75,6 +75,7 @@ func (r *run) diffLocal(ctx context.Context, f *folder) ([]conflict.LocalChange,
 			return nil, fmt.Errorf("read the state: %w", err)
 		}
 		if c.Change == conflict.Gone && !listing.Believed && !heldAs(c.Row, mail.Local) {
+			f.missed[c.Row.ID] = true
 			continue
 		}
 		changes = append(changes, c)
@@ -122,6 +123,7 @@ func (r *run) holdBack(found map[*folder][]conflict.LocalChange) {
 				kept = append(kept, c)
 			} else {
 				f.unsafe = true
+				f.missed[c.Row.ID] = true
 			}
 		}
 		found[f] = kept
@@ -242,6 +244,7 @@ func (r *run) presume(f *folder, item *conflict.Item) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	item.Local, f.localDirty, f.unsafe = conflict.Same, true, true
+	f.missed[item.Row.ID] = true
 }
 
 // keepWhatMayHaveMoved takes back that files are gone which may have moved: to a folder

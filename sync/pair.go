@@ -86,14 +86,21 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 	arrived = conflict.MarkMoved(gone, arrived, r.lettersIn)
 	taken := conflict.FollowMoved(gone, func(name mail.Folder) mail.FolderID { return r.folders[name].base.ID })
 	arrived = slices.DeleteFunc(arrived, func(item *conflict.Item) bool { return slices.Contains(taken, item) })
+	left := arrived[:0]
 	for _, item := range arrived {
-		if item.Remote == conflict.New || item.From != nil {
-			continue
+		if item.Remote != conflict.New && item.From == nil {
+			rows, err := r.State.Alike(ctx, item.Identity.Fingerprint)
+			if err != nil {
+				return nil, fmt.Errorf("read the state: %w", err)
+			}
+			if r.mayHaveMoved(item, rows) {
+				continue
+			}
+			conflict.MarkCopied(item, r.world().Sources(r.known(g, rows)), r.lettersIn)
 		}
-		if err := r.markCopied(ctx, g, item); err != nil {
-			return nil, err
-		}
+		left = append(left, item)
 	}
+	arrived = left
 	if err := r.markReplaced(ctx, g, gone); err != nil {
 		return nil, err
 	}
@@ -103,14 +110,33 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 
 func (r *run) lettersIn(name mail.Folder) mail.Letters { return r.folders[name].letters }
 
-// markCopied tells a new file which message it is a copy of, if any.
-func (r *run) markCopied(ctx context.Context, g *gathered, item *conflict.Item) error {
-	rows, err := r.State.Alike(ctx, item.Identity.Fingerprint)
-	if err != nil {
-		return fmt.Errorf("read the state: %w", err)
+// mayHaveMoved tells whether a new file may be one that has moved here, from where a scan
+// lacks it that is not believed. It is left until that is known: if it were copied, other
+// devices would see a copy and, later, a removal, and what they have done with the message
+// meanwhile would stand beside it.
+func (r *run) mayHaveMoved(item *conflict.Item, alike []mail.Row) bool {
+	var from []*folder
+	for _, row := range alike {
+		if f := r.folderOf(row.Folder); f != nil && f.usable() && f.missed[row.ID] && row.Content() == item.Identity.Content() {
+			from = append(from, f)
+		}
 	}
-	conflict.MarkCopied(item, r.world().Sources(r.known(g, rows)), r.lettersIn)
-	return nil
+	for _, in := range r.intents { // of an upload, which has no row yet
+		f := r.folderOf(in.Folder)
+		if in.Kind == mail.Upload && f != nil && f.usable() && in.Identity.Content() == item.Identity.Content() &&
+			f.listing != nil && !f.listing.Believed && !lists(f.listing, in.Key) {
+			from = append(from, f)
+		}
+	}
+	for _, f := range from {
+		r.dirty(f, mail.Local)
+		r.leave(f)
+	}
+	if len(from) > 0 {
+		r.dirty(r.folders[item.Folder], mail.Local)
+		r.leave(r.folders[item.Folder])
+	}
+	return len(from) > 0
 }
 
 // known gives the items of rows in folders that the run works on: what the round has

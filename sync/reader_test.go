@@ -197,3 +197,64 @@ func TestAMessageThatComesBackToWhereItWasUploaded(t *testing.T) {
 		}
 	}
 }
+
+// restless is a Maildir whose folders never come to rest.
+type restless struct{ engine.Local }
+
+func (r restless) Scan(ctx context.Context, folder mail.Folder, letters mail.Letters) (mail.Listing, error) {
+	listing, err := r.Local.Scan(ctx, folder, letters)
+	listing.Believed, listing.Stamp = false, mail.Stamp{}
+	return listing, err
+}
+
+// While readers are at work it is not known that a file is gone from where it was, and so
+// not whether a new one is where it went, or a copy. It is not copied until that is known:
+// another device may move the message meanwhile.
+func TestAMoveInARestlessMaildirIsNoCopy(t *testing.T) {
+	for name, c := range map[string]struct {
+		known bool // the message is in base, and not only an upload that was interrupted
+		copy  bool
+	}{
+		"moved": {known: true}, "copied": {known: true, copy: true}, "moved after an upload": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			d := newDevice(t, s)
+			d.opts.Connections = 1
+			d.sync()
+			path := d.put("Archive", "1.other:2,S", letter("moved"))
+			if !c.known {
+				breakOff(s)
+				d.run()
+				s.After = nil
+			} else {
+				d.sync()
+			}
+			to := filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")
+			if c.copy {
+				must(t, os.Link(path, to))
+			} else {
+				must(t, os.Rename(path, to))
+			}
+			d.local = func(l engine.Local) engine.Local { return restless{l} }
+			d.sync()
+			d.local = nil
+			archived := s.Messages("Archive")
+			s.Move("Archive", archived[len(archived)-1].UID, "INBOX")
+			d.sync()
+			d.sync()
+			found := 0
+			for _, folder := range s.Folders() {
+				for _, text := range censusOf(s, folder) {
+					found += strings.Count(text, "About moved.")
+				}
+			}
+			if want := map[bool]int{false: 1, true: 2}[c.copy]; found != want {
+				t.Errorf("it is there %d times, want %d", found, want)
+			}
+			d.has("Trash", 0)
+			d.inStep()
+			d.quiet()
+		})
+	}
+}
