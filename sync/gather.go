@@ -26,6 +26,8 @@ type gathered struct {
 	newRemote map[*folder][]*conflict.Item
 	// resolving are the files whose messages were found, and are yet to be recorded.
 	resolving map[upload]bool
+	// recovered are the messages of uploads that were interrupted, whose files are gone.
+	recovered []*conflict.Item
 }
 
 // upload is a file that may have been uploaded.

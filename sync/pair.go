@@ -84,6 +84,15 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 		arrived = append(arrived, g.newLocal[f]...)
 	}
 	arrived = conflict.MarkMoved(gone, arrived, r.lettersIn)
+	for _, item := range g.recovered {
+		// Nobody knows which flags it was uploaded with. So what only one side has by now is
+		// taken for news, and not for something that the other one has taken away.
+		if item.Moved != nil {
+			row := *item.Row
+			row.Flags = mail.Flags{}
+			item.Row = &row
+		}
+	}
 	taken := conflict.FollowMoved(gone, func(name mail.Folder) mail.FolderID { return r.folders[name].base.ID })
 	arrived = slices.DeleteFunc(arrived, func(item *conflict.Item) bool { return slices.Contains(taken, item) })
 	left := arrived[:0]
@@ -214,6 +223,7 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 	for _, row := range batch.PutRows {
 		item := g.reput(f, *row)
 		item.Local, item.File = conflict.Gone, mail.File{}
+		g.recovered = append(g.recovered, item)
 	}
 	return r.awaitOthers(ctx, f, left)
 }

@@ -198,6 +198,29 @@ func TestAMessageThatComesBackToWhereItWasUploaded(t *testing.T) {
 	}
 }
 
+// A run dies after an upload. Then the file is moved and flagged, and the message flagged
+// by another device: no flag is lost.
+func TestFlagsOfAMessageThatMovesAfterAnInterruptedUpload(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	path := d.put("Archive", "1.other:2,", letter("moved"))
+	breakOff(s)
+	d.run()
+	s.After = nil
+	all := s.Messages("Archive")
+	must(t, s.AddFlags("Archive", all[len(all)-1].UID, flags(`\Answered`)))
+	must(t, os.Rename(path, filepath.Join(d.dir("Lists"), "cur", "2.other:2,DS")))
+	d.sync()
+	d.sync()
+	all = s.Messages("Lists")
+	if got := all[len(all)-1].Flags; !got.Equal(flags(`\Answered`, `\Draft`, `\Seen`)) {
+		t.Errorf("it has %v", got)
+	}
+	d.inStep()
+	d.quiet()
+}
+
 // restless is a Maildir whose folders never come to rest.
 type restless struct{ engine.Local }
 
