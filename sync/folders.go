@@ -58,6 +58,7 @@ type folder struct {
 
 	lettering stdsync.Mutex // guards letters while messages are brought across
 	letters   mail.Letters
+	read      mail.UID // UIDNEXT when this run has read it last; 0: it has not
 	// missed are the rows whose files the last scan lacks, which does not say that they are
 	// gone: it is not believed, or somebody is at work here.
 	missed map[mail.RowID]bool

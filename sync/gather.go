@@ -110,10 +110,11 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	}
 	g.leaveLanding(r)
 	items, err := r.pair(ctx, g, round)
-	if err == nil {
-		r.keepWhatMayHaveMoved(items)
+	if err != nil {
+		return nil, err
 	}
-	return items, err
+	r.keepWhatMayHaveMoved(items)
+	return r.awaitElsewhere(ctx, items)
 }
 
 // usable gives the folders that the run works on, in order of their names, INBOX
@@ -251,7 +252,7 @@ func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChang
 			return nil, err
 		}
 	}
-	f.view = &view
+	f.view, f.read = &view, view.Cursor.UIDNext
 	if missing := known - int(view.Cursor.Messages); view.Absence == mail.AbsenceUnknown && missing > 0 {
 		r.once(f.name, fmt.Sprintf("%s not shown by the server, which does not mean that it deleted them (RFC 9738); what is here stays", are(missing)))
 	}

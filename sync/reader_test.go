@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	gosync "sync"
 	"testing"
 
 	"mailtwin/conflict/mail"
@@ -276,6 +277,50 @@ func TestAMoveInARestlessMaildirIsNoCopy(t *testing.T) {
 				t.Errorf("it is there %d times, want %d", found, want)
 			}
 			d.has("Trash", 0)
+			d.inStep()
+			d.quiet()
+		})
+	}
+}
+
+// A message is moved on the server in the moment between the scans of the two folders,
+// the one that it goes to first. Its file was flagged, or moved, here: it is not uploaded
+// again.
+func TestAMoveOnTheServerBetweenTwoScans(t *testing.T) {
+	for name, act := range map[string]func(d *device, path string){
+		"flagged": func(d *device, path string) { d.rename(path, "cur", "FS") },
+		"moved": func(d *device, path string) {
+			must(d.t, os.Rename(path, filepath.Join(d.dir("Drafts"), "cur", "2.other:2,S")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			must(t, s.CreateFolder("Drafts"))
+			uid := s.Deliver("Lists", onWire(letter("moved")), flags(`\Seen`), day)
+			d := newDevice(t, s)
+			d.opts.Connections = 1
+			d.sync()
+			act(d, d.find("Lists", "About moved."))
+			must(t, s.AddFlags("Lists", uid, flags(`\Answered`))) // so that it is read at all
+			var once gosync.Once
+			s.Before = func(c sim.Call) error {
+				if c.Method == "Scan" && c.Folder == "Lists" {
+					once.Do(func() { s.Move("Lists", uid, "Archive") })
+				}
+				return nil
+			}
+			d.sync()
+			s.Before = nil
+			d.sync()
+			found := 0
+			for _, folder := range s.Folders() {
+				for _, text := range censusOf(s, folder) {
+					found += strings.Count(text, "About moved.")
+				}
+			}
+			if found != 1 {
+				t.Errorf("it is there %d times", found)
+			}
 			d.inStep()
 			d.quiet()
 		})
