@@ -26,8 +26,7 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 		}
 	}
 	former := r.formerly(g, arrived)
-	gone = slices.AppendSeq(gone, maps.Keys(former))
-	if err := r.measureGone(ctx, g, gone); err != nil {
+	if err := r.measureGone(ctx, g, slices.AppendSeq(slices.Clone(gone), maps.Keys(former))); err != nil {
 		return nil, err
 	}
 	ties, err := r.pairMoves(ctx, g, gone, func(*folder) bool { return true })
@@ -35,19 +34,13 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 		return nil, err
 	}
 	for _, t := range ties {
-		if t.Local.Folder == t.Remote.Folder && former[t.Local] == nil {
+		if t.Local.Folder == t.Remote.Folder {
 			// It has another UID, and is where it was.
 			*t.Local = *t.Join()
 			g.dropRemote(r.folders[t.Remote.Folder], t.Remote)
 			continue
 		}
 		t.Local.Moved, t.Remote.From = t.Remote, t.Local
-		g.resolving[upload{t.Local.Row.Folder, t.Local.Row.Key}] = true
-		if file := former[t.Local]; file != nil && file.Row != nil {
-			*file = *t.Local
-		} else if file != nil {
-			arrived = slices.DeleteFunc(arrived, func(item *conflict.Item) bool { return item == file })
-		}
 	}
 	// What was thrown away there, and is gone here, was not moved.
 	w := r.world()
@@ -59,6 +52,20 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 		f := r.folders[t.Remote.Folder]
 		t.Local.Follow(t.Remote, f.base.ID)
 		g.dropRemote(f, t.Remote)
+	}
+	// What surely was there comes before what may have been: an equal copy can be on its way.
+	ties, err = r.pairMoves(ctx, g, slices.Collect(maps.Keys(former)), func(*folder) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range ties {
+		t.Local.Moved, t.Remote.From = t.Remote, t.Local
+		g.resolving[upload{t.Local.Row.Folder, t.Local.Row.Key}] = true
+		if file := former[t.Local]; file.Row != nil {
+			*file = *t.Local
+		} else {
+			arrived = slices.DeleteFunc(arrived, func(item *conflict.Item) bool { return item == file })
+		}
 	}
 	if err := r.pairFollowing(ctx, g, arrived); err != nil {
 		return nil, err
@@ -75,27 +82,31 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 // formerly makes, of new files whose messages may have been where they are, and that
 // somebody may have moved on, the items that they would be then: those that an
 // interrupted run may have uploaded, and all where the Maildir follows the server. A file
-// at whose upload the connection broke off is one of the former, and has a row.
+// at whose upload the connection broke off, when all was sent, is one of the former, and
+// has a row.
 func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item]*conflict.Item {
-	uploads := map[mail.Intent]bool{}
+	uploads, sent := map[upload]bool{}, map[upload]bool{}
 	for _, in := range r.intents {
 		if r.Remote.Abilities().Labels {
 			// That it is new elsewhere, as in All Mail, does not say that it has left its folder;
 			// and one that is uploaded again is not stored again.
 			break
 		}
-		uploads[mail.Intent{Kind: in.Kind, Folder: in.Folder, Key: in.Key}] = true
+		if in.Kind == mail.Upload {
+			uploads[upload{in.Folder, in.Key}] = true
+			sent[upload{in.Folder, in.Key}] = sent[upload{in.Folder, in.Key}] || in.Sent
+		}
 	}
 	files, follows := map[*conflict.Item]*conflict.Item{}, r.follows(mail.Local)
 	for _, file := range unpaired(arrived) {
 		f := r.folders[file.Folder]
-		if follows || uploads[mail.Intent{Kind: mail.Upload, Folder: f.base.ID, Key: file.File.Key}] {
+		if follows || uploads[upload{f.base.ID, file.File.Key}] {
 			files[r.settledOnce(file)] = file
 		}
 	}
 	for _, item := range g.rows {
 		if item.Row.State == mail.Pending && item.Row.UID == 0 && item.Lonely() &&
-			uploads[mail.Intent{Kind: mail.Upload, Folder: item.Row.Folder, Key: item.Key()}] {
+			sent[upload{item.Row.Folder, item.Key()}] {
 			files[r.settledOnce(item)] = item
 		}
 	}

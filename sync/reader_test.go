@@ -326,3 +326,39 @@ func TestAMoveOnTheServerBetweenTwoScans(t *testing.T) {
 		})
 	}
 }
+
+// A message is copied here, which is interrupted, and then thrown away by another device:
+// it is the message that went to Trash, and not the copy.
+func TestACopyOfWhatIsThrownAwayElsewhere(t *testing.T) {
+	for _, done := range []bool{false, true} {
+		s := account(t)
+		uid := s.Deliver("Lists", onWire(letter("copied")), flags(`\Seen`), day)
+		d := newDevice(t, s)
+		d.sync()
+		archived, lists := len(s.Messages("Archive")), len(s.Messages("Lists"))
+		must(t, os.Link(d.find("Lists", "About copied."), filepath.Join(d.dir("Archive"), "cur", "2.other:2,S")))
+		fail := func(c sim.Call) error {
+			if c.Method == "Copy" {
+				return mail.ErrUnreachable
+			}
+			return nil
+		}
+		if done {
+			s.After = fail
+		} else {
+			s.Before = fail
+		}
+		if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+			t.Fatalf("the sync ended with %v", err)
+		}
+		s.Before, s.After = nil, nil
+		s.Move("Lists", uid, "Trash")
+		d.sync()
+		d.sync()
+		d.has("Archive", archived+1)
+		d.has("Lists", lists-1)
+		d.has("Trash", 1)
+		d.inStep()
+		d.quiet()
+	}
+}
