@@ -8,30 +8,49 @@ import (
 	"mailtwin/conflict/mail"
 )
 
-// The folders of the server are read one after another, and some not at all. So a message
-// that another device moves meanwhile can be gone from where it was, and not be seen where
-// it is. Where nothing has changed about its file that does no harm: it is removed, and
-// comes back from there. But a file that was moved or flagged here would be uploaded again,
-// beside the message, or what was new about it would go with it.
+// The folders of the server are read one after another, and some not at all. So of a
+// message that another device moves meanwhile one half alone may be seen: that it is gone
+// from where it was, or that it is where it went. Where its file is as it was that does no
+// harm: it is removed and comes back, or is copied and then removed. But a file that was
+// moved or flagged here is kept when its message is removed. It would be uploaded again,
+// beside the message.
 
-// awaitElsewhere leaves out the messages that are gone on the server, and have changed
-// here, if any folder has got new ones there since it was read. Then what was read is read
-// again in the next round, together with that folder.
-func (r *run) awaitElsewhere(ctx context.Context, items []*conflict.Item) ([]*conflict.Item, error) {
-	if r.DryRun || !slices.ContainsFunc(items, keptThoughGone) {
+// awaitElsewhere leaves out what may be one half of such a move: messages that are gone on
+// the server and have changed here, if a folder has got new ones since it was read; and
+// new ones that are like a known one in another folder, if that has changed since. What
+// was read is read again in the next round, together with these folders. It costs a round
+// trip, and only where there are such messages.
+func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict.Item) ([]*conflict.Item, error) {
+	if r.DryRun || len(g.alike) == 0 && !slices.ContainsFunc(items, keptThoughGone) {
 		return items, nil
 	}
 	listing, err := r.Remote.Folders(ctx)
 	if err != nil {
 		return nil, err
 	}
-	news := false
+	got, changed := false, map[*folder]bool{}
 	for _, listed := range listing.Folders {
-		if f := r.folders[listed.Name]; f != nil && f.usable() && listed.Status.UIDNext > r.readUpTo(f) {
-			f.remoteDirty, news = true, true
+		f := r.folders[listed.Name]
+		if f == nil || !f.usable() || listed.Status.UIDNext == 0 {
+			continue
 		}
+		was := r.asRead(f)
+		if listed.Status.UIDNext > was.UIDNext {
+			got, f.remoteDirty = true, true
+		}
+		changed[f] = listed.Status.UIDNext != was.UIDNext || listed.Status.Messages != was.Messages
 	}
-	if !news {
+	half := func(item *conflict.Item) bool {
+		for _, f := range g.alike[item] {
+			if changed[f] {
+				f.remoteDirty = true
+				return true
+			}
+		}
+		return got && keptThoughGone(item)
+	}
+	left := slices.DeleteFunc(slices.Clone(items), half)
+	if len(left) == len(items) {
 		return items, nil
 	}
 	for _, f := range r.folders {
@@ -42,7 +61,7 @@ func (r *run) awaitElsewhere(ctx context.Context, items []*conflict.Item) ([]*co
 			f.localDirty, f.unsafe = true, true
 		}
 	}
-	return slices.DeleteFunc(items, keptThoughGone), nil
+	return left, nil
 }
 
 // keptThoughGone tells whether a message is gone on the server, as far as is known, and
@@ -52,11 +71,10 @@ func keptThoughGone(item *conflict.Item) bool {
 		item.Moved == nil && item.From == nil && (item.Local == conflict.Flags || item.Followed)
 }
 
-// readUpTo is the UID that the next message of the folder would have, as far as this run
-// has read it.
-func (r *run) readUpTo(f *folder) mail.UID {
-	if f.read == 0 {
-		return r.onServer[f.name].Status.UIDNext
+// asRead is how far the folder was when this run has read it last.
+func (r *run) asRead(f *folder) mail.Cursor {
+	if f.read == (mail.Cursor{}) {
+		return r.onServer[f.name].Status
 	}
 	return f.read
 }

@@ -28,6 +28,8 @@ type gathered struct {
 	resolving map[upload]bool
 	// recovered are the messages of uploads that were interrupted, whose files are gone.
 	recovered []*conflict.Item
+	// alike are new messages that may be copies of known ones, with the folders of those.
+	alike map[*conflict.Item][]*folder
 }
 
 // upload is a file that may have been uploaded.
@@ -66,7 +68,7 @@ func (g *gathered) withKey(f *folder, key mail.Key) *conflict.Item {
 // gather scans every folder that may have changed, on the side where it may have,
 // and gives what must be decided.
 func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
-	g := &gathered{rows: map[mail.RowID]*conflict.Item{}, newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{}, resolving: map[upload]bool{}}
+	g := &gathered{rows: map[mail.RowID]*conflict.Item{}, newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{}, resolving: map[upload]bool{}, alike: map[*conflict.Item][]*folder{}}
 	for _, f := range r.folders {
 		f.view, f.listing, f.unsafe = nil, nil, false
 		f.stopped = f.stopped || f.refused
@@ -114,7 +116,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 		return nil, err
 	}
 	r.keepWhatMayHaveMoved(items)
-	return r.awaitElsewhere(ctx, items)
+	return r.awaitElsewhere(ctx, g, items)
 }
 
 // usable gives the folders that the run works on, in order of their names, INBOX
@@ -252,7 +254,8 @@ func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChang
 			return nil, err
 		}
 	}
-	f.view, f.read = &view, view.Cursor.UIDNext
+	f.view, f.read = &view, view.Cursor
+	f.heard(changes)
 	if missing := known - int(view.Cursor.Messages); view.Absence == mail.AbsenceUnknown && missing > 0 {
 		r.once(f.name, fmt.Sprintf("%s not shown by the server, which does not mean that it deleted them (RFC 9738); what is here stays", are(missing)))
 	}

@@ -40,6 +40,7 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 			g.dropRemote(r.folders[t.Remote.Folder], t.Remote)
 			continue
 		}
+		r.untell(t.Local)
 		t.Local.Moved, t.Remote.From = t.Remote, t.Local
 	}
 	// What was thrown away there, and is gone here, was not moved.
@@ -301,6 +302,9 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 				return fmt.Errorf("read the state: %w", err)
 			}
 			for _, source := range r.known(g, rows) {
+				if source.Folder != item.Folder && source.Row.UID != 0 && source.Remote != conflict.Gone {
+					g.alike[item] = append(g.alike[item], r.folders[source.Folder])
+				}
 				if !source.Linkable() {
 					continue
 				}
