@@ -28,6 +28,10 @@ type gathered struct {
 	resolving map[upload]bool
 	// recovered are the messages of uploads that were interrupted, whose files are gone.
 	recovered []*conflict.Item
+	// unmeasured are the folders with new files that were renamed, or changed, before they
+	// could be read.
+	unmeasured map[*folder]bool
+	waiting    map[*conflict.Item]bool // new messages that may be such files
 	// alike are new messages that may be copies of known ones, with the folders of those.
 	alike map[*conflict.Item][]*folder
 }
@@ -68,7 +72,7 @@ func (g *gathered) withKey(f *folder, key mail.Key) *conflict.Item {
 // gather scans every folder that may have changed, on the side where it may have,
 // and gives what must be decided.
 func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
-	g := &gathered{rows: map[mail.RowID]*conflict.Item{}, newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{}, resolving: map[upload]bool{}, alike: map[*conflict.Item][]*folder{}}
+	g := &gathered{rows: map[mail.RowID]*conflict.Item{}, newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{}, resolving: map[upload]bool{}, alike: map[*conflict.Item][]*folder{}, unmeasured: map[*folder]bool{}, waiting: map[*conflict.Item]bool{}}
 	for _, f := range r.folders {
 		f.view, f.listing, f.unsafe = nil, nil, false
 		f.stopped = f.stopped || f.refused

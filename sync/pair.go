@@ -35,8 +35,16 @@ func (r *run) pair(ctx context.Context, g *gathered, round int) ([]*conflict.Ite
 	if err := r.dropFruitless(ctx, g); err != nil {
 		return nil, err
 	}
-	for _, remotes := range g.newRemote {
-		items = append(items, remotes...)
+	for f, remotes := range g.newRemote {
+		for _, item := range remotes {
+			if g.waiting[item] && item.From == nil {
+				r.dirty(f, mail.Local)
+				r.dirty(f, mail.Remote)
+				r.leave(f)
+				continue
+			}
+			items = append(items, item)
+		}
 	}
 	return slices.AppendSeq(items, maps.Values(g.rows)), nil
 }
@@ -225,7 +233,31 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 		item.Local, item.File = conflict.Gone, mail.File{}
 		g.recovered = append(g.recovered, item)
 	}
+	r.awaitFiles(g, f, left)
 	return r.awaitOthers(ctx, f, left)
+}
+
+// awaitFiles marks the new messages that may be files of which too little is known in this
+// round: new ones that could not be read, and those that an interrupted run may have
+// uploaded, or moved here, and that a scan lacks which is not believed. Unless they have
+// come from elsewhere, they wait for the next round.
+func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) {
+	if r.DryRun {
+		return
+	}
+	var missed []mail.Intent
+	for _, in := range r.intents {
+		if in.Kind == mail.Upload && in.Folder == f.base.ID && f.listing != nil && !f.listing.Believed && !lists(f.listing, in.Key) {
+			missed = append(missed, in)
+		}
+	}
+	for _, item := range news {
+		if g.unmeasured[f] || slices.ContainsFunc(missed, func(in mail.Intent) bool {
+			return item.Message.UID >= in.UIDNext && item.Message.Size == in.Identity.Size
+		}) {
+			g.waiting[item] = true
+		}
+	}
 }
 
 // uploading tells whether an interrupted run was about to upload the file.
@@ -298,6 +330,7 @@ func (r *run) measureAll(ctx context.Context, g *gathered, f *folder) error {
 				r.mu.Lock()
 				defer r.mu.Unlock()
 				f.localDirty, f.unsafe = true, true
+				g.unmeasured[f] = true
 			case errors.Is(err, mail.ErrDamaged):
 				left[i] = true
 				r.skipFile(f, err)

@@ -375,3 +375,49 @@ func TestACopyOfWhatIsThrownAwayElsewhere(t *testing.T) {
 		d.quiet()
 	}
 }
+
+// quick is a Maildir with a reader that renames a file just before it is read.
+type quick struct {
+	engine.Local
+	before func(file mail.File)
+}
+
+func (q quick) Read(ctx context.Context, folder mail.Folder, file mail.File) (mail.Source, error) {
+	q.before(file)
+	return q.Local.Read(ctx, folder, file)
+}
+
+// A file and a message are one, and a reader renames the file before it can be read: the
+// message is not downloaded beside it.
+func TestAFileThatIsRenamedBeforeItIsKnown(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	path := d.put("Archive", "1.other:2,S", letter("both"))
+	s.Deliver("Archive", onWire(letter("both")), flags(`\Seen`), day)
+	once := true
+	d.local = func(l engine.Local) engine.Local {
+		return quick{l, func(file mail.File) {
+			if once && file.Key == "1.other" {
+				once = false
+				path = d.rename(path, "cur", "FS")
+			}
+		}}
+	}
+	noBodies(t, s)
+	d.sync()
+	if once {
+		t.Error("it was not renamed")
+	}
+	s.Before, d.local = nil, nil
+	d.sync()
+	archived := 0
+	for _, text := range censusOf(s, "Archive") {
+		archived += strings.Count(text, "About both.")
+	}
+	if archived != 1 {
+		t.Errorf("it is there %d times", archived)
+	}
+	d.inStep()
+	d.quiet()
+}
