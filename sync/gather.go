@@ -119,7 +119,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.keepWhatMayHaveMoved(items)
+	r.keepWhatMayHaveMoved(g, items)
 	return r.awaitElsewhere(ctx, g, items)
 }
 

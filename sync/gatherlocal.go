@@ -248,9 +248,16 @@ func (r *run) presume(f *folder, item *conflict.Item) {
 }
 
 // keepWhatMayHaveMoved takes back that files are gone which may have moved: to a folder
-// that has changed and cannot be looked at, or be worked on, or to a file of their size
-// that cannot be read.
-func (r *run) keepWhatMayHaveMoved(items []*conflict.Item) {
+// that has changed and cannot be looked at, or be worked on, to a file of their size that
+// cannot be read, or to one that was renamed before it could be.
+func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) {
+	if len(g.unmeasured) > 0 {
+		for _, item := range items {
+			if item.Row != nil && item.Local == conflict.Gone && item.Moved == nil && item.Row.State == mail.Settled {
+				r.presume(r.folders[item.Folder], item)
+			}
+		}
+	}
 	unknown := mail.Folder("")
 	for _, f := range r.folders {
 		if f.selected && f.failed != nil && f.localMoved && (unknown == "" || f.name < unknown) {

@@ -421,3 +421,66 @@ func TestAFileThatIsRenamedBeforeItIsKnown(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// A file moves, and a reader renames it before it can be read where it has gone: it is not
+// thrown away.
+func TestAMovedFileThatIsRenamedBeforeItIsKnown(t *testing.T) {
+	s := account(t)
+	s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	path := filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")
+	must(t, os.Rename(d.find("Archive", "About moved."), path))
+	once := true
+	d.local = func(l engine.Local) engine.Local {
+		return quick{l, func(file mail.File) {
+			if once && file.Key == "2.other" {
+				once = false
+				path = d.rename(path, "cur", "FS")
+			}
+		}}
+	}
+	noBodies(t, s)
+	d.sync()
+	if once {
+		t.Error("it was not renamed")
+	}
+	s.Before, d.local = nil, nil
+	d.sync()
+	d.has("Archive", 0)
+	d.has("Trash", 0)
+	d.inStep()
+	d.quiet()
+}
+
+// A run moves a message on the server and dies; then the file is moved back. It is the
+// message that is still there, and not the one that it was before.
+func TestAMoveThatIsTakenBackAfterItsRunDied(t *testing.T) {
+	s := account(t)
+	s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	path := filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")
+	must(t, os.Rename(d.find("Archive", "About moved."), path))
+	s.After = func(c sim.Call) error {
+		if c.Method == "Move" {
+			return mail.ErrUnreachable
+		}
+		return nil
+	}
+	if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+		t.Fatalf("the sync ended with %v", err)
+	}
+	s.After = nil
+	must(t, os.Rename(path, filepath.Join(d.dir("Archive"), "cur", "3.other:2,FS")))
+	d.sync()
+	d.sync()
+	archived := s.Messages("Archive")
+	if len(archived) != 1 || !archived[0].Flags.Equal(flags(`\Flagged`, `\Seen`)) {
+		t.Errorf("Archive has %v", archived)
+	}
+	d.has("Archive", 1)
+	d.has("Trash", 0)
+	d.inStep()
+	d.quiet()
+}

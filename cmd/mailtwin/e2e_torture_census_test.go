@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mailtwin/conflict/mail"
+	"mailtwin/sync/imaptest"
 )
 
 // tale is what has happened to a message, as far as it bears on how often it must be
@@ -112,27 +113,30 @@ func (x *torture) settle(why string) {
 func (x *torture) equal(why string, d *computer) {
 	x.Helper()
 	for _, name := range x.all() {
-		var here, there []string
-		messages := x.messages(name)
-		for _, f := range d.files(name) {
-			for _, m := range messages {
-				if f.isNew && onDisk(string(m.Raw)) == f.text && m.Flags.Has(mail.Seen) == f.flags.Has(mail.Seen) && f.flags.Without(m.Flags).Empty() {
-					f.flags = m.Flags
+		messages, files := x.messages(name), d.files(name)
+		pair := func(same func(f file, m imaptest.Message) bool) {
+			files = slices.DeleteFunc(files, func(f file) bool {
+				i := slices.IndexFunc(messages, func(m imaptest.Message) bool {
+					return f.text == onDisk(string(m.Raw)) && f.date.Equal(m.Date) && same(f, m)
+				})
+				if i >= 0 {
+					messages = slices.Delete(messages, i, i+1)
 				}
-			}
-			here = append(here, describe(f.text, f.flags, f.date))
+				return i >= 0
+			})
+		}
+		pair(func(f file, m imaptest.Message) bool { return f.flags.Equal(m.Flags) })
+		pair(func(f file, m imaptest.Message) bool {
+			return f.isNew && f.flags.Without(m.Flags).Empty() && f.flags.Has(mail.Seen) == m.Flags.Has(mail.Seen)
+		})
+		for _, f := range files {
+			x.Errorf("%s: %s: %s holds too much: %s", why, d.name, name, describe(f.text, f.flags, f.date))
+			x.explain(f.text)
 		}
 		for _, m := range messages {
-			there = append(there, describe(onDisk(string(m.Raw)), m.Flags, m.Date))
-		}
-		slices.Sort(here)
-		for _, difference := range without(here, there) {
-			x.Errorf("%s: %s: %s holds too much: %q", why, d.name, name, difference)
-			x.explain(difference)
-		}
-		for _, difference := range without(there, here) {
-			x.Errorf("%s: %s: %s lacks %q", why, d.name, name, difference)
-			x.explain(difference)
+			text := onDisk(string(m.Raw))
+			x.Errorf("%s: %s: %s lacks UID %d, %s", why, d.name, name, m.UID, describe(text, m.Flags, m.Date))
+			x.explain(text)
 		}
 	}
 }

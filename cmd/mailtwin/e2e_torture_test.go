@@ -276,10 +276,10 @@ func newTorture(t *testing.T, seed uint64) *torture {
 }
 
 // bout is after how many rounds all is brought in step and counted.
-const bout = 20
+const bout = 12
 
 // usual is how many rounds an ordinary test has.
-const usual = 40
+const usual = 24
 
 // Three computers, a phone, mail programs and readers, on a real server, with syncs that
 // are killed and cut off at random and a server that is restarted: in the end all is
@@ -342,16 +342,16 @@ var least = []struct {
 	{"^cut( off)? in the answer to MOVE$", 1},
 	{"^cut( off)? inside a FETCH body$", 2},
 	{"^restarted ", 1},
-	{"^acts during a sync$", 40},
+	{"^acts during a sync$", 20},
 	{"^renamed by a reader during a sync$", 1000},
-	{"^phone: move$", 5},
-	{"^phone: remove$", 5},
-	{"^program: move$", 10},
+	{"^phone: move$", 3},
+	{"^phone: remove$", 3},
+	{"^program: move$", 5},
 	{"^program: remove$", 5},
-	{"^program: rewrite$", 2},
+	{"^program: rewrite$", 1},
 	{"^synced: moved here$", 10},
-	{"^synced: moved on the server$", 5},
+	{"^synced: moved on the server$", 3},
 	{"^synced: removed here$", 10},
 	{"^synced: removed on the server$", 5},
-	{"^conflicts$", 10},
+	{"^conflicts$", 5},
 }
