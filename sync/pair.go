@@ -93,6 +93,9 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 	}
 	arrived = conflict.MarkMoved(gone, arrived, r.lettersIn)
 	for _, item := range g.recovered {
+		if item.Moved == nil {
+			arrived = append(arrived, r.movedBack(g, item)...)
+		}
 		// Nobody knows which flags it was uploaded with. So what only one side has by now is
 		// taken for news, and not for something that the other one has taken away.
 		if item.Moved != nil {
@@ -123,6 +126,30 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 	}
 	fetchAgain(gone)
 	return arrived, nil
+}
+
+// movedBack looks whether the file of a message that an interrupted run has moved on the
+// server was moved back since, under the name that it had before: then base still knows
+// it there, as a file whose message is gone. It gives the file as a new one that came from
+// where the message is.
+func (r *run) movedBack(g *gathered, item *conflict.Item) []*conflict.Item {
+	for _, other := range g.rows {
+		if other == item || other.Row.State != mail.Settled || other.Remote != conflict.Gone || !other.Lonely() ||
+			other.Moved != nil || other.From != nil || other.Row.Content() != item.Row.Content() {
+			continue
+		}
+		file := &conflict.Item{
+			Folder: other.Folder, Local: conflict.New, File: fileOf(other), Identity: other.Row.Identity,
+			Stat: other.Stat, From: item, Source: item,
+		}
+		if file.Stat == (mail.Stat{}) {
+			file.Stat = other.Row.Stat
+		}
+		item.Moved = file
+		other.Local, other.File = conflict.Gone, mail.File{}
+		return []*conflict.Item{file}
+	}
+	return nil
 }
 
 func (r *run) lettersIn(name mail.Folder) mail.Letters { return r.folders[name].letters }

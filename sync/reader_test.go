@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	gosync "sync"
 	"testing"
@@ -456,12 +457,19 @@ func TestAMovedFileThatIsRenamedBeforeItIsKnown(t *testing.T) {
 // A run moves a message on the server and dies; then the file is moved back. It is the
 // message that is still there, and not the one that it was before.
 func TestAMoveThatIsTakenBackAfterItsRunDied(t *testing.T) {
+	for _, name := range []string{"3.other:2,FS", ""} {
+		takenBack(t, name)
+	}
+}
+
+func takenBack(t *testing.T, name string) {
 	s := account(t)
 	s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
 	d := newDevice(t, s)
 	d.sync()
-	path := filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")
-	must(t, os.Rename(d.find("Archive", "About moved."), path))
+	old := d.find("Archive", "About moved.")
+	path := filepath.Join(d.dir("Lists"), "cur", filepath.Base(old))
+	must(t, os.Rename(old, path))
 	s.After = func(c sim.Call) error {
 		if c.Method == "Move" {
 			return mail.ErrUnreachable
@@ -472,7 +480,10 @@ func TestAMoveThatIsTakenBackAfterItsRunDied(t *testing.T) {
 		t.Fatalf("the sync ended with %v", err)
 	}
 	s.After = nil
-	must(t, os.Rename(path, filepath.Join(d.dir("Archive"), "cur", "3.other:2,FS")))
+	if name == "" {
+		name = strings.Replace(filepath.Base(old), ":2,", ":2,F", 1) // it keeps its key
+	}
+	must(t, os.Rename(path, filepath.Join(d.dir("Archive"), "cur", name)))
 	d.sync()
 	d.sync()
 	archived := s.Messages("Archive")
@@ -481,6 +492,38 @@ func TestAMoveThatIsTakenBackAfterItsRunDied(t *testing.T) {
 	}
 	d.has("Archive", 1)
 	d.has("Trash", 0)
+	d.inStep()
+	d.quiet()
+}
+
+// A run dies after a download, before that is recorded. The file moves, and another device
+// moves the message elsewhere: it goes where the server has it.
+func TestAnUnrecordedDownloadThatMovesOnBothSides(t *testing.T) {
+	prepare := func() (*device, mail.UID) {
+		s := account(t)
+		must(t, s.CreateFolder("Drafts"))
+		d := newDevice(t, s)
+		d.opts.Connections = 1
+		d.sync()
+		return d, s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	}
+	d, _ := prepare()
+	d.crash = sim.NewCrash(0)
+	d.sync()
+	at := slices.Index(d.crash.Names(), "after Local.Publish") + 1
+	d, uid := prepare()
+	d.crash = sim.NewCrash(at)
+	d.run()
+	d.crash = nil
+	drafts := filepath.Join(d.dir("Drafts"), "cur", "2.other:2,S")
+	must(t, os.Rename(d.find("Archive", "About moved."), drafts))
+	lists := len(d.server.Messages("Lists"))
+	d.server.Move("Archive", uid, "Lists")
+	d.sync()
+	d.sync()
+	d.has("Archive", 0)
+	d.has("Drafts", 0)
+	d.has("Lists", lists+1)
 	d.inStep()
 	d.quiet()
 }
