@@ -309,40 +309,6 @@ func (r *run) settle(ctx context.Context) error {
 	return r.commit(ctx, batch)
 }
 
-// uploadsOf gives the open intents to upload a file of a folder.
-func (r *run) uploadsOf(folder mail.FolderID, key mail.Key) []mail.IntentID {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var ids []mail.IntentID
-	for _, in := range r.intents {
-		if in.Kind == mail.Upload && in.Folder == folder && in.Key == key {
-			ids = append(ids, in.ID)
-		}
-	}
-	return ids
-}
-
-// dropUploads drops, with the rows of a batch that are in step, the intents to upload
-// their files. If one stayed, and the message came back to its folder after it had gone
-// elsewhere, it would be taken for the upload, and its file for one that was removed.
-func (r *run) dropUploads(b *mail.Batch) {
-	for _, row := range b.PutRows {
-		if row.State == mail.Settled && row.UID != 0 && row.Key != "" {
-			b.DropIntents = append(b.DropIntents, r.uploadsOf(row.Folder, row.Key)...)
-		}
-	}
-}
-
-// forgetIntents forgets those that were dropped.
-func (r *run) forgetIntents(dropped []mail.IntentID) {
-	if len(dropped) == 0 {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.intents = slices.DeleteFunc(slices.Clone(r.intents), func(in mail.Intent) bool { return slices.Contains(dropped, in.ID) })
-}
-
 // answered gives the intents of a folder that its scan has resolved: what they were
 // about has been tied, or is not there. A scan says nothing of what the run did after
 // it; then there will be another one.

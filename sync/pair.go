@@ -49,33 +49,6 @@ func (r *run) pair(ctx context.Context, g *gathered, round int) ([]*conflict.Ite
 	return slices.AppendSeq(items, maps.Values(g.rows)), nil
 }
 
-// dropFruitless drops the intents of uploads that have come to nothing: the folder was
-// read on both sides since, and there is no message that could be one of them. What comes
-// there later is somebody else's.
-func (r *run) dropFruitless(ctx context.Context, g *gathered) error {
-	batch := &mail.Batch{}
-	for _, in := range r.intents {
-		f := r.folderOf(in.Folder)
-		if in.Kind != mail.Upload || f == nil || !f.usable() || f.view == nil || f.remoteDirty || f.listing == nil ||
-			g.resolving[upload{in.Folder, in.Key}] {
-			continue
-		}
-		if f.listing.Believed || lists(f.listing, in.Key) {
-			batch.DropIntents = append(batch.DropIntents, in.ID)
-		}
-	}
-	return r.commit(ctx, batch)
-}
-
-func lists(listing *mail.Listing, key mail.Key) bool {
-	for file := range listing.Files {
-		if file.Key == key {
-			return true
-		}
-	}
-	return false
-}
-
 // pairLocal finds the new files that are messages which have moved here, or were
 // copied, and gives the files that are items of their own.
 func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, error) {
@@ -128,60 +101,7 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 	return arrived, nil
 }
 
-// movedBack looks whether the file of a message that an interrupted run has moved on the
-// server was moved back since, under the name that it had before: then base still knows
-// it there, as a file whose message is gone. It gives the file as a new one that came from
-// where the message is.
-func (r *run) movedBack(g *gathered, item *conflict.Item) []*conflict.Item {
-	for _, other := range g.rows {
-		if other == item || other.Row.State != mail.Settled || other.Remote != conflict.Gone || !other.Lonely() ||
-			other.Moved != nil || other.From != nil || other.Row.Content() != item.Row.Content() {
-			continue
-		}
-		file := &conflict.Item{
-			Folder: other.Folder, Local: conflict.New, File: fileOf(other), Identity: other.Row.Identity,
-			Stat: other.Stat, From: item, Source: item,
-		}
-		if file.Stat == (mail.Stat{}) {
-			file.Stat = other.Row.Stat
-		}
-		item.Moved = file
-		other.Local, other.File = conflict.Gone, mail.File{}
-		return []*conflict.Item{file}
-	}
-	return nil
-}
-
 func (r *run) lettersIn(name mail.Folder) mail.Letters { return r.folders[name].letters }
-
-// mayHaveMoved tells whether a new file may be one that has moved here, from where a scan
-// lacks it that is not believed. It is left until that is known: if it were copied, other
-// devices would see a copy and, later, a removal, and what they have done with the message
-// meanwhile would stand beside it.
-func (r *run) mayHaveMoved(item *conflict.Item, alike []mail.Row) bool {
-	var from []*folder
-	for _, row := range alike {
-		if f := r.folderOf(row.Folder); f != nil && f.usable() && f.missed[row.ID] && row.Content() == item.Identity.Content() {
-			from = append(from, f)
-		}
-	}
-	for _, in := range r.intents { // of an upload, which has no row yet
-		f := r.folderOf(in.Folder)
-		if in.Kind == mail.Upload && f != nil && f.usable() && in.Identity.Content() == item.Identity.Content() &&
-			f.listing != nil && !f.listing.Believed && !lists(f.listing, in.Key) {
-			from = append(from, f)
-		}
-	}
-	for _, f := range from {
-		r.dirty(f, mail.Local)
-		r.leave(f)
-	}
-	if len(from) > 0 {
-		r.dirty(r.folders[item.Folder], mail.Local)
-		r.leave(r.folders[item.Folder])
-	}
-	return len(from) > 0
-}
 
 // known gives the items of rows in folders that the run works on: what the round has
 // found out about them, or that they are as they were.
@@ -262,58 +182,6 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 	}
 	r.awaitFiles(g, f, left)
 	return r.awaitOthers(ctx, f, left)
-}
-
-// awaitFiles marks the new messages that may be files of which too little is known in this
-// round: new ones that could not be read, and those that an interrupted run may have
-// uploaded, or moved here, and that a scan lacks which is not believed. Unless they have
-// come from elsewhere, they wait for the next round.
-func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) {
-	if r.DryRun {
-		return
-	}
-	var missed []mail.Intent
-	for _, in := range r.intents {
-		if in.Kind == mail.Upload && in.Folder == f.base.ID && f.listing != nil && !f.listing.Believed && !lists(f.listing, in.Key) {
-			missed = append(missed, in)
-		}
-	}
-	for _, item := range news {
-		if g.unmeasured[f] || slices.ContainsFunc(missed, func(in mail.Intent) bool {
-			return item.Message.UID >= in.UIDNext && item.Message.Size == in.Identity.Size
-		}) {
-			g.waiting[item] = true
-		}
-	}
-}
-
-// uploading tells whether an interrupted run was about to upload the file.
-func (r *run) uploading(f *folder, key mail.Key) bool {
-	return slices.ContainsFunc(r.intents, func(in mail.Intent) bool {
-		return in.Kind == mail.Upload && in.Folder == f.base.ID && in.Key == key
-	})
-}
-
-// uploadedAndGone gives the files that an interrupted run was about to upload, and
-// that are no longer there under that key: moved on, or removed. If their message is
-// found on the server, it is one whose file is gone, and not a new one.
-func (r *run) uploadedAndGone(g *gathered, f *folder) []*conflict.Item {
-	if f.listing == nil || !f.listing.Believed || r.DryRun {
-		return nil
-	}
-	gone := map[mail.Key]*conflict.Item{}
-	for _, in := range r.intents {
-		if in.Kind == mail.Upload && in.Folder == f.base.ID {
-			gone[in.Key] = &conflict.Item{Folder: f.name, Local: conflict.New, File: mail.File{Key: in.Key}, Identity: in.Identity}
-		}
-	}
-	if len(gone) == 0 {
-		return nil
-	}
-	for file := range f.listing.Files {
-		delete(gone, file.Key)
-	}
-	return slices.Collect(maps.Values(gone))
 }
 
 // markReplaced tells the gone messages whose place another one took: in a run that

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-
 	"slices"
-	"time"
 
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
@@ -78,64 +76,6 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 		r.waitForFirst(g)
 	}
 	return arrived, nil
-}
-
-// formerly makes, of new files whose messages may have been where they are, and that
-// somebody may have moved on, the items that they would be then: those that an
-// interrupted run may have uploaded, and all where the Maildir follows the server. A file
-// at whose upload the connection broke off, when all was sent, is one of the former, and
-// has a row.
-func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item]*conflict.Item {
-	uploads, sent := map[upload]bool{}, map[upload]bool{}
-	for _, in := range r.intents {
-		if r.Remote.Abilities().Labels {
-			// That it is new elsewhere, as in All Mail, does not say that it has left its folder;
-			// and one that is uploaded again is not stored again.
-			break
-		}
-		if in.Kind == mail.Upload {
-			uploads[upload{in.Folder, in.Key}] = true
-			sent[upload{in.Folder, in.Key}] = sent[upload{in.Folder, in.Key}] || in.Sent
-		}
-	}
-	files, follows := map[*conflict.Item]*conflict.Item{}, r.follows(mail.Local)
-	for _, file := range unpaired(arrived) {
-		f := r.folders[file.Folder]
-		if follows || uploads[upload{f.base.ID, file.File.Key}] {
-			files[r.settledOnce(file)] = file
-		}
-	}
-	for _, item := range g.rows {
-		if item.Row.State == mail.Pending && item.Row.UID == 0 && item.Lonely() &&
-			sent[upload{item.Row.Folder, item.Key()}] {
-			files[r.settledOnce(item)] = item
-		}
-	}
-	return files
-}
-
-// settledOnce is the item of a file that was never in step as if it had been, and its
-// message were gone.
-func (r *run) settledOnce(file *conflict.Item) *conflict.Item {
-	item := *file
-	item.Local, item.Remote, item.From, item.Source = conflict.Same, conflict.Gone, nil, nil
-	if row := file.Row; row != nil {
-		item.File = fileOf(file)
-		if item.Stat == (mail.Stat{}) {
-			item.Stat = row.Stat
-		}
-		if item.Identity.Digest == (mail.Digest{}) {
-			item.Identity = row.Identity
-		}
-	}
-	item.Row = &mail.Row{
-		Folder: r.folders[file.Folder].base.ID, Key: item.File.Key, Flags: item.File.Flags, Identity: item.Identity,
-		Date: time.Unix(0, item.Stat.ModTime), Name: item.File.Name, New: item.File.New, Stat: item.Stat,
-	}
-	if file.Row != nil {
-		item.Row.ID = file.Row.ID
-	}
-	return &item
 }
 
 // unpaired gives the new files that have no message, and have not moved.
