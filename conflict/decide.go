@@ -114,7 +114,7 @@ func agree(i *Item, w World) Action {
 	}
 	a := Action{
 		Kind: Agree, Flags: flags, Base: flags, Why: whyFlags,
-		Rename: !flags.Equal(i.localFlags()),
+		Rename: !flags.Equal(i.localFlags()) || i.Relabel,
 		Add:    flags.Without(i.remoteFlags()),
 		Remove: i.remoteFlags().Without(flags),
 	}

@@ -31,6 +31,8 @@ type LocalChange struct {
 	// Doubt: the file has another inode than base knows, so that its content must be
 	// compared before it counts as the same message.
 	Doubt bool
+	// Relabel: the file stands in new/, and its name lacks flags that it keeps.
+	Relabel bool
 }
 
 // DiffLocal joins the rows of a folder that have a key with the files of a scan,
@@ -81,6 +83,7 @@ func compareFile(row mail.Row, file mail.File, letters mail.Letters) LocalChange
 	if !c.Flags.Equal(row.Flags) {
 		c.Change = Flags
 	}
+	c.Relabel = file.New && !c.Flags.Equal(file.Flags)
 	c.Doubt = file.Inode != 0 && row.Stat.Inode != 0 && file.Inode != row.Stat.Inode
 	return c
 }

@@ -31,8 +31,9 @@ type Item struct {
 	// Followed: gone on both sides, and moved on one: the item, and its row, are where
 	// it was moved to, and it is gone on the other side.
 	Followed bool
-	// Relabel: the file's name has the letters of another folder, which its Flags were
-	// read with; it must be renamed to say the same in its own.
+	// Relabel: the file's name does not say its Flags, and must be renamed to do so: it has
+	// the letters of another folder, which they were read with, or lost them on its way into
+	// new/.
 	Relabel bool
 	// Due: of a Pending row, the time to try again has come; of a Held one, that of the
 	// upload that it waits for.

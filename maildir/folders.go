@@ -2,6 +2,7 @@ package maildir
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -263,7 +264,7 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 		return err
 	}
 	for _, sub := range []string{"cur", "new"} {
-		if err := t.empty(path.Join(dir, sub), ""); err != nil {
+		if err := t.empty(path.Join(dir, sub)); err != nil {
 			return err
 		}
 	}
@@ -292,34 +293,44 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 			return err
 		}
 	}
-	if err := t.fs.Rmdir(mark); err != nil {
-		return err
+	// The name of a long one is needed as long as there are folders inside.
+	if t.empty(dir, unfinished, nameFile) != nil {
+		return errors.Join(t.fs.Rmdir(mark), t.sync(dir)) // folders inside, or files of other programs
 	}
-	if isShort(path.Base(dir)) {
-		// It is needed as long as there are folders inside.
-		err := t.empty(dir, nameFile)
-		if err != nil {
-			return t.sync(dir)
-		}
-		if err := t.fs.Unlink(path.Join(dir, nameFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	// An empty directory that is left alone looks like the place where a disk was mounted.
+	// So the whole of it goes at once, to a name that nobody looks at.
+	sum := sha256.Sum256([]byte(dir))
+	away := path.Join(path.Dir(dir), fmt.Sprintf("%s-%x", unfinished, sum[:8]))
+	err = t.clearAway(away) // a crash may have left it
+	if err == nil {
+		err = t.fs.Rename(dir, away)
 	}
-	err = t.fs.Rmdir(dir)
-	if errors.Is(err, fs.ErrExist) {
-		return t.sync(dir) // folders inside, or files of other programs
+	if err == nil {
+		err = t.sync(path.Dir(dir))
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = t.clearAway(away)
 	}
-	return t.sync(path.Dir(dir))
+	return err
 }
 
-// empty gives an error if anything but the one named is in a directory.
-func (t *Tree) empty(dir, but string) error {
+// clearAway removes what is left of the directory of a folder that was removed.
+func (t *Tree) clearAway(dir string) error {
+	for _, step := range []error{
+		t.fs.Unlink(path.Join(dir, nameFile)), t.fs.Rmdir(path.Join(dir, unfinished)), t.fs.Rmdir(dir),
+	} {
+		if step != nil && !errors.Is(step, fs.ErrNotExist) {
+			return step
+		}
+	}
+	return nil
+}
+
+// empty gives an error if anything but what is named is in a directory.
+func (t *Tree) empty(dir string, but ...string) error {
 	var some string
 	err := t.fs.ReadDir(dir, func(e Entry) {
-		if e.Name != but {
+		if !slices.Contains(but, e.Name) {
 			some = e.Name
 		}
 	})

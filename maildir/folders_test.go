@@ -345,7 +345,8 @@ func aHalfMadeFolderIsNone(t *testing.T, layout Layout) {
 				t.Fatal(listErr)
 			}
 			_, scanErr := tree.Scan(t.Context(), "Lists", mail.Letters{})
-			if made := slices.Contains(folderNames(folders), "Lists"); made != (scanErr == nil) || !made && err == nil {
+			// One that is whole and still marked is made once more, since it need not be durable.
+			if made := slices.Contains(folderNames(folders), "Lists"); made && scanErr != nil || !made && err == nil {
 				t.Errorf("stopped after %d steps with %v: listed %v, scan %v", stop, err, made, scanErr)
 			}
 			if err == nil {
@@ -382,7 +383,7 @@ func aHalfRemovedFolderIsNone(t *testing.T, layout Layout) {
 		}}
 		err := tree.RemoveFolder(t.Context(), "Lists")
 		tree.fs = was
-		folders, listErr := tree.Folders(t.Context(), nil)
+		folders, listErr := tree.Folders(t.Context(), []mail.LocalFolder{{Name: "Lists"}})
 		_, scanErr := tree.Scan(t.Context(), "Lists", mail.Letters{})
 		if there := slices.Contains(folderNames(folders), "Lists"); there != (scanErr == nil) || listErr != nil {
 			t.Errorf("stopped after %d steps with %v: listed %v, scan %v, %v", stop, err, there, scanErr, listErr)

@@ -21,8 +21,8 @@ type FS interface {
 	Open(name string) (Reader, error)
 	// Create makes a file that is not there, with mode 0600, for writing.
 	Create(name string) (io.WriteCloser, error)
-	// Sync makes a file or a directory durable.
-	Sync(name string) error
+	// Sync makes files and directories durable, many of them at the same time.
+	Sync(names ...string) error
 	// Link gives a file a second name in another FS or in the same one. Any error but
 	// fs.ErrNotExist and fs.ErrExist means that the two cannot share files.
 	Link(name string, to FS, as string) error

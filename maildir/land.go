@@ -10,10 +10,9 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"mailtwin/conflict/mail"
 )
@@ -186,9 +185,9 @@ func (m *incoming) Discard() {
 	}
 }
 
-// hardenAtOnce is how many files are synced at the same time: a journal takes them
-// in one go, measured as 5 times faster than one after another.
-const hardenAtOnce = 16
+// hardenBatch is how many files are made durable before a run that is to end is seen
+// to be.
+const hardenBatch = 64
 
 // Harden is Local.Harden.
 func (t *Tree) Harden(ctx context.Context, folder mail.Folder, keys []mail.Key) (err error) {
@@ -197,23 +196,20 @@ func (t *Tree) Harden(ctx context.Context, folder mail.Folder, keys []mail.Key) 
 	if err != nil || !t.opts.FSync || len(keys) == 0 {
 		return err
 	}
-	for _, key := range keys {
+	names := make([]string, len(keys))
+	for i, key := range keys {
 		if err := checkName(string(key)); err != nil {
 			return err
 		}
+		names[i] = path.Join(dir, "tmp", string(key))
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(hardenAtOnce)
-	for _, key := range keys {
-		g.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			return t.sync(path.Join(dir, "tmp", string(key)))
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return t.gone(err, dir, "tmp")
+	for batch := range slices.Chunk(names, hardenBatch) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := t.sync(batch...); err != nil {
+			return t.gone(err, dir, "tmp")
+		}
 	}
 	return t.sync(path.Join(dir, "tmp"))
 }
@@ -243,15 +239,57 @@ func (t *Tree) Publish(ctx context.Context, folder mail.Folder, key mail.Key, fl
 	if err != nil {
 		return mail.File{}, err
 	}
-	if err := t.fs.Rename(tmp, to); err != nil {
+	if err := t.fs.Rename(tmp, to); errors.Is(err, fs.ErrExist) && t.same(to, info) {
+		// A crash may leave both names of a rename: of two directories that were to be
+		// synced, or of two steps where there is no such rename.
+		return f, t.gone(t.fs.Unlink(tmp), dir, "tmp")
+	} else if err != nil {
 		return mail.File{}, t.gone(err, dir, subdir(f.New))
 	}
 	return f, nil
 }
 
+// same tells whether a name is one of the file that info is of.
+func (t *Tree) same(name string, info Info) bool {
+	there, err := t.fs.Lstat(name)
+	return err == nil && there.Dev == info.Dev && there.Inode == info.Inode
+}
+
 func flagsIn(name string, meaning *mail.Letters) mail.Flags {
 	_, letters, _ := splitName(name)
 	return flagsOf(letters, meaning)
+}
+
+// Secure is Local.Secure. What is durable already costs next to nothing.
+func (t *Tree) Secure(ctx context.Context, folder mail.Folder, files []mail.File) (err error) {
+	defer explain(&err, "make files durable in", folder)
+	dir, err := t.dir(folder)
+	if err != nil || !t.opts.FSync || len(files) == 0 {
+		return err
+	}
+	names := make([]string, len(files))
+	for i, file := range files {
+		if names[i], err = pathOf(dir, file); err != nil {
+			return err
+		}
+	}
+	for batch := range slices.Chunk(names, hardenBatch) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := t.sync(batch...); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		for _, name := range batch { // one of them was renamed
+			if err := t.sync(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return t.SyncFolder(ctx, folder)
 }
 
 // SyncFolder is Local.SyncFolder.
@@ -266,6 +304,10 @@ func (t *Tree) SyncFolder(ctx context.Context, folder mail.Folder) (err error) {
 		if err := t.sync(path.Join(dir, sub)); err != nil {
 			return t.gone(err, dir, sub)
 		}
+	}
+	// Or a published message could have its old name again, too.
+	if err := t.sync(path.Join(dir, "tmp")); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }

@@ -109,7 +109,7 @@ var ours = []string{markerFile, unfinished, nameFile}
 // hold a folder.
 func (l Layout) visible(dir, name string) bool {
 	if l == MaildirPlus {
-		return dir == "." && strings.HasPrefix(name, ".") && !slices.Contains(ours, name)
+		return dir == "." && strings.HasPrefix(name, ".") && !slices.Contains(ours, name) && !strings.HasPrefix(name, unfinished)
 	}
 	return !strings.HasPrefix(name, ".") && !slices.Contains(reserved, name)
 }

@@ -49,9 +49,16 @@ func (f folding) real(name string) string {
 	return dir
 }
 
+func (f folding) Sync(names ...string) error {
+	real := make([]string, len(names))
+	for i, name := range names {
+		real[i] = f.real(name)
+	}
+	return f.FS.Sync(real...)
+}
+
 func (f folding) Open(name string) (Reader, error)           { return f.FS.Open(f.real(name)) }
 func (f folding) Create(name string) (io.WriteCloser, error) { return f.FS.Create(f.real(name)) }
-func (f folding) Sync(name string) error                     { return f.FS.Sync(f.real(name)) }
 func (f folding) Rename(from, to string) error               { return f.FS.Rename(f.real(from), f.real(to)) }
 func (f folding) Replace(from, to string) error              { return f.FS.Replace(f.real(from), f.real(to)) }
 func (f folding) Unlink(name string) error                   { return f.FS.Unlink(f.real(name)) }

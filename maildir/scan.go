@@ -71,6 +71,7 @@ func (t *Tree) Scan(ctx context.Context, folder mail.Folder, letters mail.Letter
 	for i, word := range letters {
 		if l.letters[i] == "" {
 			l.letters[i] = word
+			listing.LettersLost = listing.LettersLost || word != ""
 		}
 	}
 	listing.Letters, listing.Problems, listing.Files = l.letters, l.problems, l.files

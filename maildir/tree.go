@@ -186,12 +186,12 @@ func (t *Tree) gone(err error, dir, sub string) error {
 	return mail.ErrGone
 }
 
-// sync makes a file or directory durable, unless the user does not want that.
-func (t *Tree) sync(name string) error {
+// sync makes files or directories durable, unless the user does not want that.
+func (t *Tree) sync(names ...string) error {
 	if !t.opts.FSync {
 		return nil
 	}
-	return t.fs.Sync(name)
+	return t.fs.Sync(names...)
 }
 
 // explain adds to an error what was being done, and to which folder.

@@ -66,11 +66,13 @@ func (h *hooked) Create(name string) (io.WriteCloser, error) {
 	return h.FS.Create(name)
 }
 
-func (h *hooked) Sync(name string) error {
-	if err := h.before("sync", name); err != nil {
-		return err
+func (h *hooked) Sync(names ...string) error {
+	for _, name := range names {
+		if err := h.before("sync", name); err != nil {
+			return err
+		}
 	}
-	return h.FS.Sync(name)
+	return h.FS.Sync(names...)
 }
 
 func (h *hooked) Link(name string, to FS, as string) error {

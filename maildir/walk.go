@@ -89,10 +89,13 @@ func (w *walk) visit(ctx context.Context, s spot) error {
 // add adds the folder at s to those found, if there is one.
 func (w *walk) add(s spot, whole bool) {
 	stamp, err := w.t.stampWith(s.dir, s.info)
+	name, ok := w.known[s.dir].Name, true
 	if isNoFolder(err) || err != nil && !whole {
 		return
 	}
-	name, ok := w.known[s.dir].Name, true
+	if !whole && name == "" {
+		stamp = mail.Stamp{} // what was being made need not be durable, nor complete
+	}
 	if name == "" {
 		name, ok = w.t.opts.Layout.decode(s.names)
 	}

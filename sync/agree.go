@@ -22,6 +22,7 @@ func (r *run) agree(ctx context.Context, w *work) error {
 		return err
 	}
 	batch := &mail.Batch{}
+	var met []mail.File // that base did not know
 	synced := false
 	for _, a := range w.agrees {
 		file := fileOf(a.Item)
@@ -47,7 +48,11 @@ func (r *run) agree(ctx context.Context, w *work) error {
 		if refused[a] {
 			continue
 		}
-		batch.PutRows = append(batch.PutRows, r.settled(f, a, file))
+		row := r.settled(f, a, file)
+		batch.PutRows = append(batch.PutRows, row)
+		if a.Item.Local == conflict.New {
+			met = append(met, file)
+		}
 		r.arrive(a.Item)
 	}
 	if synced {
@@ -56,6 +61,9 @@ func (r *run) agree(ctx context.Context, w *work) error {
 		if err := r.Local.SyncFolder(ctx, f.name); err != nil {
 			return err
 		}
+	}
+	if err := r.secure(ctx, f, met); err != nil {
+		return err
 	}
 	return r.commit(ctx, batch)
 }

@@ -36,12 +36,13 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 	if len(works) == 0 {
 		return r.recordDecisions(ctx, plan)
 	}
-	var folders []*folder
-	for f := range works {
-		folders = append(folders, f)
-	}
-	if err := r.each(ctx, folders, r.Connections, r.mark); err != nil {
+	if err := r.each(ctx, inOrder(works), r.Connections, r.mark); err != nil {
 		return err
+	}
+	defer r.leaveSources(works)
+	for _, w := range works {
+		w.movesHere = r.withSource(w, w.movesHere)
+		w.movesThere = r.withSource(w, w.movesThere)
 	}
 	if err := r.recordDecisions(ctx, plan); err != nil {
 		return err
@@ -60,6 +61,29 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 		}
 	}
 	return nil
+}
+
+// withSource gives the moves whose other end is still worked on.
+func (r *run) withSource(w *work, moves []*conflict.Action) []*conflict.Action {
+	return slices.DeleteFunc(moves, func(a *conflict.Action) bool {
+		gone := !r.folders[a.Item.From.Folder].usable()
+		if gone {
+			r.leave(w.folder)
+		}
+		return gone
+	})
+}
+
+// leaveSources leaves the folders to the next run that messages were to move out of, into
+// one that has failed: they have not moved.
+func (r *run) leaveSources(works map[*folder]*work) {
+	for f, w := range works {
+		for _, a := range slices.Concat(w.movesHere, w.movesThere) {
+			if f.failed != nil {
+				r.leave(r.folders[a.Item.From.Folder])
+			}
+		}
+	}
 }
 
 // share hands the plan's actions to their folders. Folders that failed, or that the
@@ -133,6 +157,13 @@ func (r *run) mark(ctx context.Context, f *folder) error {
 		return err
 	}
 	f.base.Marker, f.marked = next, true
+	if f.base.Remote.Unread() {
+		// What the run is about to record of the folder belongs to these UIDs.
+		f.base.Remote.UIDValidity = r.validity(f)
+	}
+	// Nor may base say that the folder is as it was: a run that ends here could be followed
+	// by a Maildir from a backup, which is.
+	f.base.Local = withoutTimes(f.base.Local)
 	r.dirty(f, mail.Local)
 	if err := r.commit(ctx, &mail.Batch{PutFolders: []*mail.FolderBase{&f.base}}); err != nil {
 		return err
@@ -140,12 +171,17 @@ func (r *run) mark(ctx context.Context, f *folder) error {
 	return nil
 }
 
+// withoutTimes gives a stamp that says which directory a folder is, and that it is to be
+// scanned.
+func withoutTimes(s mail.Stamp) mail.Stamp { return mail.Stamp{Dev: s.Dev, Inode: s.Inode} }
+
 // intendReplacing records which messages will leave the server once their content
 // is there elsewhere, or cannot leave it and come back: when the one has happened, and a
 // crash comes before the other, nothing else tells them from messages that were deleted.
 func (r *run) intendReplacing(ctx context.Context, works map[*folder]*work) error {
 	batch := &mail.Batch{}
-	for f, w := range works {
+	for _, f := range inOrder(works) {
+		w := works[f]
 		for _, a := range slices.Concat(w.remote, w.downloads) {
 			if a.Item.Moved == nil || r.intentOf(mail.Replace, a.Item.Row) != nil {
 				continue
@@ -257,6 +293,16 @@ func (r *run) arrive(item *conflict.Item) {
 	r.arrived[item] = true
 }
 
+// secure makes files durable that other programs have put there, before base speaks of
+// them. A program that saves a file need not wait for the disk, and may lose it when the
+// power goes; if base knew of it then, the loss would be a removal.
+func (r *run) secure(ctx context.Context, f *folder, files []mail.File) error {
+	if len(files) == 0 {
+		return nil
+	}
+	return r.Local.Secure(ctx, f.name, files)
+}
+
 // problem reports what failed and did not stop the folder.
 func (r *run) problem(f *folder, err error, hint string) {
 	r.mu.Lock()
@@ -290,6 +336,9 @@ func (r *run) settle(ctx context.Context) error {
 		}
 		if f.listing != nil {
 			f.base.Local, f.base.Letters = f.listing.Stamp, f.letters
+			if f.localDirty {
+				f.base.Local = withoutTimes(f.base.Local) // the run has changed it since
+			}
 		}
 		f.base.Problem, f.base.Lost = "", 0
 		if !f.resettled || f.view != nil && f.listing != nil {
@@ -300,7 +349,7 @@ func (r *run) settle(ctx context.Context) error {
 			batch.PutFolders = append(batch.PutFolders, &f.base)
 		}
 	}
-	for _, f := range r.folders {
+	for _, f := range r.allFolders() {
 		if f.failed != nil && f.base.ID != 0 && f.base.Problem != f.failed.Error() {
 			f.base.Problem = f.failed.Error()
 			batch.PutFolders = append(batch.PutFolders, &f.base)

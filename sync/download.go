@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -162,7 +164,8 @@ func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Actio
 func (r *run) withhold(f *folder, missing map[mail.UID]*conflict.Action, batch *mail.Batch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for uid, a := range missing {
+	for _, uid := range slices.Sorted(maps.Keys(missing)) {
+		a := missing[uid]
 		if r.withheld[f] == nil {
 			r.withheld[f] = map[mail.UID]int{}
 		}
@@ -277,7 +280,7 @@ func (r *run) recoverLandings(ctx context.Context) error {
 				}
 				break
 			}
-			published = published || err == nil
+			published = true // now, or before the crash
 		}
 		if published {
 			if err := r.fail(f, r.Local.SyncFolder(ctx, f.name)); err != nil {

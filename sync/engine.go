@@ -87,6 +87,7 @@ type run struct {
 	folders   map[mail.Folder]*folder
 	onServer  map[mail.Folder]mail.RemoteFolder // all of them, also those not selected
 	trash     mail.Folder
+	stirred   bool // a folder was made or removed here
 	renames   renames
 	intents   []mail.Intent // that an earlier run left open
 	unsettled map[mail.FolderID][]mail.Row

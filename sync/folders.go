@@ -36,6 +36,7 @@ type folder struct {
 
 	stamp       mail.Stamp // of the local folder, as it was listed
 	localMoved  bool       // changed here since it was last in step
+	unclear     bool       // was listed and could not be looked at
 	localDirty  bool       // is to be scanned before base may be trusted again
 	remoteDirty bool
 	changed     bool  // something changed locally, for the report
@@ -131,6 +132,13 @@ func (r *run) listFolders(ctx context.Context) error {
 	if err := r.matchFolders(ctx); err != nil {
 		return err
 	}
+	if r.stirred {
+		// What lies around a directory that was made or removed has another time, and is
+		// scanned in this run rather than in the next one.
+		if _, err := r.stampsMoved(ctx); err != nil {
+			return err
+		}
+	}
 	r.markIntents()
 	return r.countRows(ctx)
 }
@@ -148,6 +156,7 @@ func (r *run) meet(ctx context.Context) error {
 	var remote mail.RemoteListing
 	var local []mail.LocalFolder
 	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(r.Connections)
 	g.Go(func() (err error) {
 		remote, err = r.Remote.Folders(gctx)
 		return err
@@ -231,7 +240,7 @@ func (r *run) meetLocal(local []mail.LocalFolder) error {
 		f := r.folder(lf.Name)
 		f.onLocal, f.stamp = true, lf.Stamp
 		f.localDirty = lf.Stamp == mail.Stamp{} || lf.Stamp != f.base.Local
-		f.localMoved = f.localDirty
+		f.localMoved, f.unclear = f.localDirty, lf.Stamp == mail.Stamp{}
 	}
 	inbox := r.folders[mail.Inbox]
 	if inbox != nil && inbox.base.OnLocal && !inbox.onLocal {
@@ -285,7 +294,13 @@ func (r *run) matchFolders(ctx context.Context) error {
 		case f.vanished, f.dissolves:
 			continue
 		}
-		if err := r.fail(f, r.makeFolder(ctx, f)); err != nil {
+		err := r.makeFolder(ctx, f)
+		if err == nil && f.base.ID == 0 && f.unclear {
+			// It was listed, and could not be looked at, or was made by a run that did not come
+			// to the end of it. Before base says that it is there, it has to be.
+			err = r.complete(ctx, f)
+		}
+		if err := r.fail(f, err); err != nil {
 			return err
 		}
 		if f.failed == nil && f.synced() && (f.base.ID == 0 || f.base.Role != f.role) {
@@ -297,6 +312,17 @@ func (r *run) matchFolders(ctx context.Context) error {
 		return err
 	}
 	return r.commit(ctx, batch)
+}
+
+// complete makes sure of a folder that is new here and not known to be whole.
+func (r *run) complete(ctx context.Context, f *folder) error {
+	if _, err := r.Local.Scan(ctx, f.name, f.letters); err != nil || r.DryRun {
+		return err
+	}
+	if err := r.Local.CreateFolder(ctx, f.name); !errors.Is(err, mail.ErrExists) {
+		return err
+	}
+	return nil
 }
 
 // firstMarkers gives a marker to each folder that has none, since an empty one is known
@@ -349,7 +375,7 @@ func (r *run) makeFolder(ctx context.Context, f *folder) error {
 		if err := r.Local.CreateFolder(ctx, f.name); err != nil && !errors.Is(err, mail.ErrExists) {
 			return err
 		}
-		f.onLocal = true
+		f.onLocal, r.stirred = true, true
 	case !f.onRemote:
 		f.remoteDirty = true
 		if r.DryRun {
@@ -383,7 +409,7 @@ func (r *run) countRows(ctx context.Context) error {
 	if !dirty {
 		return nil
 	}
-	for _, f := range r.folders {
+	for _, f := range r.allFolders() {
 		if f.base.ID == 0 {
 			continue
 		}
@@ -392,6 +418,16 @@ func (r *run) countRows(ctx context.Context) error {
 			return fmt.Errorf("read the state: %w", err)
 		}
 		f.messages = min(remote, local)
+		if f.localDirty && f.onRemote && !f.remoteDirty {
+			// Each run changes a folder here before it changes it anywhere; so this one may
+			// have been left by a run which recorded what the server then had, and the server
+			// has been restored to what it was before.
+			rows, err := r.rowsFrom(ctx, f, max(1, f.base.Remote.UIDNext))
+			if err != nil {
+				return err
+			}
+			f.remoteDirty = len(rows) > 0
+		}
 	}
 	return nil
 }

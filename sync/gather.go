@@ -1,7 +1,6 @@
 package sync
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -123,8 +122,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	return r.awaitElsewhere(ctx, g, items)
 }
 
-// usable gives the folders that the run works on, in order of their names, INBOX
-// first: that is what people wait for.
+// usable gives the folders that the run works on, in their order.
 func (r *run) usable(want func(*folder) bool) []*folder {
 	var out []*folder
 	for _, f := range r.folders {
@@ -132,17 +130,8 @@ func (r *run) usable(want func(*folder) bool) []*folder {
 			out = append(out, f)
 		}
 	}
-	slices.SortFunc(out, func(a, b *folder) int {
-		return cmp.Or(rank(a)-rank(b), cmp.Compare(a.name, b.name))
-	})
+	slices.SortFunc(out, byName)
 	return out
-}
-
-func rank(f *folder) int {
-	if f.name == mail.Inbox {
-		return 0
-	}
-	return 1
 }
 
 // each works on folders, several at a time. A folder that fails is set aside.
@@ -230,9 +219,9 @@ func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChang
 	if err != nil {
 		return nil, err
 	}
-	if len(p.rows) > 0 {
+	if len(p.rows) > 0 && since.UIDNext > 0 {
 		// The scan tells of them as of new ones.
-		since.UIDNext, below = p.rows[0].UID, known-len(p.rows)
+		since.UIDNext, below = min(since.UIDNext, p.rows[0].UID), known-len(p.rows)
 	}
 	scan := r.deltaRemote
 	if since.HighestModSeq == 0 || r.whole(f) {

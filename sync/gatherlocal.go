@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
@@ -17,14 +19,24 @@ func (r *run) scanLocal(ctx context.Context, g *gathered) error {
 	for try := 0; ; try++ {
 		folders := r.usable(func(f *folder) bool { return f.localDirty })
 		err := r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
+			if other, err := r.isOther(ctx, f); other || err != nil {
+				return err
+			}
 			changes, err := r.diffLocal(ctx, f)
 			if err != nil {
 				return err
 			}
+			lost := f.listing.LettersLost && !r.DryRun && f.policy.Direction.Writes(mail.Local)
+			if lost {
+				// Other programs have nothing but the folder's own file to tell them.
+				if err := r.Local.SetLetters(ctx, f.name, f.letters); err != nil {
+					return err
+				}
+			}
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			found[f] = changes
-			f.localDirty = false
+			f.localDirty = lost
 			return nil
 		})
 		if err != nil {
@@ -45,15 +57,32 @@ func (r *run) scanLocal(ctx context.Context, g *gathered) error {
 			break
 		}
 	}
-	for f, changes := range found {
+	for _, f := range inOrder(found) {
 		if f.failed != nil {
 			continue
 		}
-		if err := r.fail(f, r.addLocal(ctx, g, f, changes)); err != nil {
+		if err := r.fail(f, r.addLocal(ctx, g, f, found[f])); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// isOther tells whether a folder that nothing had pointed to when the round began is not
+// the one that base knows; then the next round has to find out what was lost.
+func (r *run) isOther(ctx context.Context, f *folder) (bool, error) {
+	if f.met || f.marked || !f.onLocal || f.base.ID == 0 {
+		return false, nil
+	}
+	marker, err := r.Local.Marker(ctx, f.name)
+	if err != nil {
+		return false, err
+	}
+	f.met = conflict.LossByMarker(f.base.Marker, marker) == conflict.NoLoss
+	if !f.met {
+		r.leave(f)
+	}
+	return !f.met, nil
 }
 
 // diffLocal scans one folder of the Maildir.
@@ -142,7 +171,7 @@ func (r *run) addLocal(ctx context.Context, g *gathered, f *folder, changes []co
 			}
 		default:
 			item := g.row(f, c.Row)
-			item.Local, item.File = c.Change, c.File
+			item.Local, item.File, item.Relabel = c.Change, c.File, c.Relabel
 			item.File.Flags = c.Flags
 		}
 	}
@@ -164,7 +193,7 @@ func (r *run) resolveDoubt(ctx context.Context, g *gathered, f *folder, c confli
 		row := c.Row
 		row.Stat = stat
 		item := g.reput(f, row)
-		item.Local, item.File, item.Stat = c.Change, c.File, stat
+		item.Local, item.File, item.Stat, item.Relabel = c.Change, c.File, stat, c.Relabel
 		item.File.Flags = c.Flags
 		return nil
 	}
@@ -195,7 +224,7 @@ func (r *run) measure(ctx context.Context, f *folder, file mail.File) (mail.Iden
 // lacks it, too, and its last name is not there.
 func (r *run) confirmGone(ctx context.Context, g *gathered) error {
 	doubtful := map[*folder]map[mail.Key]*conflict.Item{}
-	for _, item := range g.rows {
+	for _, item := range g.known() {
 		if item.Local != conflict.Gone || item.Row.Key == "" {
 			continue
 		}
@@ -218,7 +247,8 @@ func (r *run) confirmGone(ctx context.Context, g *gathered) error {
 				delete(missing, file.Key)
 			}
 		}
-		for _, item := range missing {
+		for _, key := range slices.Sorted(maps.Keys(missing)) {
+			item := missing[key]
 			if !listing.Believed && !heldAs(*item.Row, mail.Local) {
 				r.presume(f, item)
 				continue

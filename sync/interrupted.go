@@ -46,7 +46,7 @@ func lists(listing *mail.Listing, key mail.Key) bool {
 // it there, as a file whose message is gone. It gives the file as a new one that came from
 // where the message is.
 func (r *run) movedBack(g *gathered, item *conflict.Item) []*conflict.Item {
-	for _, other := range g.rows {
+	for _, other := range g.known() {
 		if other == item || other.Row.State != mail.Settled || other.Remote != conflict.Gone || !other.Lonely() ||
 			other.Moved != nil || other.From != nil || other.Row.Content() != item.Row.Content() {
 			continue
@@ -143,7 +143,11 @@ func (r *run) uploadedAndGone(g *gathered, f *folder) []*conflict.Item {
 	for file := range f.listing.Files {
 		delete(gone, file.Key)
 	}
-	return slices.Collect(maps.Values(gone))
+	var items []*conflict.Item
+	for _, key := range slices.Sorted(maps.Keys(gone)) {
+		items = append(items, gone[key])
+	}
+	return items
 }
 
 // formerly makes, of new files whose messages may have been where they are, and that
@@ -171,7 +175,7 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 			files[r.settledOnce(file)] = file
 		}
 	}
-	for _, item := range g.rows {
+	for _, item := range g.known() {
 		if item.Row.State == mail.Pending && item.Row.UID == 0 && item.Lonely() &&
 			sent[upload{item.Row.Folder, item.Key()}] {
 			files[r.settledOnce(item)] = item

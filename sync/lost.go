@@ -1,9 +1,11 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -34,11 +36,14 @@ func (r *run) checkMarkers(ctx context.Context) error {
 		}
 		base := f.base.Marker
 		f.base.Marker = marker
-		if f.base.Local == (mail.Stamp{}) && f.base.Remote == (mail.Cursor{}) {
-			// It was never in step, so there is nothing to forget. A folder that somebody
-			// renamed brings its marker along; but not into a base that knows no folder at all.
-			// One that base knows was met by a run that was interrupted.
-			if r.blank && marker != (mail.Marker{}) || f.known && conflict.LossByMarker(base, marker) != conflict.NoLoss {
+		if f.base.Local == (mail.Stamp{}) && f.base.Remote.Unread() {
+			// It was never in step. A folder that somebody renamed brings its marker along; but
+			// not into a base that knows no folder at all. One that base knows was met by a run
+			// that was interrupted, and what that has brought here need not be here any more.
+			if f.known && conflict.LossByMarker(base, marker) != conflict.NoLoss {
+				return r.forget(ctx, f, conflict.StateLost)
+			}
+			if r.blank && marker != (mail.Marker{}) {
 				r.lose(f, conflict.StateLost)
 			}
 			return nil
@@ -54,7 +59,7 @@ func (r *run) checkMarkers(ctx context.Context) error {
 // A folder that was restored from a backup, and has got new mail since, has other
 // messages under the UIDs that it had given out between the two. So the newest messages
 // that base knows are looked at in each scan: up to maxProbes of those among the
-// probeSpan highest UIDs.
+// probeSpan highest UIDs, and all that a run has recorded which did not come to its end.
 const (
 	maxProbes = 3
 	probeSpan = 8
@@ -63,21 +68,43 @@ const (
 // probe are the newest messages of a folder that base knows, in ascending order.
 type probe struct {
 	rows    []mail.Row
-	doubted mail.UIDSet
+	doubted mail.UIDSet // their size or their date is another one
+	other   bool        // both are, of one of them
 }
 
 func (r *run) probe(ctx context.Context, f *folder) (*probe, error) {
 	next := f.base.Remote.UIDNext
-	if f.base.ID == 0 || next < 2 {
+	if f.base.ID == 0 {
 		return &probe{}, nil
 	}
-	var newest mail.UIDSet
-	newest.AddRange(mail.UIDRange{First: max(next, probeSpan+1) - probeSpan, Last: next - 1})
-	rows, err := r.State.WithUIDs(ctx, f.base.ID, newest)
+	if next == 0 {
+		// It was never read to its end, or the server does not tell.
+		known, err := r.State.UIDs(ctx, f.base.ID)
+		if err != nil {
+			return nil, fmt.Errorf("read the state: %w", err)
+		}
+		if len(known) == 0 {
+			return &probe{}, nil
+		}
+		next = known[len(known)-1].Last
+	}
+	rows, err := r.rowsFrom(ctx, f, max(next, probeSpan+1)-probeSpan)
+	if err != nil {
+		return nil, err
+	}
+	beyond, _ := slices.BinarySearchFunc(rows, next, func(row mail.Row, uid mail.UID) int { return cmp.Compare(row.UID, uid) })
+	return &probe{rows: rows[min(beyond, max(0, len(rows)-maxProbes)):]}, nil
+}
+
+// rowsFrom gives the rows of a folder whose UIDs are not below that one.
+func (r *run) rowsFrom(ctx context.Context, f *folder, first mail.UID) ([]mail.Row, error) {
+	var uids mail.UIDSet
+	uids.AddRange(mail.UIDRange{First: first, Last: math.MaxUint32})
+	rows, err := r.State.WithUIDs(ctx, f.base.ID, uids)
 	if err != nil {
 		return nil, fmt.Errorf("read the state: %w", err)
 	}
-	return &probe{rows: rows[max(0, len(rows)-maxProbes):]}, nil
+	return rows, nil
 }
 
 func (p *probe) uids() (uids mail.UIDSet) {
@@ -94,14 +121,22 @@ func (p *probe) see(m mail.Message) {
 		if row.UID == m.UID && m.Size != 0 && row.RemoteSize == 0 && row.Fingerprint != (mail.Fingerprint{}) &&
 			(m.Size != row.Size || m.Date.Unix() != row.Date.Unix()) {
 			p.doubted.Add(m.UID)
+			p.other = p.other || m.Size != row.Size && m.Date.Unix() != row.Date.Unix()
 		}
 	}
 }
 
 // lossThere tells whether the folder on the server is the one that base knows.
 func (r *run) lossThere(ctx context.Context, f *folder, view mail.View, p *probe) (conflict.Loss, error) {
-	if loss := conflict.LossByCursor(f.base.Remote, view.Cursor); loss != conflict.NoLoss || len(p.doubted) == 0 {
+	since := f.base.Remote
+	if len(p.rows) > 0 {
+		since.UIDNext = max(since.UIDNext, p.rows[len(p.rows)-1].UID+1)
+	}
+	if loss := conflict.LossByCursor(since, view.Cursor); loss != conflict.NoLoss || len(p.doubted) == 0 {
 		return loss, nil
+	}
+	if p.other {
+		return conflict.ServerOld, nil
 	}
 	found, err := r.Remote.Identify(ctx, f.name, view.Cursor.UIDValidity, p.doubted, mail.Fingerprints)
 	if err != nil {

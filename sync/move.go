@@ -25,11 +25,16 @@ func movedRow(f *folder, a *conflict.Action) *mail.Row {
 func (r *run) moveRemote(ctx context.Context, w *work) error {
 	f := w.folder
 	intents, batch := &mail.Batch{}, &mail.Batch{}
+	var files []mail.File
 	for _, a := range w.movesThere {
+		files = append(files, fileOf(a.Item))
 		intents.PutIntents = append(intents.PutIntents, &mail.Intent{
 			Kind: mail.Upload, Folder: f.base.ID, Key: a.Item.File.Key, Identity: a.Item.Identity,
 			UIDValidity: r.validity(f), UIDNext: r.uidNext(f), Created: r.Now().Truncate(time.Second),
 		})
+	}
+	if err := r.secure(ctx, f, files); err != nil {
+		return err
 	}
 	if err := r.commit(ctx, intents); err != nil {
 		return err
@@ -189,7 +194,7 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 	if err := r.Local.SyncFolder(ctx, f.name); err != nil {
 		return err
 	}
-	for from := range left {
+	for _, from := range inOrder(left) {
 		if err := r.Local.SyncFolder(ctx, from.name); err != nil {
 			return err
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -17,7 +16,7 @@ import (
 // pair finds out which new messages are known ones in another place, and gives all
 // items of the round. It reads, and fetches, only what conflict must know to decide.
 func (r *run) pair(ctx context.Context, g *gathered, round int) ([]*conflict.Item, error) {
-	for f := range g.newRemote {
+	for _, f := range inOrder(g.newRemote) {
 		left, err := r.tieFolder(ctx, g, f)
 		if err := r.fail(f, err); err != nil {
 			return nil, err
@@ -35,8 +34,8 @@ func (r *run) pair(ctx context.Context, g *gathered, round int) ([]*conflict.Ite
 	if err := r.dropFruitless(ctx, g); err != nil {
 		return nil, err
 	}
-	for f, remotes := range g.newRemote {
-		for _, item := range remotes {
+	for _, f := range inOrder(g.newRemote) {
+		for _, item := range g.newRemote[f] {
 			if g.waiting[item] && item.From == nil {
 				r.dirty(f, mail.Local)
 				r.dirty(f, mail.Remote)
@@ -46,19 +45,19 @@ func (r *run) pair(ctx context.Context, g *gathered, round int) ([]*conflict.Ite
 			items = append(items, item)
 		}
 	}
-	return slices.AppendSeq(items, maps.Values(g.rows)), nil
+	return append(items, g.known()...), nil
 }
 
 // pairLocal finds the new files that are messages which have moved here, or were
 // copied, and gives the files that are items of their own.
 func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, error) {
 	var gone, arrived []*conflict.Item
-	for _, item := range g.rows {
+	for _, item := range g.known() {
 		if item.Local == conflict.Gone {
 			gone = append(gone, item)
 		}
 	}
-	for f := range g.newLocal {
+	for _, f := range inOrder(g.newLocal) {
 		if err := r.fail(f, r.measureAll(ctx, g, f)); err != nil {
 			return nil, err
 		}
@@ -89,7 +88,7 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 			if r.mayHaveMoved(item, rows) {
 				continue
 			}
-			conflict.MarkCopied(item, r.world().Sources(r.known(g, rows)), r.lettersIn)
+			conflict.MarkCopied(item, r.world().Sources(r.itemsOf(g, rows)), r.lettersIn)
 		}
 		left = append(left, item)
 	}
@@ -103,9 +102,9 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 
 func (r *run) lettersIn(name mail.Folder) mail.Letters { return r.folders[name].letters }
 
-// known gives the items of rows in folders that the run works on: what the round has
+// itemsOf gives the items of rows in folders that the run works on: what the round has
 // found out about them, or that they are as they were.
-func (r *run) known(g *gathered, rows []mail.Row) []*conflict.Item {
+func (r *run) itemsOf(g *gathered, rows []mail.Row) []*conflict.Item {
 	var items []*conflict.Item
 	for _, row := range rows {
 		if item := g.rows[row.ID]; item != nil {
@@ -133,7 +132,7 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 		return nil, err
 	}
 	var lonely []*conflict.Item
-	for _, item := range g.rows {
+	for _, item := range g.known() {
 		// Those that are gone on the server are known again like those that moved, which
 		// takes more than to be like a new one, unless they were on their way there.
 		if item.Folder == f.name && item.Lonely() && (item.Remote != conflict.Gone || r.uploading(f, item.Key())) {
@@ -197,7 +196,7 @@ func (r *run) markReplaced(ctx context.Context, g *gathered, gone []*conflict.It
 		if err != nil {
 			return fmt.Errorf("read the state: %w", err)
 		}
-		for _, other := range r.known(g, rows) {
+		for _, other := range r.itemsOf(g, rows) {
 			if other.Row.ID != item.Row.ID && (replaced || other.Row.CopyOf == item.Row.ID) && other.StandsFor(item) {
 				item.Moved = other
 			}
@@ -286,7 +285,7 @@ func (r *run) tie(ctx context.Context, g *gathered, f *folder, locals, remotes [
 			return nil, nil, err
 		}
 	}
-	adopt := f.base.Remote == mail.Cursor{} // nothing of the folder was ever in step
+	adopt := f.base.Remote.Unread() // nothing of the folder was ever in step
 	pairs := conflict.TieNew(locals, remotes, intents, adopt)
 	for len(pairs.Ask) > 0 {
 		if remotes, err = r.learn(ctx, f, remotes, pairs.Ask, false); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"mailtwin/conflict"
@@ -15,7 +14,7 @@ import (
 // moved there, or were copied. It gives the new files that are items of their own.
 func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.Item, round int) ([]*conflict.Item, error) {
 	var gone, vanished []*conflict.Item
-	for _, item := range g.rows {
+	for _, item := range g.known() {
 		switch {
 		case item.Remote == conflict.Gone && item.Lonely():
 			gone = append(gone, item)
@@ -24,7 +23,7 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 		}
 	}
 	former := r.formerly(g, arrived)
-	if err := r.measureGone(ctx, g, slices.AppendSeq(slices.Clone(gone), maps.Keys(former))); err != nil {
+	if err := r.measureGone(ctx, g, slices.Concat(gone, placed(former))); err != nil {
 		return nil, err
 	}
 	ties, err := r.pairMoves(ctx, g, gone, func(*folder) bool { return true })
@@ -53,7 +52,7 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 		g.dropRemote(f, t.Remote)
 	}
 	// What surely was there comes before what may have been: an equal copy can be on its way.
-	ties, err = r.pairMoves(ctx, g, slices.Collect(maps.Keys(former)), func(*folder) bool { return true })
+	ties, err = r.pairMoves(ctx, g, placed(former), func(*folder) bool { return true })
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +98,7 @@ func (r *run) pairFollowing(ctx context.Context, g *gathered, arrived []*conflic
 	for _, file := range unpaired(arrived) {
 		of[r.settledOnce(file)] = file
 	}
-	ties, err := r.pairMoves(ctx, g, slices.Collect(maps.Keys(of)), func(*folder) bool { return true })
+	ties, err := r.pairMoves(ctx, g, placed(of), func(*folder) bool { return true })
 	if err != nil {
 		return err
 	}
@@ -145,9 +144,9 @@ func (r *run) pairMoves(ctx context.Context, g *gathered, gone []*conflict.Item,
 	}
 	for {
 		var arrived []*conflict.Item
-		for f, remotes := range g.newRemote {
+		for _, f := range inOrder(g.newRemote) {
 			if in(f) {
-				arrived = append(arrived, newThere(remotes)...)
+				arrived = append(arrived, newThere(g.newRemote[f])...)
 			}
 		}
 		pairs := conflict.MoveNew(gone, arrived)
@@ -177,6 +176,11 @@ func (r *run) learnAll(ctx context.Context, g *gathered, ask []*conflict.Item) e
 	for _, item := range ask {
 		f := r.folders[item.Folder]
 		of[f] = append(of[f], item)
+	}
+	for f := range of {
+		if !f.usable() {
+			g.newRemote[f] = nil // nothing more is learnt of it in this run
+		}
 	}
 	for _, f := range r.usable(func(f *folder) bool { return len(of[f]) > 0 }) {
 		left, err := r.learn(ctx, f, g.newRemote[f], of[f], true)
@@ -235,13 +239,13 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 	sources := map[*conflict.Item][]*conflict.Item{}
 	files := map[mail.RowID]*conflict.Item{} // whose headers were read
 	var ask []*conflict.Item
-	for _, remotes := range g.newRemote {
-		for _, item := range newThere(remotes) {
+	for _, f := range inOrder(g.newRemote) {
+		for _, item := range newThere(g.newRemote[f]) {
 			rows, err := r.State.Dated(ctx, item.Message.Size, item.Message.Date)
 			if err != nil {
 				return fmt.Errorf("read the state: %w", err)
 			}
-			for _, source := range r.known(g, rows) {
+			for _, source := range r.itemsOf(g, rows) {
 				if source.Folder != item.Folder && source.Row.UID != 0 && source.Remote != conflict.Gone {
 					g.alike[item] = append(g.alike[item], r.folders[source.Folder])
 				}

@@ -28,7 +28,7 @@ func (r *run) whereLocally(ctx context.Context, known []*folder) (map[mail.Folde
 	if len(lost)+len(seen) == 0 {
 		return nil, nil
 	}
-	for _, o := range r.folders {
+	for _, o := range r.allFolders() {
 		if !o.onLocal || !o.selected || o.base.ID != 0 && same(o.stamp, o.base.Local) {
 			continue
 		}
@@ -74,7 +74,7 @@ func (r *run) whereOnServer(ctx context.Context, known []*folder) (map[mail.Fold
 			numbers[f.base.Remote.UIDValidity] = true
 		}
 	}
-	for _, o := range r.folders {
+	for _, o := range r.allFolders() {
 		// Of those that base knows by their names, and that have no MAILBOXID, only such can
 		// be another one that have the number of another one: else a server that numbers
 		// all anew would make each be compared with each.

@@ -48,6 +48,9 @@ type Local interface {
 	// and never over another file. It is durable after SyncFolder. mail.ErrGone: it
 	// is not in tmp/.
 	Publish(ctx context.Context, folder mail.Folder, key mail.Key, flags mail.Flags, letters mail.Letters) (mail.File, error)
+	// Secure makes files durable that other programs have put into the folder. Those that
+	// are no longer there under these names are passed over.
+	Secure(ctx context.Context, folder mail.Folder, files []mail.File) error
 	// SyncFolder makes what was renamed and removed in the folder durable.
 	SyncFolder(ctx context.Context, folder mail.Folder) error
 	// Sweep removes from tmp/ what no row of base names and what is older than the

@@ -85,6 +85,13 @@ func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Acti
 	if err != nil {
 		return errors.Join(err, r.commit(ctx, batch))
 	}
+	files := make([]mail.File, len(out))
+	for i, o := range out {
+		files[i] = o.file
+	}
+	if err := r.secure(ctx, f, files); err != nil {
+		return errors.Join(err, r.commit(ctx, batch))
+	}
 	for _, o := range out {
 		o.intent = &mail.Intent{
 			Kind: mail.Upload, Folder: f.base.ID, Key: o.file.Key, Identity: o.id, Row: sourceOf(o.action),

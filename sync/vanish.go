@@ -45,10 +45,16 @@ func (r *run) vanishOne(ctx context.Context, f *folder) error {
 		status := r.onServer[f.name].Status
 		v.Messages, v.Changed = int(status.Messages), status != f.base.Remote
 	default:
-		v.Changed = f.localDirty
 		if v.Messages, err = r.countFiles(ctx, f); err != nil {
 			return err
 		}
+		// That a folder's times are not known, or are others, says nothing if it had no
+		// message and has none.
+		_, known, err := r.State.Count(ctx, f.base.ID)
+		if err != nil {
+			return fmt.Errorf("read the state: %w", err)
+		}
+		v.Changed = f.localDirty && v.Messages+known > 0
 	}
 	switch v.Decide() {
 	case conflict.Forget:
@@ -146,9 +152,18 @@ func (r *run) dissolve(ctx context.Context, f *folder) error {
 		}
 	}
 	if f.onLocal {
-		if err := r.Local.RemoveFolder(ctx, f.name); err != nil {
+		f.localDirty = true // what is counted is what is there now
+		n, err := r.countFiles(ctx, f)
+		if err != nil {
 			return err
 		}
+		if n > 0 {
+			r.once(f.name, "was to be removed, and has new mail: it stays, and the next sync brings it to the server")
+			delete(r.unsettled, f.base.ID)
+		} else if err := r.Local.RemoveFolder(ctx, f.name); err != nil {
+			return err
+		}
+		r.stirred = true
 	}
 	f.vanished = true // for the rest of the run there is nothing to do in it
 	return r.commit(ctx, &mail.Batch{DropFolders: []mail.FolderID{f.base.ID}})
@@ -175,7 +190,8 @@ func (r *run) dissolveEmptied(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read the state: %w", err)
 		}
-		if remote+local > 0 {
+		// A file that is not on the server is new mail, whether the server was asked or not.
+		if remote > 0 || local > 0 && !f.onLocal {
 			r.once(f.name, "was to be removed, and some of its messages stay: so does the folder")
 			continue
 		}

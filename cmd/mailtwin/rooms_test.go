@@ -19,8 +19,10 @@ var (
 		"sync/remote":   {"conflict/mail", "sync/remote/wire"},
 		"sync/imaptest": {"conflict/mail", "sync/imaptest"},
 		"sync/sim":      {"conflict/mail", "sync", "sync/sim"},
-		"sync":          {"conflict", "conflict/mail"},
-		"cmd/internal":  {"conflict", "conflict/mail", "sync", "cmd/internal"},
+		"sync/sim/disk": {"maildir"}, "sync/sim/disktest": {"maildir"},
+		"sync/sim/history": {"conflict", "conflict/mail", "maildir", "statedb", "sync", "sync/sim", "sync/sim/disk"},
+		"sync":             {"conflict", "conflict/mail"},
+		"cmd/internal":     {"conflict", "conflict/mail", "sync", "cmd/internal"},
 		"cmd/mailtwin": {"conflict", "conflict/mail", "maildir", "statedb", "sync", "sync/remote",
 			"sync/imaptest", "sync/imaptest/corpus", "cmd/internal"},
 	}

@@ -47,6 +47,10 @@ type Cursor struct {
 	Messages      uint32 // how many messages the folder has
 }
 
+// Unread tells that the folder was never read to its end: a UIDVALIDITY alone says only
+// what the UIDs belong to that a run has recorded which was interrupted.
+func (c Cursor) Unread() bool { return c == Cursor{UIDValidity: c.UIDValidity} }
+
 // Stamp tells whether a local folder has changed since it was scanned: the times of
 // its directories, in nanoseconds since 1970, and which directory it is. The zero
 // value equals no stamp of a folder that is there, so it always means "scan".
@@ -88,6 +92,8 @@ type Listing struct {
 	// Letters are what the folder's letters mean. A keyword that has none cannot be
 	// seen in a file name, so its absence there says nothing.
 	Letters Letters
+	// LettersLost: the folder itself does not say what some of the Letters mean.
+	LettersLost bool
 	// Problems are files that are no message and should be one, for the report.
 	Problems []error
 }

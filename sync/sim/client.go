@@ -51,6 +51,18 @@ func (c *Client) call(ctx context.Context, call Call, effect func() error) error
 	return nil
 }
 
+// change is call for what changes something, which a server may do too late for anybody
+// to be told.
+func (c *Client) change(ctx context.Context, call Call, effect func() error) error {
+	return c.call(ctx, call, func() error {
+		call.Client = c.number
+		if c.server.Late != nil && c.server.Late(call, func() { effect() }) {
+			return fmt.Errorf("%s %s: no answer: %w", call.Method, call.Folder, mail.ErrUnreachable)
+		}
+		return effect()
+	})
+}
+
 // count adds to the traffic: what a good client and server need that pipeline a
 // SELECT with the reads that follow it, and wait for it before a write. Called with
 // the lock held.
@@ -252,6 +264,9 @@ func (c *Client) Identify(ctx context.Context, folder mail.Folder, validity uint
 				told.EmailID = s.emailID(m)
 			}
 			all = append(all, told)
+			if s.Twice != nil && s.Twice(Call{Client: c.number, Method: "Identify", Folder: folder, UIDs: mail.UIDs(m.uid)}) {
+				all = append(all, told)
+			}
 		}
 		c.count(1, int64(len(all))*5*lineOctets, 0)
 		return nil
@@ -283,6 +298,11 @@ func (c *Client) Fetch(ctx context.Context, folder mail.Folder, validity uint32,
 			}
 			if err := c.stream(folder, m, visit); err != nil {
 				return err
+			}
+			if s.Twice != nil && s.Twice(Call{Client: c.number, Method: "Fetch", Folder: folder, UIDs: mail.UIDs(m.uid)}) {
+				if err := c.stream(folder, m, visit); err != nil {
+					return err
+				}
 			}
 		}
 		return nil

@@ -23,6 +23,10 @@ type Crash struct {
 	// Stop, if not nil, is called at the step where the process dies, before anything
 	// is told ErrCrashed. It can kill the process for real.
 	Stop func()
+	// Strike, if not nil, is asked at each step. What is ErrCrashed kills the process
+	// there, any other error is the effect's: before it nothing happens, after it the
+	// answer is lost.
+	Strike func(step string) error
 
 	at   int
 	dead atomic.Bool
@@ -63,8 +67,8 @@ func (c *Crash) Remote(r engine.Remote) engine.Remote { return &crashRemote{c, r
 // State wraps base.
 func (c *Crash) State(s engine.State) engine.State { return &crashState{c, s} }
 
-// alive gives ErrCrashed once the process is dead.
-func (c *Crash) alive() error {
+// Alive gives ErrCrashed once the process is dead.
+func (c *Crash) Alive() error {
 	if c.dead.Load() {
 		return ErrCrashed
 	}
@@ -73,16 +77,35 @@ func (c *Crash) alive() error {
 
 // step reaches a step, and dies if it is the one.
 func (c *Crash) step(name string) error {
-	if err := c.alive(); err != nil {
+	if err := c.Alive(); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	c.names = append(c.names, name)
 	last := len(c.names) == c.at
 	c.mu.Unlock()
+	if c.Strike != nil {
+		err := c.Strike(name)
+		if err != nil && !errors.Is(err, ErrCrashed) {
+			return err
+		}
+		last = last || err != nil
+	}
 	if !last {
 		return nil
 	}
+	return c.die()
+}
+
+// Kill stops the process dead in the middle of an effect, from within it: what the effect
+// has done so far stays. Other goroutines may be in the middle of others.
+func (c *Crash) Kill() error {
+	c.dead.Store(true)
+	return ErrCrashed
+}
+
+// die stops the process dead between two steps.
+func (c *Crash) die() error {
 	c.effects.Lock()
 	defer c.effects.Unlock()
 	if c.Stop != nil {
@@ -110,7 +133,7 @@ func act[T any](c *Crash, name string, do func() (T, error)) (T, error) {
 func quiet[T any](c *Crash, do func() (T, error)) (T, error) {
 	c.effects.RLock()
 	defer c.effects.RUnlock()
-	if err := c.alive(); err != nil {
+	if err := c.Alive(); err != nil {
 		var none T
 		return none, err
 	}
@@ -120,11 +143,11 @@ func quiet[T any](c *Crash, do func() (T, error)) (T, error) {
 // look does what has no effect.
 func look[T any](c *Crash, do func() (T, error)) (T, error) {
 	var none T
-	if err := c.alive(); err != nil {
+	if err := c.Alive(); err != nil {
 		return none, err
 	}
 	answer, err := do()
-	if crashed := c.alive(); crashed != nil {
+	if crashed := c.Alive(); crashed != nil {
 		return none, crashed
 	}
 	return answer, err

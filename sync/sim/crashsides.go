@@ -60,6 +60,10 @@ func (c *crashLocal) Publish(ctx context.Context, folder mail.Folder, key mail.K
 	})
 }
 
+func (c *crashLocal) Secure(ctx context.Context, folder mail.Folder, files []mail.File) error {
+	return c.crash.effect("Local.Secure", func() error { return c.local.Secure(ctx, folder, files) })
+}
+
 func (c *crashLocal) SyncFolder(ctx context.Context, folder mail.Folder) error {
 	return c.crash.effect("Local.SyncFolder", func() error { return c.local.SyncFolder(ctx, folder) })
 }
@@ -268,12 +272,12 @@ func (c *crashState) RowsByUID(ctx context.Context, folder mail.FolderID) iter.S
 // rows ends an iteration with ErrCrashed.
 func (c *crashState) rows(all iter.Seq2[mail.Row, error]) iter.Seq2[mail.Row, error] {
 	return func(yield func(mail.Row, error) bool) {
-		if err := c.crash.alive(); err != nil {
+		if err := c.crash.Alive(); err != nil {
 			yield(mail.Row{}, err)
 			return
 		}
 		for row, err := range all {
-			if crashed := c.crash.alive(); crashed != nil {
+			if crashed := c.crash.Alive(); crashed != nil {
 				yield(mail.Row{}, crashed)
 				return
 			}

@@ -56,6 +56,10 @@ func (f fakeLocal) Read(context.Context, mail.Folder, mail.File) (mail.Source, e
 	f.add("Read")
 	return fakeSource(f), nil
 }
+func (f fakeLocal) Secure(context.Context, mail.Folder, []mail.File) error {
+	f.add("Secure")
+	return nil
+}
 func (f fakeLocal) Create(context.Context, mail.Folder, time.Time) (mail.Incoming, error) {
 	f.add("Create")
 	return fakeIncoming(f), nil

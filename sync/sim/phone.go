@@ -179,7 +179,7 @@ func (s *Server) ChangeUIDValidity(folder mail.Folder) error {
 func (s *Server) renumber(f *mailbox) {
 	s.validity++
 	f.validity = s.validity
-	f.modseq++
+	f.raise()
 	for i := range f.messages {
 		f.messages[i].uid, f.messages[i].modseq = mail.UID(i+1), f.modseq
 	}

@@ -57,6 +57,8 @@ type Server struct {
 	// Now is the server's clock, for messages that come without a date. If nil, it
 	// begins at Epoch and goes on by a second each time that it is asked.
 	Now func() time.Time
+	// Step is how far a change raises a folder's mod-sequence; nil: by 1.
+	Step func() uint64
 
 	// Before is called before each call of a Client has any effect; an error of it is
 	// the call's, and nothing has happened. After is called after the effect; an
@@ -74,6 +76,13 @@ type Server struct {
 	// answer, and stores nothing either: a server that stores it later on is a
 	// Deliver of the test's. (That the answer alone is lost is what After says.)
 	Cut func(call Call, size int64) int64
+	// Late is asked for each call that changes something, and for each Append that was
+	// cut off after its last octet. If it says so, the call is answered by
+	// mail.ErrUnreachable, and has its effect only when done is called, which may be
+	// never.
+	Late func(call Call, done func()) bool
+	// Twice tells whether what a Fetch or an Identify tells of is told twice.
+	Twice func(Call) bool
 
 	mu       gosync.Mutex
 	folders  map[mail.Folder]*mailbox
@@ -95,7 +104,14 @@ type mailbox struct {
 	validity uint32
 	next     mail.UID
 	modseq   uint64
+	step     func() uint64
 	messages []message // in ascending order of UIDs
+}
+
+// raise gives the folder its next mod-sequence.
+func (f *mailbox) raise() uint64 {
+	f.modseq += f.step()
+	return f.modseq
 }
 
 // message is one message in one folder. Its body never changes, and copies of the
@@ -139,12 +155,19 @@ func (s *Server) now() time.Time {
 	return Epoch.Add(time.Duration(s.ticks) * time.Second)
 }
 
+func (s *Server) step() uint64 {
+	if s.Step != nil {
+		return s.Step()
+	}
+	return 1
+}
+
 // create makes a folder that is not there. Its UIDVALIDITY is above all that were
 // ever given out, as RFC 9051, 2.3.1.1 asks for a name that is used again.
 func (s *Server) create(name mail.Folder) *mailbox {
 	s.ids++
 	s.validity++
-	f := &mailbox{id: fmt.Sprintf("F%d", s.ids), validity: s.validity, next: 1, modseq: 1}
+	f := &mailbox{id: fmt.Sprintf("F%d", s.ids), validity: s.validity, next: 1, modseq: 1, step: func() uint64 { return s.step() }}
 	s.folders[name] = f
 	return f
 }
@@ -229,7 +252,7 @@ func (s *Server) put(f *mailbox, b *body, flags mail.Flags, date time.Time) mail
 	if date.IsZero() {
 		date = s.now()
 	}
-	f.modseq++
+	f.raise()
 	uid := f.next
 	f.next++
 	// INTERNALDATE has no fraction (RFC 9051, 9: date-time).
@@ -270,14 +293,18 @@ func (f *mailbox) with(uids mail.UIDSet) []message {
 // update sets the flags of the messages, and leaves those alone that have them
 // already.
 func (f *mailbox) update(uids mail.UIDSet, change func(mail.Flags) mail.Flags) {
-	next := f.modseq + 1
+	raised := false
 	for i := range f.messages {
 		m := &f.messages[i]
 		if !uids.Has(m.uid) {
 			continue
 		}
 		if flags := change(m.flags); !flags.Equal(m.flags) {
-			m.flags, m.modseq, f.modseq = flags, next, next
+			if !raised {
+				f.raise()
+				raised = true
+			}
+			m.flags, m.modseq = flags, f.modseq
 		}
 	}
 }
@@ -287,7 +314,7 @@ func (f *mailbox) expunge(uids mail.UIDSet) {
 	n := len(f.messages)
 	f.messages = slices.DeleteFunc(f.messages, func(m message) bool { return uids.Has(m.uid) })
 	if len(f.messages) != n {
-		f.modseq++
+		f.raise()
 	}
 }
 

@@ -29,6 +29,13 @@ func (c *Client) Append(ctx context.Context, folder mail.Folder, flags mail.Flag
 			return fmt.Errorf("append to %s: source gave %d octets of %d: %w", folder, up.Len(), up.size, mail.ErrChanged)
 		case up.pass >= 0:
 			sent = true
+			if f := s.folders[folder]; s.Late != nil && f != nil && !f.readOnly {
+				s.Late(call, func() {
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					s.store(f, up.Bytes(), flags, date)
+				})
+			}
 			return fmt.Errorf("append to %s: %w: no answer: %w", folder, mail.ErrBrokeOff, mail.ErrUnreachable)
 		}
 		f := s.folders[folder]
@@ -80,7 +87,7 @@ func (u *upload) Write(p []byte) (int, error) {
 
 // write does a call that changes a folder that is there under validity.
 func (c *Client) write(ctx context.Context, call Call, validity uint32, effect func(*mailbox) error) error {
-	return c.call(ctx, call, func() error {
+	return c.change(ctx, call, func() error {
 		c.server.mu.Lock()
 		defer c.server.mu.Unlock()
 		c.count(2, 0, int64(len(call.UIDs.String())))
@@ -162,7 +169,7 @@ func (c *Client) Expunge(ctx context.Context, folder mail.Folder, validity uint3
 
 // CreateFolder makes a folder.
 func (c *Client) CreateFolder(ctx context.Context, folder mail.Folder) error {
-	return c.call(ctx, Call{Method: "CreateFolder", Folder: folder}, func() error {
+	return c.change(ctx, Call{Method: "CreateFolder", Folder: folder}, func() error {
 		c.server.mu.Lock()
 		defer c.server.mu.Unlock()
 		c.count(1, 0, 0)
@@ -172,7 +179,7 @@ func (c *Client) CreateFolder(ctx context.Context, folder mail.Folder) error {
 
 // RenameFolder renames a folder and those inside it.
 func (c *Client) RenameFolder(ctx context.Context, folder, to mail.Folder) error {
-	return c.call(ctx, Call{Method: "RenameFolder", Folder: folder, Target: to}, func() error {
+	return c.change(ctx, Call{Method: "RenameFolder", Folder: folder, Target: to}, func() error {
 		c.server.mu.Lock()
 		defer c.server.mu.Unlock()
 		c.count(1, 0, 0)
@@ -182,7 +189,7 @@ func (c *Client) RenameFolder(ctx context.Context, folder, to mail.Folder) error
 
 // DeleteFolder deletes a folder and its messages; folders inside it stay.
 func (c *Client) DeleteFolder(ctx context.Context, folder mail.Folder) error {
-	return c.call(ctx, Call{Method: "DeleteFolder", Folder: folder}, func() error {
+	return c.change(ctx, Call{Method: "DeleteFolder", Folder: folder}, func() error {
 		c.server.mu.Lock()
 		defer c.server.mu.Unlock()
 		c.count(1, 0, 0)

@@ -1,0 +1,279 @@
+package history
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"mailtwin/conflict"
+	"mailtwin/conflict/mail"
+	"mailtwin/maildir"
+	engine "mailtwin/sync"
+)
+
+// rounds is how many rounds of syncs bring all in step, once nothing goes wrong: two, and
+// two more where times are so coarse that what a sync has just made is not at rest yet:
+// what is gone elsewhere waits for the next sync, and that looks once more at what it did.
+func (w *world) rounds() int {
+	for _, d := range w.devices {
+		if d.Tick >= 1e9 {
+			return 4
+		}
+	}
+	return 2
+}
+
+// quiesce lets all go well, syncs each device in turn until nothing is left to do, and
+// checks what must hold then.
+func (w *world) quiesce() {
+	w.log = append(w.log, "now all goes well")
+	w.settleLate()
+	w.refuses, w.calm = nil, true
+	// Longer than any message waits to be tried again, and than a file may be in tmp/.
+	w.now = w.now.Add(40 * time.Hour)
+	if w.rest(); w.broken != nil {
+		return
+	}
+	w.checkTokens()
+	for _, d := range w.devices {
+		w.checkStore(d)
+		w.checkEqual(d)
+		w.checkBase(d)
+	}
+}
+
+// rest syncs until each device has nothing to do.
+func (w *world) rest() {
+	rounds := w.rounds()
+	for round := 0; round <= rounds; round++ {
+		quiet := true
+		for _, d := range w.devices {
+			w.now = w.now.Add(time.Minute)
+			p := w.newProcess(d, fate{})
+			before := d.client.Traffic().RoundTrips
+			rep, err := d.sync(p)
+			trips := d.client.Traffic().RoundTrips - before
+			w.note("%s: %v, here %+v, there %+v, %d held, %v", d.name, err, rep.Local, rep.Remote, len(rep.Held), rep.Problems)
+			if len(rep.Held) > 0 && d.Policy.OnRemoteDelete != conflict.KeepFile { // or nothing goes
+				w.hit("rest", "held")
+				var folders []mail.Folder
+				for _, held := range rep.Held {
+					folders = append(folders, held.Folder)
+					w.consent(d, held.Folder)
+				}
+				rep, err = d.sync(w.newProcess(d, fate{}), folders...)
+				w.note("%s, with consent: %v, here %+v, there %+v, %v", d.name, err, rep.Local, rep.Remote, rep.Problems)
+				if quiet = false; round == 0 {
+					rounds++ // what is held is not in step until somebody consents
+				}
+			}
+			if err != nil || len(rep.Problems) > 0 {
+				w.breaks("%s: a sync that nothing befell: %v %v", d.name, err, rep.Problems)
+				return
+			}
+			if p.did > 0 {
+				quiet = false
+			}
+			if quiet && round == rounds {
+				w.checkCost(d, trips)
+			}
+		}
+		if quiet {
+			w.hit("rest", fmt.Sprintf("after %d rounds", round))
+		}
+		if !quiet && round == rounds {
+			w.breaks("after %d rounds of syncs there is something left to do", rounds)
+		}
+	}
+}
+
+// consent: somebody lets go what a device holds of a folder.
+func (w *world) consent(d *device, folder mail.Folder) {
+	for _, f := range d.files(folder) {
+		if t := w.tokenOf(f.text); t != nil {
+			t.removed, t.expunged = true, true
+			t.copies++ // what base does not know stays as new mail
+		}
+	}
+	for _, m := range w.server.Messages(folder) {
+		if t := w.tokenOf(string(m.Raw)); t != nil {
+			t.removed, t.expunged = true, true
+		}
+	}
+}
+
+// checkCost: a sync with nothing to do is one round trip.
+func (w *world) checkCost(d *device, trips int) {
+	// One that may not write the server has something to do, and does not do it.
+	if o := w.server.Options; d.Policy.Direction == conflict.Both && !o.NoCondStore && !o.NoStatus && trips != 1 {
+		w.breaks("%s: a sync with nothing to do makes %d round trips", d.name, trips)
+	}
+}
+
+func waits(problems []*engine.Problem) bool {
+	return len(problems) > 0 // what was refused or unreadable before may still wait
+}
+
+// checkTokens: nothing is lost that nobody removed, nothing is there more often than
+// somebody made it, and nothing is there that nobody wrote.
+func (w *world) checkTokens() {
+	count, inTrash := map[string]int{}, map[string]int{}
+	for _, folder := range w.server.Folders() {
+		for _, m := range w.server.Messages(folder) {
+			t := w.tokenOf(string(m.Raw))
+			if t == nil {
+				w.breaks("the server has in %s what nobody wrote: %.200q", folder, m.Raw)
+				return
+			}
+			if folder == trash {
+				inTrash[t.name]++
+			} else {
+				count[t.name]++
+			}
+		}
+	}
+	for _, t := range w.allTokens() {
+		n := count[t.name]
+		switch {
+		case n == 0 && !t.removed && !w.onlyHere(t):
+			w.breaks("%s is lost; nobody removed it (%d in Trash)", t.name, inTrash[t.name])
+		case n+inTrash[t.name] == 0 && !t.expunged && !w.onlyHere(t):
+			w.breaks("%s was removed, and is not in Trash", t.name)
+		case n > 1+t.copies:
+			w.breaks("%s is there %d times, and was copied %d times", t.name, n, t.copies)
+		}
+	}
+}
+
+// onlyHere tells whether a device has a message that does not write the server, or keeps
+// what the server has no folder for.
+func (w *world) onlyHere(t *token) bool {
+	for _, d := range w.devices {
+		if (d.Policy.Direction == conflict.Pull || d.Policy.OnRemoteDelete == conflict.KeepFile) && w.tokensOn(d)[t.name] {
+			return true
+		}
+	}
+	return false
+}
+
+// checkStore: what a sync has removed from a Maildir in the last days can be restored.
+func (w *world) checkStore(d *device) {
+	there := map[string]bool{}
+	f := d.store()
+	var visit func(dir string)
+	visit = func(dir string) {
+		var inside []string
+		f.ReadDir(dir, func(e maildir.Entry) {
+			name := path.Join(dir, e.Name)
+			if e.Type != 0 {
+				inside = append(inside, name)
+			} else if t := w.tokenOf(d.content(f, name)); t != nil {
+				there[t.name] = true
+			}
+		})
+		for _, dir := range inside {
+			visit(dir)
+		}
+	}
+	visit(".")
+	for name, at := range d.removed {
+		if !there[name] && w.now.Sub(at) < kept-24*time.Hour {
+			w.breaks("%s: %s was removed %v ago and cannot be restored", d.name, name, w.now.Sub(at))
+		}
+	}
+}
+
+// checkEqual: the device and the server have the same messages with the same flags.
+func (w *world) checkEqual(d *device) {
+	p := d.Policy
+	if p.Direction != conflict.Both || p.OnLocalDelete == conflict.Keep || p.OnRemoteDelete == conflict.KeepFile {
+		return // then they need not be equal
+	}
+	if here, there := w.here(d), w.there(); here != there {
+		w.breaks("%s differs from the server: only here\n%s\nonly there\n%s", d.name, without(here, there), without(there, here))
+	}
+}
+
+// without gives the lines of one text that another one lacks.
+func without(text, other string) string {
+	lines := strings.Split(other, "\n")
+	var left []string
+	for line := range strings.SplitSeq(text, "\n") {
+		if i := slices.Index(lines, line); i >= 0 {
+			lines = slices.Delete(lines, i, i+1)
+		} else {
+			left = append(left, line)
+		}
+	}
+	return strings.Join(left, "\n")
+}
+
+func describe(folder mail.Folder, flags mail.Flags, name string) string {
+	return fmt.Sprintf("  %s: %s %v", folder, name, flags)
+}
+
+// there lists what the server has.
+func (w *world) there() string {
+	var all []string
+	for _, folder := range w.server.Folders() {
+		all = append(all, "  "+string(folder)+": is there")
+		for _, m := range w.server.Messages(folder) {
+			all = append(all, describe(folder, m.Flags, w.nameOf(string(m.Raw))))
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, "\n")
+}
+
+// here lists what a device has, in the same way.
+func (w *world) here(d *device) string {
+	var all []string
+	for _, folder := range d.folders() {
+		all = append(all, "  "+string(folder)+": is there")
+		letters := d.letters(folder)
+		for _, f := range d.files(folder) {
+			var words []string
+			for _, c := range f.flags() {
+				for _, s := range mail.SystemFlags {
+					if rune(s.Letter) == c && (c != 'P' || !w.server.Options.NoKeywords) {
+						words = append(words, s.Name)
+					}
+				}
+				if c >= 'a' && c <= 'z' && !w.server.Options.NoKeywords {
+					words = append(words, letters[c-'a'])
+				}
+			}
+			all = append(all, describe(folder, mail.ParseFlags(words), w.nameOf(f.text)))
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, "\n")
+}
+
+func (w *world) nameOf(content string) string {
+	if t := w.tokenOf(content); t != nil {
+		return t.name
+	}
+	return fmt.Sprintf("%.80q", content)
+}
+
+// checkBase: at rest base holds each message once, and nothing is under way.
+func (w *world) checkBase(d *device) {
+	state, err := d.base.Open()
+	if err != nil {
+		w.must(err)
+		return
+	}
+	defer func() { w.must(d.base.Close()) }()
+	ctx := context.Background()
+	intents, err := state.Intents(ctx)
+	w.must(err)
+	unsettled, err := state.Unsettled(ctx)
+	w.must(err)
+	if len(intents)+len(unsettled) > 0 {
+		w.breaks("%s: at rest there are intents %+v and rows %+v", d.name, intents, unsettled)
+	}
+}

@@ -1,0 +1,161 @@
+package history
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"mailtwin/conflict"
+	"mailtwin/maildir"
+	"mailtwin/sync/sim"
+)
+
+// History is what happens to an account.
+type History struct {
+	Seed  uint64
+	Setup Setup
+	Steps []Step
+	// Kept are the places that the steps had in the whole history, where some were left
+	// out; nil: none were.
+	Kept []int
+	// Verbose has the log tell each call.
+	Verbose bool
+}
+
+// Setup is how things are before the first step.
+type Setup struct {
+	Server  sim.Options
+	Devices []Device
+}
+
+// Device is how one device is set up.
+type Device struct {
+	Layout maildir.Layout
+	Policy conflict.Policy
+	// Apart: the store of removed messages is on another disk.
+	Apart bool
+	// Lazy: `fsync = false`, so the power must not go.
+	Lazy bool
+	// Tick is how coarse the times of its disk are, in nanoseconds.
+	Tick int64
+}
+
+// Kind is what a step is.
+type Kind string
+
+// The kinds of steps.
+const (
+	Sync     Kind = "sync"     // a device syncs; what befalls it is in the step's seed
+	Change   Kind = "change"   // somebody does something to a message
+	Folder   Kind = "folder"   // somebody makes, removes or renames a folder
+	Wait     Kind = "wait"     // time passes
+	Power    Kind = "power"    // a device loses its power
+	Lose     Kind = "lose"     // a device loses its state
+	OldState Kind = "old"      // a device gets an older state back
+	OldMail  Kind = "oldmail"  // a device gets an older Maildir back
+	Unmount  Kind = "unmount"  // a device syncs while another disk is in the Maildir's place
+	Renumber Kind = "renumber" // a folder of the server gets another UIDVALIDITY
+	Restore  Kind = "restore"  // the server gets an older backup back
+	Refuse   Kind = "refuse"   // the server begins or ends to refuse
+)
+
+// weights say how often each kind of step comes. Losses are rare, or there would be
+// little to lose.
+var weights = []struct {
+	kind Kind
+	n    int
+}{
+	{Sync, 300}, {Change, 460}, {Folder, 40}, {Wait, 60}, {Power, 20}, {Lose, 10}, {OldState, 8}, {OldMail, 8},
+	{Unmount, 10}, {Renumber, 10}, {Restore, 8}, {Refuse, 30},
+}
+
+// Step is one step. Seed is where its own chances begin.
+type Step struct {
+	Kind   Kind
+	Device int
+	Seed   uint64
+}
+
+// New makes the history of a seed.
+func New(seed uint64) *History {
+	r := rand.New(rand.NewPCG(seed, 0x6d61696c))
+	h := &History{Seed: seed, Setup: newSetup(r)}
+	total := 0
+	for _, w := range weights {
+		total += w.n
+	}
+	for range 12 + r.IntN(28) {
+		n := r.IntN(total)
+		step := Step{Device: r.IntN(len(h.Setup.Devices)), Seed: r.Uint64()}
+		for _, w := range weights {
+			if n < w.n {
+				step.Kind = w.kind
+				break
+			}
+			n -= w.n
+		}
+		h.Steps = append(h.Steps, step)
+	}
+	return h
+}
+
+func newSetup(r *rand.Rand) Setup {
+	var s Setup
+	chance := func(one int) bool { return r.IntN(one) == 0 }
+	s.Server = sim.Options{
+		NoCondStore: chance(5), NoMove: chance(5), NoObjectID: chance(3), EmailIDs: chance(4), NoStatus: chance(10),
+		NoKeywords: chance(10), NewNumbers: chance(10), NoInferiors: chance(10),
+	}
+	if chance(10) {
+		s.Server.SizeError = 54321 // no two messages differ by so much
+	}
+	for range []int{1, 2, 2, 2, 3}[r.IntN(5)] {
+		d := Device{Apart: chance(6), Lazy: chance(8), Tick: 1}
+		if chance(3) {
+			d.Layout = maildir.MaildirPlus
+		}
+		switch r.IntN(8) {
+		case 0, 1, 2:
+			d.Tick = 4e6 // the kernel's clock before Linux 6.13
+		case 3:
+			d.Tick = 1e9 // NFS, HFS+
+		case 4:
+			d.Tick = 2e9 // FAT
+		}
+		switch r.IntN(12) {
+		case 0:
+			d.Policy.OnLocalDelete = conflict.Expunge
+		case 1:
+			d.Policy.Winner = conflict.DeleteWins
+		case 2:
+			d.Policy.ExpungeDeleted = true
+		case 3:
+			d.Policy.Direction = conflict.Pull
+		case 4:
+			d.Policy.OnRemoteDelete = conflict.KeepFile
+		}
+		s.Devices = append(s.Devices, d)
+	}
+	return s
+}
+
+// Only gives the history with only those of its steps.
+func (h *History) Only(kept []int) *History {
+	o := &History{Seed: h.Seed, Setup: h.Setup, Kept: slices.Clone(kept)}
+	for _, n := range kept {
+		if n >= 0 && n < len(h.Steps) {
+			o.Steps = append(o.Steps, h.Steps[n])
+		}
+	}
+	return o
+}
+
+// Command is how to play the history again, as settings before a go test.
+func (h *History) Command() string {
+	command := fmt.Sprintf("MAILTWIN_SEED=%d", h.Seed)
+	if h.Kept != nil {
+		command += " MAILTWIN_STEPS=" + strings.Trim(strings.ReplaceAll(fmt.Sprint(h.Kept), " ", ","), "[]")
+	}
+	return command
+}

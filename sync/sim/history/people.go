@@ -1,0 +1,390 @@
+package history
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"mailtwin/conflict"
+	"mailtwin/conflict/mail"
+	"mailtwin/maildir"
+)
+
+// change is something that a person, or a program of theirs, does to a message.
+func (w *world) change() {
+	d := pick(w.r, w.devices)
+	mine := d.disk.Actor
+	d.disk.Actor = "user"
+	defer func() { d.disk.Actor = mine }()
+	switch w.r.IntN(20) {
+	case 0, 1, 2, 3:
+		w.arrive()
+	case 4, 5, 6:
+		w.save(d)
+	case 7, 8, 9, 10, 11, 12:
+		w.onFile(d)
+	default:
+		w.onPhone()
+	}
+}
+
+var someFlags = []mail.Flags{
+	{}, {}, {System: mail.Seen}, {System: mail.Flagged}, {System: mail.Seen | mail.Answered},
+	{System: mail.Seen | mail.Flagged}, {System: mail.Seen | mail.Forwarded}, {System: mail.Draft},
+	{Keywords: mail.NewKeywords("work")}, {System: mail.Seen, Keywords: mail.NewKeywords("$Junk", "work")},
+}
+
+// arrive: somebody writes to the account, or a filter files it.
+func (w *world) arrive() {
+	t, to := w.compose(), pick(w.r, w.server.Folders())
+	w.note("%s arrives in %s", t.name, to)
+	if to == trash {
+		t.removed = true
+	}
+	w.server.Deliver(to, []byte(t.text), pick(w.r, someFlags), w.now.Add(-1e15))
+}
+
+// save: a mail program saves a message, durably but for its name.
+func (w *world) save(d *device) {
+	folders := d.folders()
+	if len(folders) == 0 {
+		return
+	}
+	t, to := w.compose(), pick(w.r, folders)
+	if to == trash {
+		t.removed = true
+	}
+	text := t.text
+	if w.chance(6) {
+		text = strings.ReplaceAll(text, "\n", "\r\n")
+	}
+	flags := pick(w.r, []string{"", ":2,", ":2,S", ":2,F", ":2,DS"})
+	w.note("%s: %s is saved in %s with %q", d.name, t.name, to, flags)
+	d.put(to, fmt.Sprintf("%d.u%d.host", w.now.Unix(), w.r.IntN(1e9)), flags, text)
+}
+
+// put writes a file as a mail program does: into cur/ if its name has flags.
+func (d *device) put(folder mail.Folder, key, flags, text string) {
+	f, dir := d.mail(), d.directory(folder)
+	sub := "new"
+	if flags != "" {
+		sub = "cur"
+	}
+	tmp := path.Join(dir, "tmp", key)
+	if _, err := f.Lstat(path.Join(dir, "tmp")); err != nil {
+		f.Mkdir(path.Join(dir, "tmp"))
+	}
+	out, err := f.Create(tmp)
+	if err != nil {
+		return // the folder went away
+	}
+	_, err = out.Write([]byte(text))
+	err = errors.Join(err, f.Sync(tmp), f.Rename(tmp, path.Join(dir, sub, key+flags)))
+	if err != nil {
+		d.world.breaks("%s: a mail program cannot save: %w", d.name, err)
+	}
+}
+
+// onFile: a mail program, or a person, does something to a file.
+func (w *world) onFile(d *device) {
+	folders := d.folders()
+	if len(folders) == 0 {
+		return
+	}
+	folder := pick(w.r, folders)
+	files := d.files(folder)
+	if len(files) == 0 {
+		return
+	}
+	f := pick(w.r, files)
+	t := w.tokenOf(f.text)
+	if t == nil {
+		return // torn, or being written
+	}
+	m, dir := d.mail(), d.directory(folder)
+	key, _, _ := strings.Cut(f.base, ":2,")
+	fresh := fmt.Sprintf("%d.v%d.host", w.now.Unix(), w.r.IntN(1e9))
+	rename := func(to string) {
+		if err := m.Rename(f.path, to); err != nil && to != f.path {
+			w.note("(%v)", err)
+		}
+	}
+	switch w.r.IntN(9) {
+	case 0, 1: // flags
+		to := path.Join(dir, "cur", key+":2,"+w.otherFlags(d, folder, f.flags()))
+		w.note("%s: %s in %s becomes %s", d.name, t.name, folder, path.Base(to))
+		w.mayPurge(t, strings.TrimPrefix(path.Base(to), key))
+		rename(to)
+	case 2: // mutt marks it unread again
+		to := path.Join(dir, "new", key)
+		if left := strings.ReplaceAll(f.flags(), "S", ""); left != "" {
+			to += ":2," + left
+		}
+		w.note("%s: %s in %s is new again as %s", d.name, t.name, folder, path.Base(to))
+		rename(to)
+	case 3, 4: // remove
+		w.note("%s: %s is removed from %s", d.name, t.name, folder)
+		t.removed = true
+		t.expunged = t.expunged || folder == trash || d.Policy.OnLocalDelete == conflict.Expunge || !w.tokensThere()[t.name]
+		m.Unlink(f.path)
+	case 5: // move
+		to := pick(w.r, folders)
+		if to == folder {
+			return
+		}
+		name := f.base
+		if w.chance(2) {
+			name = fresh + ":2," + f.flags()
+		}
+		w.note("%s: %s moves from %s to %s as %s", d.name, t.name, folder, to, name)
+		w.movesMeanwhile(t)
+		t.removed = t.removed || to == trash
+		t.expunged = t.expunged || folder == trash
+		rename(path.Join(d.directory(to), "cur", withInfo(name)))
+	case 6: // mutt's save: a copy, and the old one goes
+		to := pick(w.r, folders)
+		if to == folder {
+			return
+		}
+		text := f.text
+		if !strings.Contains(text, added) && w.chance(3) {
+			text = strings.Replace(text, "\n", "\n"+added, 1)
+		}
+		w.note("%s: %s is saved from %s to %s", d.name, t.name, folder, to)
+		w.movesMeanwhile(t)
+		t.removed = t.removed || to == trash
+		t.expunged = t.expunged || folder == trash
+		d.put(to, fresh, ":2,"+letters(f.flags()), text)
+		if w.chance(4) {
+			t.copies++ // and stays
+			return
+		}
+		m.Unlink(f.path)
+	case 7: // copy
+		to := pick(w.r, folders)
+		w.note("%s: %s is copied from %s to %s", d.name, t.name, folder, to)
+		t.copies++
+		t.removed = t.removed || folder == trash && to != trash
+		d.put(to, fresh, ":2,S", f.text)
+	case 8: // edit: a new file, and the old one goes
+		w.now = w.now.Add(time.Second)
+		e := &token{name: fmt.Sprintf("token%04d", len(w.tokens)+1)}
+		e.text = strings.Replace(t.text, "This is "+t.name, "This is "+e.name, 1) + strings.Repeat(".", len(w.tokens)) + "\n"
+		e.removed = folder == trash
+		w.mayPurge(e, f.flags())
+		w.tokens[e.name], w.bodies[e.text] = e, e.name
+		w.note("%s: %s in %s is edited and becomes %s", d.name, t.name, folder, e.name)
+		t.removed = true
+		t.expunged = t.expunged || folder == trash || d.Policy.OnLocalDelete == conflict.Expunge || !w.tokensThere()[t.name]
+		d.put(folder, fresh, ":2,"+letters(f.flags()), e.text)
+		m.Unlink(f.path)
+	}
+}
+
+// movesMeanwhile notes that a message moves while a device syncs. One that does not know
+// what was where reads one folder after the other, and may see it in neither, or not
+// which side has moved it.
+func (w *world) movesMeanwhile(t *token) {
+	if w.process != nil && !w.process.device.synced {
+		t.copies++
+	}
+}
+
+// mayPurge notes that a message with those flags may be purged for one of them.
+func (w *world) mayPurge(t *token, flags string) {
+	for _, d := range w.devices {
+		if d.Policy.ExpungeDeleted && strings.Contains(flags, "T") {
+			t.removed, t.expunged = true, true
+		}
+	}
+}
+
+func withInfo(name string) string {
+	if strings.Contains(name, ":2,") {
+		return name
+	}
+	return name + ":2,"
+}
+
+// letters leaves the keywords out of flags, which mean something else elsewhere.
+func letters(flags string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' {
+			return -1
+		}
+		return r
+	}, flags)
+}
+
+// otherFlags gives other flags than these, with keywords that the folder has letters
+// for.
+func (w *world) otherFlags(d *device, folder mail.Folder, flags string) string {
+	choice := []byte("SRFS")
+	if d.Policy.ExpungeDeleted || w.chance(8) {
+		choice = append(choice, 'T')
+	}
+	for i, word := range d.letters(folder) {
+		if word != "" {
+			choice = append(choice, byte('a'+i))
+		}
+	}
+	set := []byte(flags)
+	for range 1 + w.r.IntN(2) {
+		c := pick(w.r, choice)
+		if i := slices.Index(set, c); i >= 0 {
+			set = slices.Delete(set, i, i+1)
+		} else {
+			set = append(set, c)
+		}
+	}
+	slices.Sort(set)
+	return string(set)
+}
+
+// onPhone: somebody does something to a message on the server.
+func (w *world) onPhone() {
+	folders := w.server.Folders()
+	folder := pick(w.r, folders)
+	messages := w.server.Messages(folder)
+	if len(messages) == 0 {
+		return
+	}
+	m := pick(w.r, messages)
+	t := w.tokenOf(string(m.Raw))
+	if t == nil {
+		return
+	}
+	to := pick(w.r, folders)
+	switch w.r.IntN(8) {
+	case 0, 1, 2:
+		f := pick(w.r, someFlags)
+		if w.chance(8) {
+			f.System |= mail.Deleted
+			w.mayPurge(t, "T")
+		}
+		w.note("phone: %s in %s gets %v", t.name, folder, f)
+		w.server.SetFlags(folder, m.UID, f)
+	case 3:
+		w.note("phone: %s is removed from %s", t.name, folder)
+		t.removed, t.expunged = true, true
+		w.leaves(folder, mail.UIDs(m.UID))
+		w.server.Expunge(folder, m.UID)
+	case 4, 5, 6:
+		if to == folder {
+			return
+		}
+		w.note("phone: %s moves from %s to %s", t.name, folder, to)
+		w.movesMeanwhile(t)
+		t.removed = t.removed || to == trash
+		w.leaves(folder, mail.UIDs(m.UID))
+		w.server.Move(folder, m.UID, to)
+	case 7:
+		w.note("phone: %s is copied from %s to %s", t.name, folder, to)
+		t.copies++
+		w.server.Copy(folder, m.UID, to)
+	}
+}
+
+// folderChange: somebody makes, removes or renames a folder.
+func (w *world) folderChange(d *device) {
+	w.names++
+	fresh := mail.Folder(fmt.Sprintf("Folder %d", w.names))
+	phone := w.chance(2)
+	folders := d.folders()
+	if phone {
+		folders = w.server.Folders()
+	}
+	if len(folders) == 0 {
+		return
+	}
+	folder := pick(w.r, folders)
+	if w.chance(3) && folder != mail.Inbox && folder != trash {
+		fresh = folder + "/" + fresh
+	}
+	d.disk.Actor = "user"
+	defer func() { d.disk.Actor = "" }()
+	switch w.r.IntN(3) {
+	case 0:
+		w.note("%s is made, on the phone %v", fresh, phone)
+		if phone {
+			w.server.CreateFolder(fresh)
+		} else {
+			d.makeFolder(fresh)
+		}
+	case 1:
+		if folder == mail.Inbox || folder == trash {
+			return
+		}
+		w.note("%s becomes %s, on the phone %v (%s)", folder, fresh, phone, d.name)
+		if fresh.Inside(folder) {
+			return
+		}
+		if phone {
+			w.server.RenameFolder(folder, fresh)
+		} else if err := d.mail().Rename(d.directory(folder), d.directory(fresh)); err != nil {
+			w.note("(%v)", err)
+		}
+	case 2: // only what is empty, or all of it would be meant to go
+		if folder == mail.Inbox || folder == trash {
+			return
+		}
+		// In the nested layout the directory of a folder that others lie in stays, and is damage
+		// once they are gone.
+		around := slices.ContainsFunc(d.folders(), func(f mail.Folder) bool { return f.Inside(folder) })
+		if phone && len(w.server.Messages(folder)) == 0 {
+			w.note("phone: the empty %s is removed", folder)
+			w.server.DeleteFolder(folder)
+		} else if !phone && !around && len(d.files(folder)) == 0 {
+			w.note("%s: the empty %s is removed", d.name, folder)
+			d.removeFolder(folder)
+		}
+	}
+}
+
+// makeFolder makes a folder as a mail program does, and durably: half a folder is damage,
+// which people have to mend.
+func (d *device) makeFolder(folder mail.Folder) {
+	f, dir := d.mail(), d.directory(folder)
+	for i := range len(dir) {
+		if dir[i] == '/' {
+			f.Mkdir(dir[:i]) // it may be there
+		}
+	}
+	f.Mkdir(dir)
+	for _, sub := range []string{"tmp", "new", "cur"} {
+		f.Mkdir(path.Join(dir, sub))
+	}
+	for ; dir != "."; dir = path.Dir(dir) {
+		f.Sync(dir)
+	}
+	f.Sync(".")
+}
+
+// removeFolder removes a folder's own directories and files, as rm does that is told
+// to spare the folders inside.
+func (d *device) removeFolder(folder mail.Folder) {
+	f, dir := d.mail(), d.directory(folder)
+	for _, sub := range []string{"cur", "new", "tmp"} {
+		var left []string
+		f.ReadDir(path.Join(dir, sub), func(e maildir.Entry) { left = append(left, path.Join(dir, sub, e.Name)) })
+		for _, name := range left {
+			f.Unlink(name)
+		}
+		f.Rmdir(path.Join(dir, sub))
+	}
+	f.Sync(dir)
+	var left []string
+	f.ReadDir(dir, func(e maildir.Entry) {
+		if e.Type == 0 {
+			left = append(left, path.Join(dir, e.Name))
+		}
+	})
+	for _, name := range left {
+		f.Unlink(name)
+	}
+	f.Rmdir(dir)
+	f.Sync(path.Dir(dir))
+}

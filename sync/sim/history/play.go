@@ -1,0 +1,305 @@
+package history
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path"
+	"strings"
+	"time"
+
+	"mailtwin/conflict/mail"
+	"mailtwin/maildir"
+	"mailtwin/sync/sim/disk"
+)
+
+// Result is what came of a history.
+type Result struct {
+	Err   error    // what must not happen, and did
+	Log   []string // what happened, a line each
+	Trace uint64   // the same for two plays of one history
+}
+
+// Play plays a history, and checks at its end what must hold.
+func Play(h *History, lane Lane, cover Coverage) Result {
+	w, err := newWorld(h, lane, cover)
+	if err != nil {
+		return Result{Err: err}
+	}
+	for n, step := range h.Steps {
+		if w.broken != nil {
+			break
+		}
+		w.log = append(w.log, fmt.Sprintf("%d %s %s", h.place(n), step.Kind, w.devices[step.Device].name))
+		w.r = rand.New(rand.NewPCG(step.Seed, 2))
+		w.play(step)
+		w.happened(string(step.Kind))
+		w.now = w.now.Add(pick(w.r, []time.Duration{0, time.Millisecond, 30 * time.Millisecond, time.Second, 10 * time.Second}))
+	}
+	if w.broken == nil {
+		w.r = rand.New(rand.NewPCG(h.Seed, 3))
+		w.quiesce()
+	}
+	if err := lane.Close(); err != nil && w.broken == nil {
+		w.broken = err
+	}
+	return Result{w.broken, w.log, w.trace}
+}
+
+// place is where a step stood in the whole history.
+func (h *History) place(n int) int {
+	if h.Kept == nil {
+		return n
+	}
+	return h.Kept[n]
+}
+
+func (w *world) play(step Step) {
+	d := w.devices[step.Device]
+	w.hit("step "+string(step.Kind), "done")
+	switch step.Kind {
+	case Sync:
+		w.settleLateOf(d)
+		p := w.newProcess(d, draw(w.r))
+		w.run(p, w.chance(6))
+	case Change:
+		w.change()
+	case Folder:
+		w.folderChange(d)
+	case Wait:
+		w.now = w.now.Add(pick(w.r, []time.Duration{time.Minute, time.Hour, 30 * time.Hour, 9 * 24 * time.Hour}))
+	case Power:
+		w.powerOff(d)
+	case Lose:
+		w.forgotten(d)
+		w.must(d.base.Lose())
+	case OldState:
+		w.forgotten(d)
+		w.must(d.base.Back())
+	case OldMail:
+		w.oldMail(d)
+	case Unmount:
+		w.unmount(d)
+	case Renumber:
+		for _, d := range w.devices {
+			w.forgotten(d)
+		}
+		w.server.ChangeUIDValidity(pick(w.r, w.server.Folders()))
+	case Restore:
+		w.restore()
+	case Refuse:
+		w.refuses = pick(w.r, []error{nil, mail.ErrRefused, mail.ErrOverQuota, fmt.Errorf("%w: %w", mail.ErrRefused, mail.ErrTryLater)})
+	}
+}
+
+func (w *world) must(err error) {
+	if err != nil {
+		w.breaks("the simulation fails: %w", err)
+	}
+}
+
+// settleLateOf lets the server finish what this device has asked of it before the
+// device asks anew: nobody keeps a command for so long. What other devices see of it
+// meanwhile is what they see.
+func (w *world) settleLateOf(*device) { w.settleLate() }
+
+// run lets a device sync, and has backups taken now and then.
+func (w *world) run(p *process, backup bool) {
+	d := p.device
+	rep, err := d.sync(p)
+	w.note("%v, here %+v, there %+v, %d held, %d problems", err, rep.Local, rep.Remote, len(rep.Held), len(rep.Problems))
+	if p.struck == 0 && (err != nil || len(rep.Problems) > 0) && p.fate.busy == 0 && !waits(rep.Problems) {
+		w.breaks("%s: a sync that nothing befell: %v %v", d.name, err, rep.Problems)
+	}
+	// A file that could not be read while nothing was known of it was not known again; and
+	// where sizes are those of no message, neither is a link that was not recorded.
+	if p.fate.disk > 0 && p.struck > 0 && !d.synced || p.struck > 0 && p.acts["link"] && w.server.Options.SizeError != 0 {
+		for name := range w.tokensOn(d) {
+			w.tokens[name].copies++
+		}
+	}
+	if p.crash.Crashed() {
+		for act := range p.acts {
+			w.hit("plan "+act, "killed")
+		}
+		if !d.Lazy && w.chance(2) {
+			w.powerOff(d)
+		}
+	} else if p.struck > 0 {
+		for act := range p.acts {
+			w.hit("plan "+act, "hindered")
+		}
+	}
+	if d.failed = d.failed || p.fate.disk > 0 && p.struck > 0; p.struck == 0 && err == nil && len(rep.Problems) == 0 {
+		d.failed = false
+	}
+	d.synced = d.synced || err == nil && p.struck == 0 && len(rep.Problems) == 0
+	if backup && err == nil && p.struck == 0 {
+		w.note("backups are taken")
+		w.must(d.base.Save())
+		d.backup = d.disk.Clone()
+		w.backup = w.server.Snapshot()
+	}
+}
+
+// forgotten is what a device is about to know no longer: which messages of its folders the
+// server had, and which files its Maildir. What has moved since it last knew is found
+// again, as long as it sees both ends; if a failing disk has kept it from that, or sizes
+// that no message has, a message is in both places afterwards.
+func (w *world) forgotten(d *device) {
+	d.synced = false
+	if !d.failed && w.server.Options.SizeError == 0 {
+		return
+	}
+	for _, folder := range d.folders() {
+		there := map[string]bool{}
+		for _, m := range w.server.Messages(folder) {
+			there[w.nameOf(string(m.Raw))] = true
+		}
+		for _, f := range d.files(folder) {
+			if t := w.tokenOf(f.text); t != nil && !there[t.name] {
+				t.copies++
+			}
+		}
+	}
+}
+
+func (w *world) powerOff(d *device) {
+	if d.Lazy {
+		return
+	}
+	w.note("the power of %s goes", d.name)
+	w.hit("power", "lost")
+	d.power(w.r)
+}
+
+// oldMail gives a device the Maildir of its last backup. What was nowhere else is lost.
+func (w *world) oldMail(d *device) {
+	if d.backup == nil {
+		return
+	}
+	now := w.tokensOn(d)
+	w.forgotten(d)
+	old := d.backup
+	d.backup = old.Clone()
+	if d.other == d.disk {
+		d.other = old
+		d.removed = map[string]time.Time{}
+	}
+	d.disk = old
+	if w.history.Verbose {
+		for _, folder := range d.folders() {
+			w.note("%s: marker %q", folder, d.content(d.mail(), path.Join(d.directory(folder), ".mailtwin")))
+		}
+	}
+	for name := range w.tokensOn(d) {
+		delete(now, name)
+	}
+	w.lostUnlessElsewhere(now)
+}
+
+// restore gives the server its last backup.
+func (w *world) restore() {
+	if w.backup == nil {
+		return
+	}
+	w.settleLate()
+	for _, d := range w.devices {
+		w.forgotten(d)
+	}
+	was := map[place]*token{}
+	for _, folder := range w.server.Folders() {
+		for _, m := range w.server.Messages(folder) {
+			was[place{folder, m.UID}] = w.tokenOf(string(m.Raw))
+		}
+	}
+	now := w.tokensThere()
+	w.server.Restore(w.backup)
+	for name := range w.tokensThere() {
+		delete(now, name)
+	}
+	for at, t := range was {
+		if t != nil && at.uid >= w.server.Status(at.folder).UIDNext {
+			w.reused[at] = t
+		}
+	}
+	w.lostUnlessElsewhere(now)
+}
+
+// leaves notes that messages leave a folder of the server. One may have the UID of
+// another one that a restored server has given out before: to a device that has not met
+// the server since, that one has left, and nothing tells otherwise.
+func (w *world) leaves(folder mail.Folder, uids mail.UIDSet) {
+	for at, t := range w.reused {
+		if at.folder == folder && uids.Has(at.uid) {
+			t.removed, t.expunged = true, true
+			t.copies++
+		}
+	}
+}
+
+// lostUnlessElsewhere excuses what nobody has any more.
+func (w *world) lostUnlessElsewhere(gone map[string]bool) {
+	there := w.tokensThere()
+	for name := range gone {
+		here := there[name]
+		for _, d := range w.devices {
+			here = here || w.tokensOn(d)[name]
+		}
+		if !here {
+			w.tokens[name].removed, w.tokens[name].expunged = true, true
+		}
+	}
+}
+
+func (w *world) tokensOn(d *device) map[string]bool {
+	on := map[string]bool{}
+	for _, folder := range d.folders() {
+		for _, f := range d.files(folder) {
+			if t := w.tokenOf(f.text); t != nil {
+				on[t.name] = true
+			}
+		}
+	}
+	return on
+}
+
+func (w *world) tokensThere() map[string]bool {
+	there := map[string]bool{}
+	for _, folder := range w.server.Folders() {
+		for _, m := range w.server.Messages(folder) {
+			if t := w.tokenOf(string(m.Raw)); t != nil {
+				there[t.name] = true
+			}
+		}
+	}
+	return there
+}
+
+// unmount lets a device sync while something else is in the Maildir's place: an empty
+// disk. Nothing may happen but that it says so.
+func (w *world) unmount(d *device) {
+	before := w.there()
+	empty := disk.New(99, func() time.Time { return w.now })
+	root, err := empty.FS(".")
+	if err != nil {
+		w.must(err)
+		return
+	}
+	if !d.synced {
+		return // then it is a first sync, onto that disk
+	}
+	p := w.newProcess(d, fate{})
+	rep, err := d.syncAt(p, &tappedFS{process: p, FS: root})
+	w.note("unmounted: %v, %v", err, rep.Problems)
+	if err == nil && len(rep.Problems) == 0 {
+		w.breaks("%s: a Maildir that is not mounted is synced", d.name)
+	}
+	if after := w.there(); after != before {
+		w.breaks("%s: a Maildir that is not mounted changes the server, from\n%s\nto\n%s", d.name, before, after)
+	}
+	var left []string
+	root.ReadDir(".", func(e maildir.Entry) { left = append(left, path.Join(".", e.Name)) })
+	if len(left) > 0 {
+		w.breaks("%s: a Maildir that is not mounted is written to: %s", d.name, strings.Join(left, " "))
+	}
+}

@@ -1,0 +1,176 @@
+package history
+
+import (
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"mailtwin/conflict/mail"
+	"mailtwin/sync/sim"
+)
+
+// world is an account, with all who work on it, while a history is played.
+type world struct {
+	history *History
+	cover   Coverage
+	r       *rand.Rand // the chances of the step that is played
+	now     time.Time
+	server  *sim.Server
+	backup  *sim.Snapshot
+	reused  map[place]*token // who had a UID that a restored server gives out once more
+	devices []*device
+	process *process // that runs; nil: none
+	late    []func() // what the server will have done a little later
+	refuses error    // what the server says to changes, some of the time
+	calm    bool     // nothing goes wrong any more
+
+	tokens map[string]*token
+	bodies map[string]string // the token of each content that there may be
+	names  int               // of folders that were made
+	log    []string
+	trace  uint64 // of all that happened, to compare two plays
+	broken error  // the first thing that must not happen
+}
+
+// place is where a message is on the server.
+type place struct {
+	folder mail.Folder
+	uid    mail.UID
+}
+
+// token is one message that somebody wrote, with all its copies.
+type token struct {
+	name string
+	text string
+	// copies is how often somebody has copied it.
+	copies int
+	// removed: somebody removed one somewhere, so it may be only in Trash. expunged:
+	// somebody removed one for ever, so it may be nowhere.
+	removed, expunged bool
+}
+
+const trash mail.Folder = "Trash"
+
+func newWorld(h *History, lane Lane, cover Coverage) (*world, error) {
+	w := &world{
+		history: h, cover: cover, now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), server: sim.NewServer(),
+		tokens: map[string]*token{}, bodies: map[string]string{}, reused: map[place]*token{},
+	}
+	s := w.server
+	s.Options = h.Setup.Server
+	s.Now = func() time.Time { return w.now }
+	// Two accounts that were the same once do not come to the same numbers by other ways.
+	steps := rand.New(rand.NewPCG(h.Seed, 4))
+	s.Step = func() uint64 { return 1 + steps.Uint64N(1000) }
+	s.Before, s.After, s.Cut, s.Late, s.Twice = w.beforeCall, w.afterCall, w.cutCall, w.lateCall, w.twiceCall
+	for _, f := range []mail.Folder{"Archive", "Lists", "Lists/go", trash} {
+		if err := s.CreateFolder(f); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.SetRole(trash, mail.RoleTrash); err != nil {
+		return nil, err
+	}
+	for n, setup := range h.Setup.Devices {
+		d, err := newDevice(w, fmt.Sprintf("device %d", n+1), setup, lane)
+		if err != nil {
+			return nil, err
+		}
+		w.devices = append(w.devices, d)
+	}
+	return w, nil
+}
+
+func (w *world) note(format string, args ...any) {
+	w.log = append(w.log, "  "+fmt.Sprintf(format, args...))
+}
+
+// happened takes something into the trace.
+func (w *world) happened(what ...string) {
+	if w.history.Verbose {
+		w.note("    %s", strings.Join(what, " "))
+	}
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%d", w.trace)
+	for _, s := range what {
+		h.Write([]byte(s))
+		h.Write([]byte{0})
+	}
+	w.trace = h.Sum64()
+}
+
+// breaks notes that something happened that must not.
+func (w *world) breaks(format string, args ...any) {
+	if w.broken == nil {
+		w.broken = fmt.Errorf(format, args...)
+		w.note("BROKEN: %v", w.broken)
+	}
+}
+
+// hit counts a strike.
+func (w *world) hit(what, how string) { w.cover[what+": "+how]++ }
+
+func (w *world) chance(one int) bool { return w.r.IntN(one) == 0 }
+
+func pick[T any](r *rand.Rand, s []T) T { return s[r.IntN(len(s))] }
+
+// compose writes a message: most have a Message-ID, some are equal but for the body, or
+// have long headers.
+func (w *world) compose() *token {
+	// Two messages of one Message-ID are one, where a server rewrites mail, if they are
+	// of one second; so they are not.
+	w.now = w.now.Add(time.Second)
+	name := fmt.Sprintf("token%04d", len(w.tokens)+1)
+	id, header := "Message-ID: <"+name+"@example.org>\n", ""
+	switch w.r.IntN(8) {
+	case 0:
+		id = ""
+	case 1:
+		id = "Message-ID: <same@example.org>\n"
+	case 2:
+		header = "References: " + strings.Repeat("<a.long.reference@example.org>\n ", 60+w.r.IntN(60)) + "<end@example.org>\n"
+	}
+	text := "From: Ann <ann@example.org>\nTo: Bob <bob@example.org>\nSubject: a letter\n" +
+		"Date: Mon, 1 Jan 2024 10:00:00 +0000\n" + id + header + "\nThis is " + name + ".\n"
+	if w.chance(6) {
+		text += strings.Repeat("A line of some length, to fill more than one piece.\n", 60)
+	}
+	// What has the same Message-ID and the same size is taken for one where base knows
+	// nothing, see design.md; so those differ in size.
+	text += strings.Repeat(".", len(w.tokens)) + "\n"
+	t := &token{name: name, text: text}
+	w.tokens[name], w.bodies[text] = t, name
+	return t
+}
+
+// tokenOf gives the token of a content, by whichever line ends and with what mail
+// programs add; nil if there is none.
+func (w *world) tokenOf(content string) *token { return w.tokens[w.bodies[plain(content)]] }
+
+const added = "Content-Length: 42\n"
+
+// plain is the content as its author wrote it.
+func plain(content string) string {
+	content = strings.ReplaceAll(content, "\r\n", "\n")
+	return strings.Replace(content, added, "", 1)
+}
+
+// allTokens gives the tokens in order.
+func (w *world) allTokens() []*token {
+	all := make([]*token, len(w.tokens))
+	for n := range all {
+		all[n] = w.tokens[fmt.Sprintf("token%04d", n+1)]
+	}
+	return all
+}
+
+// settleLate lets the server do now what it had put off.
+func (w *world) settleLate() {
+	late := w.late
+	w.late = nil
+	for _, do := range late {
+		do()
+	}
+}
