@@ -41,6 +41,25 @@ func lists(listing *mail.Listing, key mail.Key) bool {
 	return false
 }
 
+// withoutForerunners leaves out the messages that are gone on both sides because an
+// interrupted run has moved them: what is recovered is what they are now, and a new file
+// that is like them is none of theirs.
+func (g *gathered) withoutForerunners(gone []*conflict.Item) []*conflict.Item {
+	moved := map[mail.Digest]int{}
+	for _, item := range g.recovered {
+		if item.Moved == nil {
+			moved[item.Row.Content()]++
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(gone), func(item *conflict.Item) bool {
+		if item.Remote != conflict.Gone || moved[item.Row.Content()] == 0 {
+			return false
+		}
+		moved[item.Row.Content()]--
+		return true
+	})
+}
+
 // movedBack looks whether the file of a message that an interrupted run has moved on the
 // server was moved back since, under the name that it had before: then base still knows
 // it there, as a file whose message is gone. It gives the file as a new one that came from

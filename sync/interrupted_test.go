@@ -218,13 +218,16 @@ func TestACopyOfWhatIsThrownAwayElsewhere(t *testing.T) {
 // A run moves a message on the server and dies; then the file is moved back. It is the
 // message that is still there, and not the one that it was before.
 func TestAMoveThatIsTakenBackAfterItsRunDied(t *testing.T) {
-	for _, name := range []string{"3.other:2,FS", ""} {
-		takenBack(t, name)
+	for _, name := range []string{"3.other:2,RS", ""} {
+		for _, copied := range []int{0, 1} {
+			takenBack(t, name, copied)
+		}
 	}
 }
 
-func takenBack(t *testing.T, name string) {
+func takenBack(t *testing.T, name string, copied int) {
 	s := account(t)
+	must(t, s.CreateFolder("A copy"))
 	s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
 	d := newDevice(t, s)
 	d.sync()
@@ -242,16 +245,20 @@ func takenBack(t *testing.T, name string) {
 	}
 	s.After = nil
 	if name == "" {
-		name = strings.Replace(filepath.Base(old), ":2,", ":2,F", 1) // it keeps its key
+		name = strings.Replace(filepath.Base(old), ":2,", ":2,R", 1) // it keeps its key
+	}
+	if copied > 0 {
+		must(t, os.Link(path, filepath.Join(d.dir("A copy"), "cur", "4.other:2,S")))
 	}
 	must(t, os.Rename(path, filepath.Join(d.dir("Archive"), "cur", name)))
 	d.sync()
 	d.sync()
 	archived := s.Messages("Archive")
-	if len(archived) != 1 || !archived[0].Flags.Equal(flags(`\Flagged`, `\Seen`)) {
+	if len(archived) != 1 || !archived[0].Flags.Equal(flags(`\Answered`, `\Seen`)) {
 		t.Errorf("Archive has %v", archived)
 	}
 	d.has("Archive", 1)
+	d.has("A copy", copied)
 	d.has("Trash", 0)
 	d.inStep()
 	d.quiet()

@@ -63,11 +63,12 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 		}
 		arrived = append(arrived, g.newLocal[f]...)
 	}
-	arrived = conflict.MarkMoved(gone, arrived, r.lettersIn)
+	var back []*conflict.Item
 	for _, item := range g.recovered {
-		if item.Moved == nil {
-			arrived = append(arrived, r.movedBack(g, item)...)
-		}
+		back = append(back, r.movedBack(g, item)...)
+	}
+	arrived = append(conflict.MarkMoved(g.withoutForerunners(gone), arrived, r.lettersIn), back...)
+	for _, item := range g.recovered {
 		// Nobody knows which flags it was uploaded with. So what only one side has by now is
 		// taken for news, and not for something that the other one has taken away.
 		if item.Moved != nil {

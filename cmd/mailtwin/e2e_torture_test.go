@@ -276,7 +276,7 @@ func newTorture(t *testing.T, seed uint64) *torture {
 }
 
 // bout is after how many rounds all is brought in step and counted.
-const bout = 12
+const bout = 24
 
 // usual is how many rounds an ordinary test has.
 const usual = 24
@@ -302,7 +302,9 @@ func TestTorture(t *testing.T) {
 			x.settle(fmt.Sprintf("after round %d", round))
 			x.census()
 			x.lastWord()
-			x.thin(60)
+			if round < rounds {
+				x.thin(60)
+			}
 		}
 	}
 	for _, d := range x.devices {
@@ -332,8 +334,7 @@ var least = []struct {
 	what  string // a regular expression
 	times int
 }{
-	{"^killed between intent and commit: intent", 2},
-	{"^killed between intent and commit: landing", 1},
+	{"^killed between intent and commit: ", 3},
 	{"^killed (before|after) (Local|Remote|State|Incoming)\\.", 5}, // a step
 	{"^killed (inside|in the answer|after)", 5},
 	{"^cut( off)? inside APPEND$", 2},
