@@ -314,27 +314,30 @@ func MarkMoved(gone, arrived []*Item, letters func(mail.Folder) mail.Letters) (l
 	renamed := map[*Item]bool{}
 	near := func(g, a *Item) bool { return a.Folder == g.Folder }
 	exact := func(g, a *Item) bool { return a.Identity.Digest == g.Row.Digest }
-	// The nearest place comes first, and there what has the same bytes: twins in two folders
-	// do not change places.
-	for _, fits := range []func(g, a *Item) bool{
-		func(g, a *Item) bool { return near(g, a) && exact(g, a) }, near, exact,
-		func(g, a *Item) bool { return true },
-	} {
-		for _, g := range gone {
-			c := g.Row.Content()
-			i := slices.IndexFunc(places[c], func(a *Item) bool { return fits(g, a) })
-			if g.Moved != nil || renamed[g] || i < 0 || c == (mail.Digest{}) {
-				continue
+	// What is still on the server comes first: a message that is gone there needs no file.
+	// Then the nearest place, and there what has the same bytes: twins in two folders do not
+	// change places.
+	for _, there := range []bool{true, false} {
+		for _, fits := range []func(g, a *Item) bool{
+			func(g, a *Item) bool { return near(g, a) && exact(g, a) }, near, exact,
+			func(g, a *Item) bool { return true },
+		} {
+			for _, g := range gone {
+				c := g.Row.Content()
+				i := slices.IndexFunc(places[c], func(a *Item) bool { return fits(g, a) })
+				if g.there() != there || g.Moved != nil || renamed[g] || i < 0 || c == (mail.Digest{}) {
+					continue
+				}
+				a := places[c][i]
+				places[c] = slices.Delete(slices.Clone(places[c]), i, i+1)
+				if near(g, a) && a.Remote != New {
+					rename(g, a, letters(g.Folder))
+					renamed[g], renamed[a] = true, true
+					continue
+				}
+				g.Moved, a.From, a.Source = a, g, g // a copy, where it cannot be moved
+				a.relabel(g, letters)
 			}
-			a := places[c][i]
-			places[c] = slices.Delete(slices.Clone(places[c]), i, i+1)
-			if near(g, a) && a.Remote != New {
-				rename(g, a, letters(g.Folder))
-				renamed[g], renamed[a] = true, true
-				continue
-			}
-			g.Moved, a.From, a.Source = a, g, g // a copy, where it cannot be moved
-			a.relabel(g, letters)
 		}
 	}
 	for _, a := range arrived {

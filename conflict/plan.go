@@ -70,6 +70,13 @@ type Action struct {
 	Why    string
 }
 
+// BaseUnrenamed gives what base has after an Agree whose file was not there to be renamed:
+// what was new here is the server's, too, and what was new there is still a difference.
+func (a *Action) BaseUnrenamed() mail.Flags {
+	has := a.Item.localFlags()
+	return a.Base.Without(a.Flags.Without(has)).With(has.Without(a.Flags))
+}
+
 // removes tells whether the action takes a message away, and from which side.
 func (a *Action) removes() (mail.Side, bool) {
 	switch a.Kind {

@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"mailtwin/conflict"
@@ -27,9 +28,16 @@ func (r *run) agree(ctx context.Context, w *work) error {
 		file := fileOf(a.Item)
 		if a.Rename {
 			if file, err = r.Local.Reflag(ctx, f.name, file, a.Flags, letters); errors.Is(err, mail.ErrGone) {
-				// A reader was quicker; what it did is merged in the next round.
+				// A reader was quicker; what it did is merged in the next round. The server has
+				// taken over what the file said, and base must say so: else that would come back
+				// as a change of the server's, and undo what the reader did.
 				r.dirty(f, mail.Local)
 				r.leave(f)
+				if !refused[a] {
+					row := r.settled(f, a, fileOf(a.Item))
+					row.Flags = a.BaseUnrenamed()
+					batch.PutRows = append(batch.PutRows, row)
+				}
 				continue
 			} else if err != nil {
 				return err
@@ -160,11 +168,51 @@ func (r *run) storeAll(ctx context.Context, f *folder, actions []*conflict.Actio
 		}
 		before := len(stored)
 		for _, a := range c.actions {
+			f.tell(a.Item.Row)
 			stored[a] = true
 		}
 		r.count(func(rep *Report) { rep.Remote.Flags += len(stored) - before })
 	}
 	return refused, nil
+}
+
+// tell notes that the server was told other flags of a message.
+func (f *folder) tell(row *mail.Row) {
+	if row == nil {
+		return
+	}
+	if _, before := f.told[row.ID]; !before {
+		if f.told == nil {
+			f.told = map[mail.RowID]mail.Flags{}
+		}
+		f.told[row.ID] = row.Flags
+	}
+}
+
+// heard forgets what the server was told of messages that were read since, and are there.
+func (f *folder) heard(changes []conflict.RemoteChange) {
+	gone := map[mail.RowID]bool{}
+	for _, c := range changes {
+		gone[c.Row.ID] = gone[c.Row.ID] || c.Change == conflict.Gone
+	}
+	maps.DeleteFunc(f.told, func(id mail.RowID, _ mail.Flags) bool { return !gone[id] })
+}
+
+// untell makes base of a message that was moved on the server what it was before the
+// server was told other flags: a message that has left the folder before does not get
+// them, and the server says OK to that.
+func (r *run) untell(item *conflict.Item) {
+	for _, f := range r.folders {
+		if before, told := f.told[item.Row.ID]; told {
+			row := *item.Row
+			row.Flags = before
+			if item.Local == conflict.Same && !before.Equal(item.Row.Flags) {
+				item.File = fileOf(item)
+				item.File.Flags, item.Local = item.Row.Flags, conflict.Flags
+			}
+			item.Row = &row
+		}
+	}
 }
 
 // lettersFor gives the folder's letters, with one for each of the words as long as

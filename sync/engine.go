@@ -92,7 +92,7 @@ type run struct {
 	intents   []mail.Intent // that an earlier run left open
 	unsettled map[mail.FolderID][]mail.Row
 
-	mu     stdsync.Mutex // guards report, and the folders' dirty marks and letters
+	mu     stdsync.Mutex // guards report, intents, and the folders' dirty marks and letters
 	report Report
 	held   map[heldKey]Held
 	warned map[string]bool
@@ -252,9 +252,11 @@ func (r *run) commit(ctx context.Context, b *mail.Batch) error {
 	if r.DryRun || b.Empty() {
 		return nil
 	}
+	r.dropUploads(b)
 	if err := r.State.Commit(ctx, b); err != nil {
 		return fmt.Errorf("record in the state: %w", err)
 	}
+	r.forgetIntents(b.DropIntents)
 	return nil
 }
 

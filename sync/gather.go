@@ -21,6 +21,22 @@ type gathered struct {
 	rows      map[mail.RowID]*conflict.Item // messages that base knows
 	newLocal  map[*folder][]*conflict.Item
 	newRemote map[*folder][]*conflict.Item
+	// resolving are the files whose messages were found, and are yet to be recorded.
+	resolving map[upload]bool
+	// recovered are the messages of uploads that were interrupted, whose files are gone.
+	recovered []*conflict.Item
+	// unmeasured are the folders with new files that were renamed, or changed, before they
+	// could be read.
+	unmeasured map[*folder]bool
+	waiting    map[*conflict.Item]bool // new messages that may be such files
+	// alike are new messages that may be copies of known ones, with the folders of those.
+	alike map[*conflict.Item][]*folder
+}
+
+// upload is a file that may have been uploaded.
+type upload struct {
+	folder mail.FolderID
+	key    mail.Key
 }
 
 func (g *gathered) row(f *folder, row mail.Row) *conflict.Item {
@@ -40,10 +56,20 @@ func (g *gathered) reput(f *folder, row mail.Row) *conflict.Item {
 	return item
 }
 
+// withKey gives the item of the row with that key, nil if there is none.
+func (g *gathered) withKey(f *folder, key mail.Key) *conflict.Item {
+	for _, item := range g.rows {
+		if item.Folder == f.name && item.Row.Key == key {
+			return item
+		}
+	}
+	return nil
+}
+
 // gather scans every folder that may have changed, on the side where it may have,
 // and gives what must be decided.
 func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
-	g := &gathered{rows: map[mail.RowID]*conflict.Item{}, newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{}}
+	g := &gathered{rows: map[mail.RowID]*conflict.Item{}, newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{}, resolving: map[upload]bool{}, alike: map[*conflict.Item][]*folder{}, unmeasured: map[*folder]bool{}, waiting: map[*conflict.Item]bool{}}
 	for _, f := range r.folders {
 		f.view, f.listing, f.unsafe = nil, nil, false
 		f.stopped = f.stopped || f.refused
@@ -87,10 +113,11 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	}
 	g.leaveLanding(r)
 	items, err := r.pair(ctx, g, round)
-	if err == nil {
-		r.keepWhatMayHaveMoved(items)
+	if err != nil {
+		return nil, err
 	}
-	return items, err
+	r.keepWhatMayHaveMoved(g, items)
+	return r.awaitElsewhere(ctx, g, items)
 }
 
 // usable gives the folders that the run works on, in their order.
@@ -220,7 +247,8 @@ func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChang
 			return nil, err
 		}
 	}
-	f.view = &view
+	f.view, f.read = &view, view.Cursor
+	f.heard(changes)
 	if missing := known - int(view.Cursor.Messages); view.Absence == mail.AbsenceUnknown && missing > 0 {
 		r.once(f.name, fmt.Sprintf("%s not shown by the server, which does not mean that it deleted them (RFC 9738); what is here stays", are(missing)))
 	}

@@ -94,7 +94,7 @@ func (r *run) diffLocal(ctx context.Context, f *folder) ([]conflict.LocalChange,
 			return nil, err
 		}
 	}
-	f.listing, f.letters = &listing, listing.Letters
+	f.listing, f.letters, f.missed = &listing, listing.Letters, map[mail.RowID]bool{}
 	for _, problem := range listing.Problems {
 		r.once(f.name, problem.Error())
 	}
@@ -104,6 +104,7 @@ func (r *run) diffLocal(ctx context.Context, f *folder) ([]conflict.LocalChange,
 			return nil, fmt.Errorf("read the state: %w", err)
 		}
 		if c.Change == conflict.Gone && !listing.Believed && !heldAs(c.Row, mail.Local) {
+			f.missed[c.Row.ID] = true
 			continue
 		}
 		changes = append(changes, c)
@@ -151,6 +152,7 @@ func (r *run) holdBack(found map[*folder][]conflict.LocalChange) {
 				kept = append(kept, c)
 			} else {
 				f.unsafe = true
+				f.missed[c.Row.ID] = true
 			}
 		}
 		found[f] = kept
@@ -272,12 +274,20 @@ func (r *run) presume(f *folder, item *conflict.Item) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	item.Local, f.localDirty, f.unsafe = conflict.Same, true, true
+	f.missed[item.Row.ID] = true
 }
 
 // keepWhatMayHaveMoved takes back that files are gone which may have moved: to a folder
-// that has changed and cannot be looked at, or be worked on, or to a file of their size
-// that cannot be read.
-func (r *run) keepWhatMayHaveMoved(items []*conflict.Item) {
+// that has changed and cannot be looked at, or be worked on, to a file of their size that
+// cannot be read, or to one that was renamed before it could be.
+func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) {
+	if len(g.unmeasured) > 0 {
+		for _, item := range items {
+			if item.Row != nil && item.Local == conflict.Gone && item.Moved == nil && item.Row.State == mail.Settled {
+				r.presume(r.folders[item.Folder], item)
+			}
+		}
+	}
 	unknown := mail.Folder("")
 	for _, f := range r.folders {
 		if f.selected && f.failed != nil && f.localMoved && (unknown == "" || f.name < unknown) {

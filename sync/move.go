@@ -185,6 +185,7 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 		row.UID, row.Key, row.Name, row.New = a.Item.Message.UID, file.Key, file.Name, file.New
 		row.Listed(a.Item.Message)
 		batch.PutRows = append(batch.PutRows, row)
+		batch.DropIntents = append(batch.DropIntents, r.uploadsOf(from.base.ID, a.Item.From.Row.Key)...)
 		r.changed(from)
 	}
 	if len(batch.PutRows) == 0 {

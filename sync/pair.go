@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 
 	"mailtwin/conflict"
@@ -30,8 +29,19 @@ func (r *run) pair(ctx context.Context, g *gathered, round int) ([]*conflict.Ite
 	if err != nil {
 		return nil, err
 	}
+	if err := r.dropFruitless(ctx, g); err != nil {
+		return nil, err
+	}
 	for _, f := range inOrder(g.newRemote) {
-		items = append(items, g.newRemote[f]...)
+		for _, item := range g.newRemote[f] {
+			if g.waiting[item] && item.From == nil {
+				r.dirty(f, mail.Local)
+				r.dirty(f, mail.Remote)
+				r.leave(f)
+				continue
+			}
+			items = append(items, item)
+		}
 	}
 	return append(items, g.known()...), nil
 }
@@ -51,18 +61,37 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 		}
 		arrived = append(arrived, g.newLocal[f]...)
 	}
-	arrived = conflict.MarkMoved(gone, arrived, r.lettersIn)
-	taken := conflict.FollowMoved(gone, func(name mail.Folder) mail.FolderID { return r.folders[name].base.ID })
-	arrived = slices.DeleteFunc(arrived, func(item *conflict.Item) bool { return slices.Contains(taken, item) })
-	for _, item := range arrived {
-		if item.Remote == conflict.New || item.From != nil {
-			continue
-		}
-		if err := r.markCopied(ctx, g, item); err != nil {
-			return nil, err
+	var back []*conflict.Item
+	for _, item := range g.recovered {
+		back = append(back, r.movedBack(g, item)...)
+	}
+	arrived = append(conflict.MarkMoved(g.withoutForerunners(gone), arrived, r.lettersIn), back...)
+	for _, item := range g.recovered {
+		// Nobody knows which flags it was uploaded with. So what only one side has by now is
+		// taken for news, and not for something that the other one has taken away.
+		if item.Moved != nil {
+			row := *item.Row
+			row.Flags = mail.Flags{}
+			item.Row = &row
 		}
 	}
-	arrived = slices.DeleteFunc(arrived, func(item *conflict.Item) bool { return r.mayHaveMoved(ctx, item) })
+	taken := conflict.FollowMoved(gone, func(name mail.Folder) mail.FolderID { return r.folders[name].base.ID })
+	arrived = slices.DeleteFunc(arrived, func(item *conflict.Item) bool { return slices.Contains(taken, item) })
+	left := arrived[:0]
+	for _, item := range arrived {
+		if item.Remote != conflict.New && item.From == nil {
+			rows, err := r.State.Alike(ctx, item.Identity.Fingerprint)
+			if err != nil {
+				return nil, fmt.Errorf("read the state: %w", err)
+			}
+			if r.mayHaveMoved(item, rows) {
+				continue
+			}
+			conflict.MarkCopied(item, r.world().Sources(r.itemsOf(g, rows)), r.lettersIn)
+		}
+		left = append(left, item)
+	}
+	arrived = left
 	if err := r.markReplaced(ctx, g, gone); err != nil {
 		return nil, err
 	}
@@ -70,35 +99,7 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 	return arrived, nil
 }
 
-// mayHaveMoved tells whether a file that seems to be a copy is the file itself, whose folder
-// does not come to rest, so that its scans prove nothing gone. Where the server has lost
-// the message it makes a difference: the next round decides about it.
-func (r *run) mayHaveMoved(ctx context.Context, item *conflict.Item) bool {
-	if item.From != nil || item.Remote == conflict.New || item.Source == nil || item.Source.Remote != conflict.Gone || item.Source.Row.Key == "" {
-		return false
-	}
-	from := r.folders[item.Source.Folder]
-	if _, err := r.Local.Stat(ctx, from.name, fileOf(item.Source)); !errors.Is(err, mail.ErrGone) {
-		return false
-	}
-	for _, f := range []*folder{from, r.folders[item.Folder]} {
-		r.dirty(f, mail.Local)
-		r.leave(f)
-	}
-	return true
-}
-
 func (r *run) lettersIn(name mail.Folder) mail.Letters { return r.folders[name].letters }
-
-// markCopied tells a new file which message it is a copy of, if any.
-func (r *run) markCopied(ctx context.Context, g *gathered, item *conflict.Item) error {
-	rows, err := r.State.Alike(ctx, item.Identity.Fingerprint)
-	if err != nil {
-		return fmt.Errorf("read the state: %w", err)
-	}
-	conflict.MarkCopied(item, r.world().Sources(r.itemsOf(g, rows)), r.lettersIn)
-	return nil
-}
 
 // itemsOf gives the items of rows in folders that the run works on: what the round has
 // found out about them, or that they are as they were.
@@ -139,7 +140,7 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 		}
 	}
 	uploaded := r.uploadedAndGone(g, f)
-	tied, left, err := r.tie(ctx, f, slices.Concat(g.newLocal[f], lonely, uploaded), g.newRemote[f])
+	tied, left, err := r.tie(ctx, g, f, slices.Concat(g.newLocal[f], lonely, uploaded), g.newRemote[f])
 	if err != nil {
 		return nil, err
 	}
@@ -160,51 +161,25 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 			continue
 		}
 		// What the interrupted run would have recorded; and then the file went away.
-		batch.PutRows = append(batch.PutRows, &mail.Row{
+		row := &mail.Row{
 			Folder: f.base.ID, UID: joined.Message.UID, Key: item.File.Key, Flags: joined.Message.Flags,
 			Identity: item.Identity, Date: joined.Message.Date, EmailID: joined.Message.EmailID, Name: string(item.File.Key),
-		})
+		}
+		if pending := g.withKey(f, row.Key); pending != nil {
+			row.ID = pending.Row.ID // the upload broke off, and base knows the file
+		}
+		batch.PutRows = append(batch.PutRows, row)
 	}
 	if err := r.commit(ctx, batch); err != nil {
 		return nil, err
 	}
 	for _, row := range batch.PutRows {
-		g.row(f, *row).Local = conflict.Gone
+		item := g.reput(f, *row)
+		item.Local, item.File = conflict.Gone, mail.File{}
+		g.recovered = append(g.recovered, item)
 	}
+	r.awaitFiles(g, f, left)
 	return r.awaitOthers(ctx, f, left)
-}
-
-// uploading tells whether an interrupted run was about to upload the file.
-func (r *run) uploading(f *folder, key mail.Key) bool {
-	return slices.ContainsFunc(r.intents, func(in mail.Intent) bool {
-		return in.Kind == mail.Upload && in.Folder == f.base.ID && in.Key == key
-	})
-}
-
-// uploadedAndGone gives the files that an interrupted run was about to upload, and
-// that are no longer there under that key: moved on, or removed. If their message is
-// found on the server, it is one whose file is gone, and not a new one.
-func (r *run) uploadedAndGone(g *gathered, f *folder) []*conflict.Item {
-	if f.listing == nil || !f.listing.Believed || r.DryRun {
-		return nil
-	}
-	gone := map[mail.Key]*conflict.Item{}
-	for _, in := range r.intents {
-		if in.Kind == mail.Upload && in.Folder == f.base.ID {
-			gone[in.Key] = &conflict.Item{Folder: f.name, Local: conflict.New, File: mail.File{Key: in.Key}, Identity: in.Identity}
-		}
-	}
-	if len(gone) == 0 {
-		return nil
-	}
-	for file := range f.listing.Files {
-		delete(gone, file.Key)
-	}
-	var items []*conflict.Item
-	for _, key := range slices.Sorted(maps.Keys(gone)) {
-		items = append(items, gone[key])
-	}
-	return items
 }
 
 // markReplaced tells the gone messages whose place another one took: in a run that
@@ -247,6 +222,7 @@ func (r *run) measureAll(ctx context.Context, g *gathered, f *folder) error {
 				r.mu.Lock()
 				defer r.mu.Unlock()
 				f.localDirty, f.unsafe = true, true
+				g.unmeasured[f] = true
 			case errors.Is(err, mail.ErrDamaged):
 				left[i] = true
 				r.skipFile(f, err)
@@ -290,7 +266,7 @@ func (r *run) skipFile(f *folder, err error) {
 // tie finds the files without a message and the new messages of a folder that are
 // one message. It gives what each of those files has become, and the messages that
 // are left.
-func (r *run) tie(ctx context.Context, f *folder, locals, remotes []*conflict.Item) (map[*conflict.Item]*conflict.Item, []*conflict.Item, error) {
+func (r *run) tie(ctx context.Context, g *gathered, f *folder, locals, remotes []*conflict.Item) (map[*conflict.Item]*conflict.Item, []*conflict.Item, error) {
 	if len(locals) == 0 {
 		return nil, remotes, nil
 	}
@@ -319,6 +295,7 @@ func (r *run) tie(ctx context.Context, f *folder, locals, remotes []*conflict.It
 	taken := map[*conflict.Item]bool{}
 	for _, t := range pairs.Ties {
 		joined[t.Local], taken[t.Remote] = t.Join(), true
+		g.resolving[upload{f.base.ID, t.Local.Key()}] = true
 		if copied := intents[t.Local.Key()].Row; copied != 0 {
 			joined[t.Local].Source = &conflict.Item{Row: &mail.Row{ID: copied}}
 		}

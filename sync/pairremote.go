@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
 	"slices"
-	"time"
 
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
@@ -24,26 +22,23 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 			vanished = append(vanished, item)
 		}
 	}
-	if err := r.measureGone(ctx, g, gone); err != nil {
+	former := r.formerly(g, arrived)
+	if err := r.measureGone(ctx, g, slices.Concat(gone, placed(former))); err != nil {
 		return nil, err
 	}
-	former := r.formerly(arrived)
-	gone = append(gone, placed(former)...)
 	ties, err := r.pairMoves(ctx, g, gone, func(*folder) bool { return true })
 	if err != nil {
 		return nil, err
 	}
 	for _, t := range ties {
-		if t.Local.Folder == t.Remote.Folder && former[t.Local] == nil {
+		if t.Local.Folder == t.Remote.Folder {
 			// It has another UID, and is where it was.
 			*t.Local = *t.Join()
 			g.dropRemote(r.folders[t.Remote.Folder], t.Remote)
 			continue
 		}
+		r.untell(t.Local)
 		t.Local.Moved, t.Remote.From = t.Remote, t.Local
-		if file := former[t.Local]; file != nil {
-			arrived = slices.DeleteFunc(arrived, func(item *conflict.Item) bool { return item == file })
-		}
 	}
 	// What was thrown away there, and is gone here, was not moved.
 	w := r.world()
@@ -56,6 +51,20 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 		t.Local.Follow(t.Remote, f.base.ID)
 		g.dropRemote(f, t.Remote)
 	}
+	// What surely was there comes before what may have been: an equal copy can be on its way.
+	ties, err = r.pairMoves(ctx, g, placed(former), func(*folder) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range ties {
+		t.Local.Moved, t.Remote.From = t.Remote, t.Local
+		g.resolving[upload{t.Local.Row.Folder, t.Local.Row.Key}] = true
+		if file := former[t.Local]; file.Row != nil {
+			*file = *t.Local
+		} else {
+			arrived = slices.DeleteFunc(arrived, func(item *conflict.Item) bool { return item == file })
+		}
+	}
 	if err := r.pairFollowing(ctx, g, arrived); err != nil {
 		return nil, err
 	}
@@ -66,41 +75,6 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 		r.waitForFirst(g)
 	}
 	return arrived, nil
-}
-
-// formerly makes, of new files whose messages may have been where they are, and that
-// somebody may have moved on, the items that they would be then: those that an
-// interrupted run may have uploaded, and all where the Maildir follows the server.
-func (r *run) formerly(arrived []*conflict.Item) map[*conflict.Item]*conflict.Item {
-	uploads := map[mail.Intent]bool{}
-	for _, in := range r.intents {
-		if r.Remote.Abilities().Labels {
-			// That it is new elsewhere, as in All Mail, does not say that it has left its folder;
-			// and one that is uploaded again is not stored again.
-			break
-		}
-		uploads[mail.Intent{Kind: in.Kind, Folder: in.Folder, Key: in.Key}] = true
-	}
-	files, follows := map[*conflict.Item]*conflict.Item{}, r.follows(mail.Local)
-	for _, file := range unpaired(arrived) {
-		f := r.folders[file.Folder]
-		if follows || uploads[mail.Intent{Kind: mail.Upload, Folder: f.base.ID, Key: file.File.Key}] {
-			files[r.settledOnce(file)] = file
-		}
-	}
-	return files
-}
-
-// settledOnce is the item of a new file as if it had been in step, and its message were
-// gone.
-func (r *run) settledOnce(file *conflict.Item) *conflict.Item {
-	item := *file
-	item.Local, item.Remote, item.From, item.Source = conflict.Same, conflict.Gone, nil, nil
-	item.Row = &mail.Row{
-		Folder: r.folders[file.Folder].base.ID, Key: file.File.Key, Flags: file.File.Flags, Identity: file.Identity,
-		Date: time.Unix(0, file.Stat.ModTime), Name: file.File.Name, New: file.File.New, Stat: file.Stat,
-	}
-	return &item
 }
 
 // unpaired gives the new files that have no message, and have not moved.
@@ -272,6 +246,9 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 				return fmt.Errorf("read the state: %w", err)
 			}
 			for _, source := range r.itemsOf(g, rows) {
+				if source.Folder != item.Folder && source.Row.UID != 0 && source.Remote != conflict.Gone {
+					g.alike[item] = append(g.alike[item], r.folders[source.Folder])
+				}
 				if !source.Linkable() {
 					continue
 				}

@@ -246,9 +246,11 @@ func (r *run) alreadyCopied(ctx context.Context, a *conflict.Action, in *mail.In
 
 // intentOf finds the open intent of a row.
 func (r *run) intentOf(kind mail.IntentKind, row *mail.Row) *mail.Intent {
-	for i := range r.intents {
-		if r.intents[i].Kind == kind && r.intents[i].Row == row.ID {
-			return &r.intents[i]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, in := range r.intents {
+		if in.Kind == kind && in.Row == row.ID {
+			return &in
 		}
 	}
 	return nil

@@ -80,15 +80,6 @@ func peakMemory() int {
 // child syncs in a process of its own, which kills itself at that step.
 func (d *computer) child(at int) (killed bool, steps, memory int) {
 	d.Helper()
-	killed, steps, memory, err := d.tryChild(at)
-	d.check(err)
-	return killed, steps, memory
-}
-
-// tryChild is child for a sync that may fail. What it was killed at stands in
-// d.struckAt().
-func (d *computer) tryChild(at int) (killed bool, steps, memory int, err error) {
-	d.Helper()
 	self, err := os.Executable()
 	d.check(err)
 	stats := filepath.Join(d.dir, "stats")
@@ -98,25 +89,16 @@ func (d *computer) tryChild(at int) (killed bool, steps, memory int, err error) 
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
-		return true, 0, 0, nil
+		return true, 0, 0
 	}
 	if err != nil {
-		return false, 0, 0, fmt.Errorf("%w: %s", err, out)
+		d.Fatalf("%v: %s", err, out)
 	}
 	text, err := os.ReadFile(stats)
 	d.check(err)
-	if _, err := fmt.Sscan(string(text), &steps, &memory); err != nil {
-		return false, 0, 0, err
-	}
-	return false, steps, memory, nil
-}
-
-// struckAt is the step at which the last child that was killed was killed.
-func (d *computer) struckAt() string {
-	d.Helper()
-	text, err := os.ReadFile(filepath.Join(d.dir, "stats.struck"))
+	_, err = fmt.Sscan(string(text), &steps, &memory)
 	d.check(err)
-	return string(text)
+	return false, steps, memory
 }
 
 // mixed brings about something of everything that a run can meet.

@@ -1,284 +1,358 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
-	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"mailtwin/conflict/mail"
 	"mailtwin/sync/imaptest/dovecot"
 )
 
-// torture is an account that two computers, a phone and mail programs work on at
-// random, while syncs are killed, connections are cut and the server is restarted. Each
-// message has a token, so that at the end each can be counted.
+// torture is an account that three computers, a phone and mail programs work on at
+// random and all at the same time, while syncs are killed, connections are cut and the
+// server is restarted. Each message has a token, so that at the end each can be counted.
 type torture struct {
 	*story
-	rand    *rand.Rand
-	devices []*computer
-	cutters []*cutter
-	folders []mail.Folder
-	tokens  int
-	copies  map[string]int  // how often somebody copied a token
-	removed map[string]bool // that somebody removed somewhere
-	struck  map[string]int  // what befell the syncs, and what was done in between
+	folders  []mail.Folder // that messages move among
+	devices  []*computer
+	knives   []*knife
+	restarts chan chan struct{} // who needs the server to be restarted, and waits for it
+	restart  atomic.Int64       // how often that has begun or ended
+	trace    string             // a directory for all that syncs say; "" for none
+	runs     atomic.Int64
+
+	mu     sync.Mutex // guards what follows
+	rand   *rand.Rand
+	deck   []card
+	made   int // tokens
+	tales  map[string]*tale
+	struck map[string]int // what befell the syncs, and what was done meanwhile
 }
 
 func one[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
 
-func (x *torture) token() string {
-	x.tokens++
-	return fmt.Sprintf("token %04d", x.tokens)
+// seeded gives chance of its own to somebody who acts at the same time as others.
+func (x *torture) seeded() *rand.Rand {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return rand.New(rand.NewPCG(x.rand.Uint64(), 1))
 }
 
-// somewhere gives a file of a device, if the folder that chance takes has any.
-func (x *torture) somewhere(d *computer) (mail.Folder, file, bool) {
-	folder := one(x.rand, x.folders)
-	if _, err := os.Stat(filepath.Join(d.maildir, string(folder), "cur")); err != nil {
-		return "", file{}, false
+func (x *torture) strike(what string) { x.strikes(what, 1) }
+
+func (x *torture) strikes(what string, n int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if n > 0 {
+		x.struck[what] += n
 	}
-	files := d.files(folder)
-	if len(files) == 0 {
-		return "", file{}, false
-	}
-	return folder, one(x.rand, files), true
 }
 
-// change is something that a person, or a program of theirs, does.
-func (x *torture) change() {
-	d := one(x.rand, x.devices)
-	switch what := one(x.rand, []string{"arrive", "arrive", "save", "flag", "flag", "move", "move", "copy", "remove", "phone", "phone", "phone"}); what {
-	case "arrive":
-		x.deliver(one(x.rand, x.folders), note(x.token()), one(x.rand, []mail.Flags{none, seen, flagged}))
-		x.struck[what]++
-	case "save":
-		d.save(one(x.rand, x.folders), "cur", fmt.Sprintf("%d.a.host:2,S", x.rand.Uint64()), note(x.token()), then)
-		x.struck[what]++
-	case "phone":
-		x.phoneChange()
+// card is what befalls one sync.
+type card struct {
+	stroke *stroke
+	step   bool // it is killed at a step of the engine
+	reader bool // a reader renames files all the while, without pause
+}
+
+// newDeck holds what befalls syncs; each card is dealt once before the next deck.
+func newDeck(r *rand.Rand) []card {
+	deck := []card{{}, {}, {reader: true}, {reader: true}, {reader: true}}
+	for range 5 {
+		deck = append(deck, card{step: true}, card{step: true, reader: r.IntN(3) == 0})
+	}
+	for _, deed := range []deed{cutOne, cutAll, killIt} {
+		for _, answer := range []bool{false, true} {
+			for _, verb := range []string{"APPEND", "MOVE"} {
+				deck = append(deck, card{stroke: &stroke{deed: deed, verb: verb, answer: answer}})
+			}
+			deck = append(deck, card{stroke: &stroke{deed: deed, answer: answer}, reader: r.IntN(3) == 0}) // at any octet
+		}
+		deck = append(deck,
+			card{stroke: &stroke{deed: deed, verb: bodyOf, answer: true}, reader: r.IntN(3) == 0},
+			card{stroke: &stroke{deed: deed, verb: one(r, []string{"COPY", "EXPUNGE", "STORE"}), answer: r.IntN(3) > 0}})
+	}
+	for range 2 {
+		verb := one(r, []string{"SELECT", "FETCH", "APPEND", "MOVE", bodyOf})
+		deck = append(deck, card{stroke: &stroke{deed: restart, verb: verb, answer: true}})
+	}
+	r.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
+	return deck
+}
+
+// deal deals a card.
+func (x *torture) deal(r *rand.Rand) card {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.deck) == 0 {
+		x.deck = newDeck(r)
+	}
+	c := x.deck[0]
+	x.deck = x.deck[1:]
+	return c
+}
+
+// again puts a card back that had no effect.
+func (x *torture) again(c card) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.deck = append(x.deck, c)
+}
+
+// prepare makes it likely that a sync of the device meets what the card is about.
+func (x *torture) prepare(d *computer, r *rand.Rand, c card) {
+	verb := ""
+	if c.stroke != nil {
+		verb = c.stroke.verb
+	}
+	for range 3 {
+		switch verb {
+		case "APPEND":
+			x.save(d, r, one(r, x.folders))
+		case bodyOf:
+			x.arrive(r, one(r, x.folders))
+		case "MOVE", "COPY", "EXPUNGE", "STORE":
+			what := map[string]string{"MOVE": "move", "COPY": "copy", "EXPUNGE": "remove", "STORE": "answer"}[verb]
+			if th, ok := x.find(d, r, one(r, x.folders)); ok {
+				x.programDoes(d, r, what, th)
+			}
+		default:
+			x.program(d, r)
+		}
+	}
+}
+
+// sync syncs a device, while something befalls it and others act.
+func (x *torture) sync(i int, c card, r *rand.Rand) {
+	d := x.devices[i]
+	var next *stroke
+	step := 0
+	if c.step {
+		step = 1 + r.IntN(120)
+	}
+	if c.stroke != nil {
+		s := *c.stroke
+		s.skip = r.IntN(2)
+		s.octets = 1000 + r.Int64N(map[bool]int64{false: 4000, true: 30_000}[s.answer])
+		next = &s
+	}
+	before := x.open(d)
+	var others sync.WaitGroup
+	stop := make(chan struct{})
+	if c.reader {
+		reader := x.seeded()
+		others.Go(func() { x.strikes("renamed by a reader during a sync", x.reader(d, reader, "DPT"[i], stop)) })
+	}
+	restarts := x.restart.Load()
+	e := x.run(i, next, x.meddle(x.seeded()), step)
+	close(stop)
+	others.Wait()
+	x.count(e)
+	if next != nil && next.deed != killIt && e.struck == "" || (c.step || next != nil && next.deed == killIt) && !e.killed {
+		x.again(c)
+	}
+	if e.killed {
+		x.strike("killed " + e.at)
+		x.died(before, x.open(d))
+	} else if e.struck != "" {
+		x.strike(e.struck)
+	}
+	switch disturbed := e.struck != "" || restarts%2 == 1 || x.restart.Load() != restarts; {
+	case e.killed, e.code == exitOK, e.code == exitTemporary && disturbed, e.code == exitFailed && e.waits():
 	default:
-		_, f, ok := x.somewhere(d)
-		if !ok {
+		x.Errorf("%s: exit code %d\n%s%s", d.name, e.code, e.stdout, e.stderr)
+	}
+}
+
+// meddle gives what others do in the midst of a sync: some of them, at some commands.
+func (x *torture) meddle(r *rand.Rand) func() {
+	var mu sync.Mutex
+	left, every := r.IntN(6), 2+r.IntN(10)
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if left == 0 || r.IntN(every) > 0 {
 			return
 		}
-		x.struck[what]++
-		to := filepath.Join(d.maildir, string(one(x.rand, x.folders)), "cur")
-		token := subject(f.text)
-		switch what {
-		case "flag":
-			d.reflag(f, one(x.rand, []string{"S", "FS", "RS", "F"}))
-		case "remove":
-			x.removed[token] = true
-			d.remove(f)
-		case "move":
-			x.check(os.MkdirAll(to, 0o700))
-			x.check(os.Rename(f.path, filepath.Join(to, fmt.Sprintf("%d.b.host:2,S", x.rand.Uint64()))))
-		case "copy":
-			x.copies[token]++
-			d.save(mail.Folder(filepath.Base(filepath.Dir(to))), "cur", fmt.Sprintf("%d.c.host:2,FS", x.rand.Uint64()), f.text, then)
+		left--
+		x.strike("acts during a sync")
+		if d := one(r, x.devices); r.IntN(2) == 0 {
+			x.program(d, r)
+		} else {
+			x.phoneActs(r)
 		}
 	}
 }
 
-func (x *torture) phoneChange() {
-	folder, to := one(x.rand, x.folders), one(x.rand, x.folders)
-	messages := x.messages(folder)
-	if len(messages) == 0 || folder == to {
-		return
+// together does something n times at once, and restarts the server for those who want
+// that.
+func (x *torture) together(n int, do func(i int)) {
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { do(i) })
 	}
-	m := one(x.rand, messages)
-	token := subject(onDisk(string(m.Raw)))
-	var err error
-	what := one(x.rand, []string{"move", "copy", "remove", "flag", "flag"})
-	switch what {
-	case "move":
-		_, err = x.phone.Move(x.Context(), folder, m.UID, to)
-	case "copy":
-		x.copies[token]++
-		_, err = x.phone.Copy(x.Context(), folder, m.UID, to)
-	case "remove":
-		x.removed[token] = true
-		err = x.phone.Delete(x.Context(), folder, m.UID)
-	case "flag":
-		err = x.phone.AddFlags(x.Context(), folder, m.UID, one(x.rand, []mail.Flags{seen, flagged, answered, {Keywords: mail.NewKeywords("work")}}))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		all.Wait()
+	}()
+	for {
+		select {
+		case <-ended:
+			return
+		case done := <-x.restarts:
+			x.restart.Add(1)
+			x.server.Restart()
+			x.restart.Add(1)
+			close(done)
+		}
 	}
-	x.check(err)
-	x.struck["phone: "+what]++
 }
 
-// sync syncs a device, most often not to the end.
-func (x *torture) sync() {
-	i := x.rand.IntN(len(x.devices))
-	d, c := x.devices[i], x.cutters[i]
-	// A reader renames files all the while.
-	stop, stopped := make(chan bool), make(chan bool)
-	reader := rand.New(rand.NewPCG(x.rand.Uint64(), 0))
-	go func() {
-		defer close(stopped)
-		for range 2000 {
+// round lets some devices sync at the same time.
+func (x *torture) round() {
+	r := x.seeded()
+	for range r.IntN(4) {
+		x.program(one(r, x.devices), r)
+		x.phoneActs(r)
+	}
+	order := r.Perm(len(x.devices))[:1+r.IntN(len(x.devices))]
+	cards := make([]card, len(order))
+	for n, i := range order {
+		cards[n] = x.deal(r)
+		if r.IntN(2) == 0 {
+			x.quarrel(x.devices[i], r)
+		}
+		x.prepare(x.devices[i], r, cards[n])
+	}
+	chances := make([]*rand.Rand, len(order))
+	for n := range order {
+		chances[n] = x.seeded()
+	}
+	x.together(len(order), func(n int) { x.sync(order[n], cards[n], chances[n]) })
+}
+
+// newTorture sets the account up.
+func newTorture(t *testing.T, seed uint64) *torture {
+	server := dovecot.Start(t, dovecot.Users("tortured"), dovecot.Extra(reuse), dovecot.Sdbox())
+	x := &torture{
+		story: newStory(t, server, "tortured"), rand: rand.New(rand.NewPCG(seed, 1)),
+		folders:  []mail.Folder{"INBOX", "Archive", "Drafts", "Junk"},
+		restarts: make(chan chan struct{}), tales: map[string]*tale{}, struck: map[string]int{},
+	}
+	for _, name := range []string{"laptop", "desktop", "netbook"} {
+		k := x.story.knife()
+		k.failed = func(err error) { x.Error(err) }
+		k.restart = func() {
+			done := make(chan struct{})
 			select {
-			case <-stop:
-				return
-			default:
-				x.renameOne(d, reader)
+			case x.restarts <- done:
+				<-done
+			case <-x.Context().Done():
 			}
 		}
-	}()
-	at := 0
-	switch x.rand.IntN(5) {
-	case 0: // all goes well
-	case 1:
-		(&c.up).Store(x.rand.Int64N(3000))
-	case 2:
-		(&c.down).Store(x.rand.Int64N(12000))
-	default:
-		at = 1 + x.rand.IntN(90)
+		x.knives = append(x.knives, k)
+		x.devices = append(x.devices, x.device(name, "port = "+strconv.Itoa(k.port), `timeout = "20s"`))
 	}
-	killed, _, _, err := d.tryChild(at)
-	close(stop)
-	<-stopped
-	switch {
-	case killed:
-		x.struck["killed "+x.devices[i].struckAt()]++
-	case err != nil && (c.up.Load() == 0 || c.down.Load() == 0):
-		x.struck["cut"]++
-	case err != nil:
-		x.Fatalf("%s: %v", d.name, err)
-	default:
-		x.struck["synced"]++
+	if os.Getenv("MAILTWIN_TRACE") == "1" {
+		x.trace = t.ArtifactDir()
 	}
-	c.up.Store(-1)
-	c.down.Store(-1)
+	x.check(x.phone.CreateFolder(x.Context(), copiesOnly, mail.RoleNone))
+	r := x.seeded()
+	for range 40 {
+		x.arrive(r, one(r, x.folders))
+	}
+	x.settle("in the beginning")
+	return x
 }
 
-// renameOne flags one file as a reader does; somebody else may be quicker.
-func (x *torture) renameOne(d *computer, r *rand.Rand) {
-	dir := filepath.Join(d.maildir, string(one(r, x.folders)), "cur")
-	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) == 0 {
-		return
-	}
-	name := one(r, entries).Name()
-	base, chars, ok := strings.Cut(name, ":2,")
-	if !ok || strings.Contains(chars, "F") {
-		return // only ever once for each, so that it comes to an end
-	}
-	letters := []byte(chars + "F")
-	slices.Sort(letters)
-	if os.Rename(filepath.Join(dir, name), filepath.Join(dir, base+":2,"+string(letters))) == nil {
-		return
-	}
-}
+// bout is after how many rounds all is brought in step and counted.
+const bout = 24
 
-// Two computers, a phone, mail programs and a reader, on a real server, with syncs that
+// usual is how many rounds an ordinary test has.
+const usual = 24
+
+// Three computers, a phone, mail programs and readers, on a real server, with syncs that
 // are killed and cut off at random and a server that is restarted: in the end all is
 // equal, nothing is lost, nothing doubled, and nothing left to do. MAILTWIN_TORTURE is
-// how many rounds there are, and MAILTWIN_SEED where chance begins.
+// how many rounds there are, MAILTWIN_SEED where chance begins, and MAILTWIN_BINARY
+// a program to be tortured instead of the one that the test has in it. With
+// MAILTWIN_TRACE=1 what each sync says, with -vv, is among the test's artifacts.
 func TestTorture(t *testing.T) {
-	rounds, seed := 50, uint64(1)
+	rounds, seed := usual, uint64(1)
 	if n, err := strconv.Atoi(os.Getenv("MAILTWIN_TORTURE")); err == nil {
 		rounds = n
 	}
 	if n, err := strconv.ParseUint(os.Getenv("MAILTWIN_SEED"), 10, 64); err == nil {
 		seed = n
 	}
-	server := dovecot.Start(t, dovecot.Users("tortured"), dovecot.Extra(reuse))
-	s := newStory(t, server, "tortured")
-	x := &torture{
-		story: s, rand: rand.New(rand.NewPCG(seed, 1)), folders: []mail.Folder{"INBOX", "Archive", "Drafts", "Junk"},
-		copies: map[string]int{}, removed: map[string]bool{}, struck: map[string]int{},
-	}
-	for _, name := range []string{"laptop", "desktop"} {
-		c := s.cutter()
-		x.cutters = append(x.cutters, c)
-		x.devices = append(x.devices, s.device(name, "port = "+strconv.Itoa(c.port), `timeout = "5s"`))
-	}
-	for range 30 {
-		x.deliver(one(x.rand, x.folders), note(x.token()), one(x.rand, []mail.Flags{none, seen, flagged}))
-	}
-	for _, d := range x.devices {
-		d.sync()
-	}
-	for round := range rounds {
-		for range 1 + x.rand.IntN(6) {
-			x.change()
-		}
-		if round%20 == 19 {
-			server.Restart()
-			x.phone = server.PhoneOf(t, "tortured")
-			x.struck["server restarted"]++
-		}
-		x.sync()
-	}
-	x.census()
-}
-
-// census syncs until all is quiet, and counts.
-func (x *torture) census() {
-	for range 3 {
-		for _, d := range x.devices {
-			d.story.phone = x.phone
-			if r := d.run("sync", "--allow-deletes"); r.code != 0 {
-				x.Fatalf("%s: exit code %d\n%s", d.name, r.code, r.stderr)
+	x := newTorture(t, seed)
+	for round := 1; round <= rounds && !t.Failed(); round++ {
+		x.round()
+		if round%bout == 0 || round == rounds {
+			x.settle(fmt.Sprintf("after round %d", round))
+			x.census()
+			x.lastWord()
+			if round < rounds {
+				x.thin(60)
 			}
 		}
 	}
 	for _, d := range x.devices {
-		d.quiet()
-		x.equal(d)
-	}
-	count := map[string]int{}
-	for _, folder := range x.folders {
-		for _, token := range x.there(folder) {
-			count[token]++
-		}
-	}
-	for _, token := range x.there("Trash") {
-		x.removed[token] = true // somebody did
-	}
-	for i := 1; i <= x.tokens; i++ {
-		token := fmt.Sprintf("token %04d", i)
-		if n := count[token]; n == 0 && !x.removed[token] {
-			x.Errorf("%s is lost", token)
-		} else if n > 1+x.copies[token] {
-			x.Errorf("%s is there %d times, and was copied %d times", token, n, x.copies[token])
-		}
+		var doc conflictsReport
+		r := d.exits(exitOK, "conflicts", "--json")
+		x.check(json.Unmarshal([]byte(r.stdout), &doc))
+		x.strikes("conflicts", len(doc.Accounts[0].Conflicts))
 	}
 	for _, what := range slices.Sorted(maps.Keys(x.struck)) {
-		x.Logf("%4d %s", x.struck[what], what)
+		t.Logf("%5d %s", x.struck[what], what)
 	}
-	least := map[string]int{"killed": 10, "cut": 3, "synced": 3, "move": 5, "copy": 1, "remove": 2, "phone: ": 10, "server restarted": 1}
-	for what, n := range least {
+	for _, l := range least {
 		got := 0
 		for name, times := range x.struck {
-			if strings.HasPrefix(name, what) {
+			if regexp.MustCompile(l.what).MatchString(name) {
 				got += times
 			}
 		}
-		if got < n {
-			x.Errorf("%q: %d times, want at least %d: it was no torture", what, got, n)
+		if want := l.times * rounds / usual; got < want {
+			t.Errorf("%q: %d times, want at least %d: it was no torture", l.what, got, want)
 		}
 	}
 }
 
-// equal compares all of a device with the server, but for where files without flags lie.
-func (x *torture) equal(d *computer) {
-	for _, name := range append(slices.Clone(x.folders), "Trash") {
-		var here, there []string
-		for _, f := range d.files(name) {
-			here = append(here, describe(f.text, f.flags, f.date))
-		}
-		for _, m := range x.messages(name) {
-			there = append(there, describe(onDisk(string(m.Raw)), m.Flags, m.Date))
-		}
-		slices.Sort(here)
-		x.want(d.name+": "+string(name)+": here too much", without(here, there))
-		x.want(d.name+": "+string(name)+": missing here", without(there, here))
-	}
+// least is how often each thing must at least have happened in as many rounds as usual.
+var least = []struct {
+	what  string // a regular expression
+	times int
+}{
+	{"^killed between intent and commit: ", 3},
+	{"^killed (before|after) (Local|Remote|State|Incoming)\\.", 5}, // a step
+	{"^killed (inside|in the answer|after)", 5},
+	{"^cut( off)? inside APPEND$", 2},
+	{"^cut( off)? in the answer to APPEND$", 1},
+	{"^cut( off)? inside MOVE$", 1},
+	{"^cut( off)? in the answer to MOVE$", 1},
+	{"^cut( off)? inside a FETCH body$", 2},
+	{"^restarted ", 1},
+	{"^acts during a sync$", 20},
+	{"^renamed by a reader during a sync$", 1000},
+	{"^phone: move$", 3},
+	{"^phone: remove$", 3},
+	{"^program: move$", 5},
+	{"^program: remove$", 5},
+	{"^program: rewrite$", 1},
+	{"^synced: moved here$", 10},
+	{"^synced: moved on the server$", 3},
+	{"^synced: removed here$", 10},
+	{"^synced: removed on the server$", 5},
+	{"^conflicts$", 5},
 }

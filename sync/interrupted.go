@@ -1,0 +1,262 @@
+package sync
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"mailtwin/conflict"
+	"mailtwin/conflict/mail"
+)
+
+// What an interrupted run was about to do stands in its intents. Here is what is made of
+// them: which files may have been uploaded or moved, what became of those since, and when
+// an intent has nothing more to say.
+
+// dropFruitless drops the intents of uploads that have come to nothing: the folder was
+// read on both sides since, and there is no message that could be one of them. What comes
+// there later is somebody else's.
+func (r *run) dropFruitless(ctx context.Context, g *gathered) error {
+	batch := &mail.Batch{}
+	for _, in := range r.intents {
+		f := r.folderOf(in.Folder)
+		if in.Kind != mail.Upload || f == nil || !f.usable() || f.view == nil || f.remoteDirty || f.listing == nil ||
+			g.resolving[upload{in.Folder, in.Key}] {
+			continue
+		}
+		if f.listing.Believed || lists(f.listing, in.Key) {
+			batch.DropIntents = append(batch.DropIntents, in.ID)
+		}
+	}
+	return r.commit(ctx, batch)
+}
+
+func lists(listing *mail.Listing, key mail.Key) bool {
+	for file := range listing.Files {
+		if file.Key == key {
+			return true
+		}
+	}
+	return false
+}
+
+// withoutForerunners leaves out the messages that are gone on both sides because an
+// interrupted run has moved them: what is recovered is what they are now, and a new file
+// that is like them is none of theirs.
+func (g *gathered) withoutForerunners(gone []*conflict.Item) []*conflict.Item {
+	moved := map[mail.Digest]int{}
+	for _, item := range g.recovered {
+		if item.Moved == nil {
+			moved[item.Row.Content()]++
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(gone), func(item *conflict.Item) bool {
+		if item.Remote != conflict.Gone || moved[item.Row.Content()] == 0 {
+			return false
+		}
+		moved[item.Row.Content()]--
+		return true
+	})
+}
+
+// movedBack looks whether the file of a message that an interrupted run has moved on the
+// server was moved back since, under the name that it had before: then base still knows
+// it there, as a file whose message is gone. It gives the file as a new one that came from
+// where the message is.
+func (r *run) movedBack(g *gathered, item *conflict.Item) []*conflict.Item {
+	for _, other := range g.known() {
+		if other == item || other.Row.State != mail.Settled || other.Remote != conflict.Gone || !other.Lonely() ||
+			other.Moved != nil || other.From != nil || other.Row.Content() != item.Row.Content() {
+			continue
+		}
+		file := &conflict.Item{
+			Folder: other.Folder, Local: conflict.New, File: fileOf(other), Identity: other.Row.Identity,
+			Stat: other.Stat, From: item, Source: item,
+		}
+		if file.Stat == (mail.Stat{}) {
+			file.Stat = other.Row.Stat
+		}
+		item.Moved = file
+		other.Local, other.File = conflict.Gone, mail.File{}
+		return []*conflict.Item{file}
+	}
+	return nil
+}
+
+// mayHaveMoved tells whether a new file may be one that has moved here, from where a scan
+// lacks it that is not believed. It is left until that is known: if it were copied, other
+// devices would see a copy and, later, a removal, and what they have done with the message
+// meanwhile would stand beside it.
+func (r *run) mayHaveMoved(item *conflict.Item, alike []mail.Row) bool {
+	var from []*folder
+	for _, row := range alike {
+		if f := r.folderOf(row.Folder); f != nil && f.usable() && f.missed[row.ID] && row.Content() == item.Identity.Content() {
+			from = append(from, f)
+		}
+	}
+	for _, in := range r.intents { // of an upload, which has no row yet
+		f := r.folderOf(in.Folder)
+		if in.Kind == mail.Upload && f != nil && f.usable() && in.Identity.Content() == item.Identity.Content() &&
+			f.listing != nil && !f.listing.Believed && !lists(f.listing, in.Key) {
+			from = append(from, f)
+		}
+	}
+	for _, f := range from {
+		r.dirty(f, mail.Local)
+		r.leave(f)
+	}
+	if len(from) > 0 {
+		r.dirty(r.folders[item.Folder], mail.Local)
+		r.leave(r.folders[item.Folder])
+	}
+	return len(from) > 0
+}
+
+// awaitFiles marks the new messages that may be files of which too little is known in this
+// round: new ones that could not be read, and those that an interrupted run may have
+// uploaded, or moved here, and that a scan lacks which is not believed. Unless they have
+// come from elsewhere, they wait for the next round.
+func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) {
+	if r.DryRun {
+		return
+	}
+	var missed []mail.Intent
+	for _, in := range r.intents {
+		if in.Kind == mail.Upload && in.Folder == f.base.ID && f.listing != nil && !f.listing.Believed && !lists(f.listing, in.Key) {
+			missed = append(missed, in)
+		}
+	}
+	for _, item := range news {
+		if g.unmeasured[f] || slices.ContainsFunc(missed, func(in mail.Intent) bool {
+			return item.Message.UID >= in.UIDNext && item.Message.Size == in.Identity.Size
+		}) {
+			g.waiting[item] = true
+		}
+	}
+}
+
+// uploading tells whether an interrupted run was about to upload the file.
+func (r *run) uploading(f *folder, key mail.Key) bool {
+	return slices.ContainsFunc(r.intents, func(in mail.Intent) bool {
+		return in.Kind == mail.Upload && in.Folder == f.base.ID && in.Key == key
+	})
+}
+
+// uploadedAndGone gives the files that an interrupted run was about to upload, and
+// that are no longer there under that key: moved on, or removed. If their message is
+// found on the server, it is one whose file is gone, and not a new one.
+func (r *run) uploadedAndGone(g *gathered, f *folder) []*conflict.Item {
+	if f.listing == nil || !f.listing.Believed || r.DryRun {
+		return nil
+	}
+	gone := map[mail.Key]*conflict.Item{}
+	for _, in := range r.intents {
+		if in.Kind == mail.Upload && in.Folder == f.base.ID {
+			gone[in.Key] = &conflict.Item{Folder: f.name, Local: conflict.New, File: mail.File{Key: in.Key}, Identity: in.Identity}
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	for file := range f.listing.Files {
+		delete(gone, file.Key)
+	}
+	var items []*conflict.Item
+	for _, key := range slices.Sorted(maps.Keys(gone)) {
+		items = append(items, gone[key])
+	}
+	return items
+}
+
+// formerly makes, of new files whose messages may have been where they are, and that
+// somebody may have moved on, the items that they would be then: those that an
+// interrupted run may have uploaded, and all where the Maildir follows the server. A file
+// at whose upload the connection broke off, when all was sent, is one of the former, and
+// has a row.
+func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item]*conflict.Item {
+	uploads, sent := map[upload]bool{}, map[upload]bool{}
+	for _, in := range r.intents {
+		if r.Remote.Abilities().Labels {
+			// That it is new elsewhere, as in All Mail, does not say that it has left its folder;
+			// and one that is uploaded again is not stored again.
+			break
+		}
+		if in.Kind == mail.Upload {
+			uploads[upload{in.Folder, in.Key}] = true
+			sent[upload{in.Folder, in.Key}] = sent[upload{in.Folder, in.Key}] || in.Sent
+		}
+	}
+	files, follows := map[*conflict.Item]*conflict.Item{}, r.follows(mail.Local)
+	for _, file := range unpaired(arrived) {
+		f := r.folders[file.Folder]
+		if follows || uploads[upload{f.base.ID, file.File.Key}] {
+			files[r.settledOnce(file)] = file
+		}
+	}
+	for _, item := range g.known() {
+		if item.Row.State == mail.Pending && item.Row.UID == 0 && item.Lonely() &&
+			sent[upload{item.Row.Folder, item.Key()}] {
+			files[r.settledOnce(item)] = item
+		}
+	}
+	return files
+}
+
+// settledOnce is the item of a file that was never in step as if it had been, and its
+// message were gone.
+func (r *run) settledOnce(file *conflict.Item) *conflict.Item {
+	item := *file
+	item.Local, item.Remote, item.From, item.Source = conflict.Same, conflict.Gone, nil, nil
+	if row := file.Row; row != nil {
+		item.File = fileOf(file)
+		if item.Stat == (mail.Stat{}) {
+			item.Stat = row.Stat
+		}
+		if item.Identity.Digest == (mail.Digest{}) {
+			item.Identity = row.Identity
+		}
+	}
+	item.Row = &mail.Row{
+		Folder: r.folders[file.Folder].base.ID, Key: item.File.Key, Flags: item.File.Flags, Identity: item.Identity,
+		Date: time.Unix(0, item.Stat.ModTime), Name: item.File.Name, New: item.File.New, Stat: item.Stat,
+	}
+	if file.Row != nil {
+		item.Row.ID = file.Row.ID
+	}
+	return &item
+}
+
+// uploadsOf gives the open intents to upload a file of a folder.
+func (r *run) uploadsOf(folder mail.FolderID, key mail.Key) []mail.IntentID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var ids []mail.IntentID
+	for _, in := range r.intents {
+		if in.Kind == mail.Upload && in.Folder == folder && in.Key == key {
+			ids = append(ids, in.ID)
+		}
+	}
+	return ids
+}
+
+// dropUploads drops, with the rows of a batch that are in step, the intents to upload
+// their files. If one stayed, and the message came back to its folder after it had gone
+// elsewhere, it would be taken for the upload, and its file for one that was removed.
+func (r *run) dropUploads(b *mail.Batch) {
+	for _, row := range b.PutRows {
+		if row.State == mail.Settled && row.UID != 0 && row.Key != "" {
+			b.DropIntents = append(b.DropIntents, r.uploadsOf(row.Folder, row.Key)...)
+		}
+	}
+}
+
+// forgetIntents forgets those that were dropped.
+func (r *run) forgetIntents(dropped []mail.IntentID) {
+	if len(dropped) == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.intents = slices.DeleteFunc(slices.Clone(r.intents), func(in mail.Intent) bool { return slices.Contains(dropped, in.ID) })
+}

@@ -1,0 +1,297 @@
+package sync_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"mailtwin/conflict/mail"
+	"mailtwin/sync/sim"
+)
+
+// The answer to an upload is lost, and then another device moves the message: the file
+// goes there, and is not uploaded again.
+func TestAMessageThatIsMovedOnAfterItsUploadBrokeOff(t *testing.T) {
+	for name, again := range map[string]func(d *device){
+		"at once":                 func(*device) {},
+		"and the file is flagged": func(d *device) { d.rename(d.find("Archive", "About uploaded."), "cur", "FS") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			d := newDevice(t, s)
+			d.sync()
+			d.put("Archive", "1.other:2,S", letter("uploaded"))
+			lists := len(s.Messages("Lists"))
+			breakOff(s)
+			if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+				t.Fatalf("the sync ended with %v", err)
+			}
+			s.After = nil
+			s.Move("Archive", s.Messages("Archive")[0].UID, "Lists")
+			again(d)
+			noBodies(t, s)
+			d.sync()
+			s.Before = nil
+			d.sync()
+			d.has("Archive", 0)
+			if got := len(s.Messages("Lists")); got != lists+1 {
+				t.Errorf("Lists has %d messages, and had %d", got, lists)
+			}
+			d.inStep()
+			d.quiet()
+		})
+	}
+}
+
+// breakOff loses the answer to each APPEND.
+func breakOff(s *sim.Server) {
+	s.After = func(call sim.Call) error {
+		if call.Method == "Append" {
+			return fmt.Errorf("%w: %w", mail.ErrBrokeOff, mail.ErrUnreachable)
+		}
+		return nil
+	}
+}
+
+// The answer to an upload is lost, and then the file is moved or removed: what is on the
+// server goes the same way, though base still waits for the upload.
+func TestAFileThatGoesAfterItsUploadBrokeOff(t *testing.T) {
+	for name, c := range map[string]struct {
+		act  func(d *device, path string)
+		goes mail.Folder
+	}{
+		"removed": {func(d *device, path string) { must(d.t, os.Remove(path)) }, "Trash"},
+		"moved": {func(d *device, path string) {
+			must(d.t, os.Rename(path, filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")))
+		}, "Lists"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			d := newDevice(t, s)
+			d.sync()
+			path := d.put("Archive", "1.other:2,S", letter("uploaded"))
+			lists := len(s.Messages(c.goes))
+			breakOff(s)
+			if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+				t.Fatalf("the sync ended with %v", err)
+			}
+			s.After = nil
+			c.act(d, path)
+			d.sync()
+			d.sync()
+			if got := len(s.Messages("Archive")); got > 0 {
+				t.Errorf("Archive has %d messages", got)
+			}
+			if got := len(s.Messages(c.goes)); got != lists+1 {
+				t.Errorf("%s has %d messages, and had %d", c.goes, got, lists)
+			}
+			d.inStep()
+			d.quiet()
+		})
+	}
+}
+
+// A run dies after an upload; the file is moved, the next run dies, too; and another
+// device puts the message back to where it was uploaded to. That is no removal of the
+// file that was once uploaded there.
+func TestAMessageThatComesBackToWhereItWasUploaded(t *testing.T) {
+	first := func(t *testing.T) *device {
+		d := newDevice(t, account(t))
+		d.opts.Connections = 1
+		d.sync()
+		d.put("Archive", "1.other:2,S", letter("uploaded"))
+		return d
+	}
+	steps := func(d *device) []string {
+		d.crash = sim.NewCrash(0)
+		d.sync()
+		return d.crash.Names()
+	}
+	die := func(d *device, at int) {
+		d.crash = sim.NewCrash(at)
+		d.run()
+		d.crash = nil
+	}
+	for one, step := range steps(first(t)) {
+		if !strings.HasSuffix(step, " Remote.Append") {
+			continue
+		}
+		second := func(t *testing.T) *device {
+			d := first(t)
+			die(d, one+1)
+			path := d.find("Archive", "About uploaded.")
+			must(t, os.Rename(path, filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")))
+			return d
+		}
+		for two, again := range steps(second(t)) {
+			t.Run(step+", "+again, func(t *testing.T) {
+				d := second(t)
+				die(d, two+1)
+				s := d.server
+				for _, m := range s.Messages("Lists") {
+					if strings.Contains(string(m.Raw), "About uploaded.") {
+						s.Move("Lists", m.UID, "Archive")
+					}
+				}
+				d.sync()
+				d.sync()
+				found := 0
+				for _, folder := range []mail.Folder{"Archive", "Lists"} {
+					for _, text := range censusOf(s, folder) {
+						found += strings.Count(text, "About uploaded.")
+					}
+				}
+				if found != 1 {
+					t.Errorf("it is there %d times", found)
+				}
+				d.has("Trash", 0)
+				d.inStep()
+				d.quiet()
+			})
+		}
+	}
+}
+
+// A run dies after an upload. Then the file is moved and flagged, and the message flagged
+// by another device: no flag is lost.
+func TestFlagsOfAMessageThatMovesAfterAnInterruptedUpload(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	path := d.put("Archive", "1.other:2,", letter("moved"))
+	breakOff(s)
+	d.run()
+	s.After = nil
+	all := s.Messages("Archive")
+	must(t, s.AddFlags("Archive", all[len(all)-1].UID, flags(`\Answered`)))
+	must(t, os.Rename(path, filepath.Join(d.dir("Lists"), "cur", "2.other:2,DS")))
+	d.sync()
+	d.sync()
+	all = s.Messages("Lists")
+	if got := all[len(all)-1].Flags; !got.Equal(flags(`\Answered`, `\Draft`, `\Seen`)) {
+		t.Errorf("it has %v", got)
+	}
+	d.inStep()
+	d.quiet()
+}
+
+// A message is copied here, which is interrupted, and then thrown away by another device:
+// it is the message that went to Trash, and not the copy.
+func TestACopyOfWhatIsThrownAwayElsewhere(t *testing.T) {
+	for _, done := range []bool{false, true} {
+		s := account(t)
+		uid := s.Deliver("Lists", onWire(letter("copied")), flags(`\Seen`), day)
+		d := newDevice(t, s)
+		d.sync()
+		archived, lists := len(s.Messages("Archive")), len(s.Messages("Lists"))
+		must(t, os.Link(d.find("Lists", "About copied."), filepath.Join(d.dir("Archive"), "cur", "2.other:2,S")))
+		fail := func(c sim.Call) error {
+			if c.Method == "Copy" {
+				return mail.ErrUnreachable
+			}
+			return nil
+		}
+		if done {
+			s.After = fail
+		} else {
+			s.Before = fail
+		}
+		if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+			t.Fatalf("the sync ended with %v", err)
+		}
+		s.Before, s.After = nil, nil
+		s.Move("Lists", uid, "Trash")
+		d.sync()
+		d.sync()
+		d.has("Archive", archived+1)
+		d.has("Lists", lists-1)
+		d.has("Trash", 1)
+		d.inStep()
+		d.quiet()
+	}
+}
+
+// A run moves a message on the server and dies; then the file is moved back. It is the
+// message that is still there, and not the one that it was before.
+func TestAMoveThatIsTakenBackAfterItsRunDied(t *testing.T) {
+	for _, name := range []string{"3.other:2,RS", ""} {
+		for _, copied := range []int{0, 1} {
+			takenBack(t, name, copied)
+		}
+	}
+}
+
+func takenBack(t *testing.T, name string, copied int) {
+	s := account(t)
+	must(t, s.CreateFolder("A copy"))
+	s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	old := d.find("Archive", "About moved.")
+	path := filepath.Join(d.dir("Lists"), "cur", filepath.Base(old))
+	must(t, os.Rename(old, path))
+	s.After = func(c sim.Call) error {
+		if c.Method == "Move" {
+			return mail.ErrUnreachable
+		}
+		return nil
+	}
+	if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+		t.Fatalf("the sync ended with %v", err)
+	}
+	s.After = nil
+	if name == "" {
+		name = strings.Replace(filepath.Base(old), ":2,", ":2,R", 1) // it keeps its key
+	}
+	if copied > 0 {
+		must(t, os.Link(path, filepath.Join(d.dir("A copy"), "cur", "4.other:2,S")))
+	}
+	must(t, os.Rename(path, filepath.Join(d.dir("Archive"), "cur", name)))
+	d.sync()
+	d.sync()
+	archived := s.Messages("Archive")
+	if len(archived) != 1 || !archived[0].Flags.Equal(flags(`\Answered`, `\Seen`)) {
+		t.Errorf("Archive has %v", archived)
+	}
+	d.has("Archive", 1)
+	d.has("A copy", copied)
+	d.has("Trash", 0)
+	d.inStep()
+	d.quiet()
+}
+
+// A run dies after a download, before that is recorded. The file moves, and another device
+// moves the message elsewhere: it goes where the server has it.
+func TestAnUnrecordedDownloadThatMovesOnBothSides(t *testing.T) {
+	prepare := func() (*device, mail.UID) {
+		s := account(t)
+		must(t, s.CreateFolder("Drafts"))
+		d := newDevice(t, s)
+		d.opts.Connections = 1
+		d.sync()
+		return d, s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	}
+	d, _ := prepare()
+	d.crash = sim.NewCrash(0)
+	d.sync()
+	at := slices.Index(d.crash.Names(), "after Local.Publish") + 1
+	d, uid := prepare()
+	d.crash = sim.NewCrash(at)
+	d.run()
+	d.crash = nil
+	drafts := filepath.Join(d.dir("Drafts"), "cur", "2.other:2,S")
+	must(t, os.Rename(d.find("Archive", "About moved."), drafts))
+	lists := len(d.server.Messages("Lists"))
+	d.server.Move("Archive", uid, "Lists")
+	d.sync()
+	d.sync()
+	d.has("Archive", 0)
+	d.has("Drafts", 0)
+	d.has("Lists", lists+1)
+	d.inStep()
+	d.quiet()
+}

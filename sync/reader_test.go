@@ -1,0 +1,250 @@
+package sync_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	gosync "sync"
+	"testing"
+
+	"mailtwin/conflict/mail"
+	engine "mailtwin/sync"
+	"mailtwin/sync/sim"
+)
+
+// hasty is a Maildir with a reader that does something just before a file is renamed.
+type hasty struct {
+	engine.Local
+	before func()
+}
+
+func (h hasty) Reflag(ctx context.Context, folder mail.Folder, file mail.File, flags mail.Flags, letters mail.Letters) (mail.File, error) {
+	h.before()
+	return h.Local.Reflag(ctx, folder, file, flags, letters)
+}
+
+// A reader takes a flag back that is on its way to the server, in the moment in which the
+// file is to be renamed for what has changed there. What it did last stands.
+func TestAFlagThatIsTakenBackWhileItIsStored(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	uid := s.Deliver("Archive", onWire(letter("flagged")), flags(`\Seen`, `\Draft`), day)
+	d.sync()
+	path := d.rename(d.find("Archive", "About flagged."), "cur", "FS") // \Draft goes
+	must(t, s.AddFlags("Archive", uid, flags(`\Answered`)))
+	n := 0
+	d.local = func(l engine.Local) engine.Local {
+		return hasty{l, func() {
+			if n++; n == 1 {
+				path = d.rename(path, "cur", "DS")
+			}
+		}}
+	}
+	d.sync()
+	if n == 0 {
+		t.Error("nothing was to be renamed")
+	}
+	d.local = nil
+	d.sync()
+	if got := s.Messages("Archive")[0].Flags; !got.Equal(flags(`\Seen`, `\Draft`, `\Answered`)) {
+		t.Errorf("on the server it has %v", got)
+	}
+	d.inStep()
+	d.quiet()
+}
+
+// restless is a Maildir whose folders never come to rest.
+type restless struct{ engine.Local }
+
+func (r restless) Scan(ctx context.Context, folder mail.Folder, letters mail.Letters) (mail.Listing, error) {
+	listing, err := r.Local.Scan(ctx, folder, letters)
+	listing.Believed, listing.Stamp = false, mail.Stamp{}
+	return listing, err
+}
+
+// While readers are at work it is not known that a file is gone from where it was, and so
+// not whether a new one is where it went, or a copy. It is not copied until that is known:
+// another device may move the message meanwhile.
+func TestAMoveInARestlessMaildirIsNoCopy(t *testing.T) {
+	for name, c := range map[string]struct {
+		known bool // the message is in base, and not only an upload that was interrupted
+		copy  bool
+	}{
+		"moved": {known: true}, "copied": {known: true, copy: true}, "moved after an upload": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			d := newDevice(t, s)
+			d.opts.Connections = 1
+			d.sync()
+			path := d.put("Archive", "1.other:2,S", letter("moved"))
+			if !c.known {
+				breakOff(s)
+				d.run()
+				s.After = nil
+			} else {
+				d.sync()
+			}
+			to := filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")
+			if c.copy {
+				must(t, os.Link(path, to))
+			} else {
+				must(t, os.Rename(path, to))
+			}
+			d.local = func(l engine.Local) engine.Local { return restless{l} }
+			d.sync()
+			d.local = nil
+			archived := s.Messages("Archive")
+			s.Move("Archive", archived[len(archived)-1].UID, "INBOX")
+			d.sync()
+			d.sync()
+			found := 0
+			for _, folder := range s.Folders() {
+				for _, text := range censusOf(s, folder) {
+					found += strings.Count(text, "About moved.")
+				}
+			}
+			if want := map[bool]int{false: 1, true: 2}[c.copy]; found != want {
+				t.Errorf("it is there %d times, want %d", found, want)
+			}
+			d.has("Trash", 0)
+			d.inStep()
+			d.quiet()
+		})
+	}
+}
+
+// A message is moved on the server while a sync reads the folders, so that it sees only
+// that it has gone, or only that it has come. Its file was flagged, or moved, here: it is
+// not uploaded again, and no flag is lost.
+func TestAMoveOnTheServerOfWhichHalfIsSeen(t *testing.T) {
+	flag := func(d *device, path string) { d.rename(path, "cur", "FS") }
+	move := func(d *device, path string) {
+		must(d.t, os.Rename(path, filepath.Join(d.dir("Drafts"), "cur", "2.other:2,FS")))
+	}
+	for name, c := range map[string]struct {
+		act func(d *device, path string)
+		at  mail.Folder // before that one is read
+	}{
+		"flagged, and gone": {flag, "Lists"}, "flagged, and come": {flag, "Archive"},
+		"moved, and gone": {move, "Lists"}, "moved, and come": {move, "Archive"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			must(t, s.CreateFolder("Drafts"))
+			uid := s.Deliver("Lists", onWire(letter("moved")), flags(`\Seen`), day)
+			other := s.Deliver("Archive", onWire(letter("other")), flags(`\Seen`), day)
+			d := newDevice(t, s)
+			d.opts.Connections = 1
+			d.sync()
+			c.act(d, d.find("Lists", "About moved."))
+			// So that one of them is read in the first round, and not the other one.
+			if c.at == "Lists" {
+				must(t, s.AddFlags("Lists", uid, flags(`\Answered`)))
+			} else {
+				must(t, s.AddFlags("Archive", other, flags(`\Answered`)))
+			}
+			var once gosync.Once
+			s.Before = func(call sim.Call) error {
+				if call.Method == "Scan" && call.Folder == c.at {
+					once.Do(func() { s.Move("Lists", uid, "Archive") })
+				}
+				return nil
+			}
+			d.sync()
+			s.Before = nil
+			d.sync()
+			var found []string
+			for _, folder := range s.Folders() {
+				for _, m := range s.Messages(folder) {
+					if strings.Contains(string(m.Raw), "About moved.") {
+						found = append(found, string(folder)+" "+m.Flags.String())
+					}
+				}
+			}
+			if len(found) != 1 || !strings.Contains(found[0], `\Flagged`) {
+				t.Errorf("it is there as %q", found)
+			}
+			d.inStep()
+			d.quiet()
+		})
+	}
+}
+
+// quick is a Maildir with a reader that renames a file just before it is read.
+type quick struct {
+	engine.Local
+	before func(file mail.File)
+}
+
+func (q quick) Read(ctx context.Context, folder mail.Folder, file mail.File) (mail.Source, error) {
+	q.before(file)
+	return q.Local.Read(ctx, folder, file)
+}
+
+// A file and a message are one, and a reader renames the file before it can be read: the
+// message is not downloaded beside it.
+func TestAFileThatIsRenamedBeforeItIsKnown(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	path := d.put("Archive", "1.other:2,S", letter("both"))
+	s.Deliver("Archive", onWire(letter("both")), flags(`\Seen`), day)
+	once := true
+	d.local = func(l engine.Local) engine.Local {
+		return quick{l, func(file mail.File) {
+			if once && file.Key == "1.other" {
+				once = false
+				path = d.rename(path, "cur", "FS")
+			}
+		}}
+	}
+	noBodies(t, s)
+	d.sync()
+	if once {
+		t.Error("it was not renamed")
+	}
+	s.Before, d.local = nil, nil
+	d.sync()
+	archived := 0
+	for _, text := range censusOf(s, "Archive") {
+		archived += strings.Count(text, "About both.")
+	}
+	if archived != 1 {
+		t.Errorf("it is there %d times", archived)
+	}
+	d.inStep()
+	d.quiet()
+}
+
+// A file moves, and a reader renames it before it can be read where it has gone: it is not
+// thrown away.
+func TestAMovedFileThatIsRenamedBeforeItIsKnown(t *testing.T) {
+	s := account(t)
+	s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	path := filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")
+	must(t, os.Rename(d.find("Archive", "About moved."), path))
+	once := true
+	d.local = func(l engine.Local) engine.Local {
+		return quick{l, func(file mail.File) {
+			if once && file.Key == "2.other" {
+				once = false
+				path = d.rename(path, "cur", "FS")
+			}
+		}}
+	}
+	noBodies(t, s)
+	d.sync()
+	if once {
+		t.Error("it was not renamed")
+	}
+	s.Before, d.local = nil, nil
+	d.sync()
+	d.has("Archive", 0)
+	d.has("Trash", 0)
+	d.inStep()
+	d.quiet()
+}
