@@ -61,7 +61,7 @@ func DiffLocal(rows iter.Seq2[mail.Row, error], files iter.Seq[mail.File], lette
 			} else {
 				c = compareFile(row, file, letters)
 				file, more = next()
-				if c.Change == Same && !c.Doubt && c.File.Name == row.Name && c.File.New == row.New {
+				if c.Change == Same && !c.Doubt && !c.Relabel && c.File.Name == row.Name && c.File.New == row.New {
 					continue
 				}
 			}

@@ -258,7 +258,7 @@ func (r *run) land(ctx context.Context, f *folder, landings []*mail.Row) error {
 // settles the rows, or finds that the file is in neither place.
 func (r *run) recoverLandings(ctx context.Context) error {
 	for _, f := range r.usable(func(*folder) bool { return true }) {
-		published := false
+		published, scanned := false, false
 		for _, row := range r.unsettled[f.base.ID] {
 			if row.State != mail.Landing {
 				continue
@@ -266,6 +266,17 @@ func (r *run) recoverLandings(ctx context.Context) error {
 			f.localDirty = true
 			if r.DryRun || !f.onLocal {
 				continue
+			}
+			if row.Flags.Keywords != "" && !scanned {
+				// The run that was interrupted may have given letters that base does not know.
+				listing, err := r.Local.Scan(ctx, f.name, f.letters)
+				if err := r.fail(f, err); err != nil {
+					return err
+				}
+				if f.failed != nil {
+					break
+				}
+				f.letters, scanned = listing.Letters, true
 			}
 			letters, err := r.lettersFor(ctx, f, row.Flags.Keywords)
 			if err == nil {

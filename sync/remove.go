@@ -301,7 +301,10 @@ func (r *run) removeFiles(ctx context.Context, f *folder, actions []*conflict.Ac
 		file := fileOf(a.Item)
 		err := r.Local.Remove(ctx, f.name, file)
 		if errors.Is(err, mail.ErrGone) {
-			r.leave(f) // renamed under us: merged in the next round
+			// Renamed under us, or gone. The next round merges that, and has to learn once more
+			// that the message is gone there.
+			r.dirty(f, mail.Remote)
+			r.leave(f)
 			continue
 		}
 		if err != nil {

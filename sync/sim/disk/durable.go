@@ -82,6 +82,7 @@ func (d *Disk) sync(i *inode) {
 			for _, h := range c.halves {
 				if !h.durable {
 					h.survive()
+					h.dir.durableTime = d.tick()
 				}
 			}
 			return true

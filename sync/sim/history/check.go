@@ -271,6 +271,9 @@ func (w *world) nameOf(content string) string {
 
 // checkBase: at rest base holds each message once, and nothing is under way.
 func (w *world) checkBase(d *device) {
+	if d.Policy.Direction != conflict.Both {
+		return // what it may not do stays to be done
+	}
 	state, err := d.base.Open()
 	if err != nil {
 		w.must(err)
