@@ -9,7 +9,7 @@ import "mailtwin/conflict/mail"
 func (i *Item) Follow(to *Item, folder mail.FolderID) {
 	row := *i.Row
 	row.Folder, row.State = folder, mail.Settled
-	i.Folder, i.Followed = to.Folder, true
+	i.Origin, i.Folder, i.Followed = i.Folder, to.Folder, true
 	i.Row, i.Moved, to.From = &row, nil, nil
 	if to.Local == New {
 		row.TakeFile(to.Identity)

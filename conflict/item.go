@@ -31,6 +31,8 @@ type Item struct {
 	// Followed: gone on both sides, and moved on one: the item, and its row, are where
 	// it was moved to, and it is gone on the other side.
 	Followed bool
+	// Origin is, of a Followed item, the folder where base has it.
+	Origin mail.Folder
 	// Relabel: the file's name does not say its Flags, and must be renamed to do so: it has
 	// the letters of another folder, which they were read with, or lost them on its way into
 	// new/.

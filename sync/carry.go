@@ -41,8 +41,8 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 	}
 	defer r.leaveSources(works)
 	for _, w := range works {
-		w.movesHere = r.withSource(w, w.movesHere)
-		w.movesThere = r.withSource(w, w.movesThere)
+		w.movesHere = r.withSource(w.movesHere)
+		w.movesThere = r.withSource(w.movesThere)
 	}
 	if err := r.recordDecisions(ctx, plan); err != nil {
 		return err
@@ -64,11 +64,11 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 }
 
 // withSource gives the moves whose other end is still worked on.
-func (r *run) withSource(w *work, moves []*conflict.Action) []*conflict.Action {
+func (r *run) withSource(moves []*conflict.Action) []*conflict.Action {
 	return slices.DeleteFunc(moves, func(a *conflict.Action) bool {
 		gone := !r.folders[a.Item.From.Folder].usable()
 		if gone {
-			r.leave(w.folder)
+			r.leaveEnds(a)
 		}
 		return gone
 	})
@@ -78,10 +78,24 @@ func (r *run) withSource(w *work, moves []*conflict.Action) []*conflict.Action {
 // one that has failed: they have not moved.
 func (r *run) leaveSources(works map[*folder]*work) {
 	for f, w := range works {
-		for _, a := range slices.Concat(w.movesHere, w.movesThere) {
-			if f.failed != nil {
-				r.leave(r.folders[a.Item.From.Folder])
-			}
+		if f.failed == nil {
+			continue
+		}
+		for _, a := range slices.Concat(w.movesHere, w.movesThere, w.uploads, w.downloads) {
+			r.leaveEnds(a)
+		}
+	}
+}
+
+// leaveEnds leaves all folders that an action is about to the next round, or run.
+func (r *run) leaveEnds(a *conflict.Action) {
+	names := []mail.Folder{a.Item.Folder, a.Item.Origin}
+	if from := a.Item.From; from != nil {
+		names = append(names, from.Folder, from.Origin)
+	}
+	for _, name := range names {
+		if f := r.folders[name]; f != nil {
+			r.leave(f)
 		}
 	}
 }

@@ -204,7 +204,9 @@ func (w *world) beforeCall(call sim.Call) error {
 	if call.Method == "Move" || call.Method == "Expunge" {
 		w.leaves(call.Folder, call.UIDs)
 	}
-	p.meanwhile()
+	if call.Method != "DeleteFolder" {
+		p.meanwhile() // IMAP cannot delete a folder only if it is empty: what comes then is gone
+	}
 	if len(w.late) > 0 && p.roll(0.2) {
 		w.settleLate()
 	}

@@ -134,6 +134,7 @@ func (w *world) run(p *process, backup bool) {
 	if d.failed = d.failed || p.fate.disk > 0 && p.struck > 0; p.struck == 0 && err == nil && len(rep.Problems) == 0 {
 		d.failed, d.old = false, false
 	}
+	d.clean = p.struck == 0 && p.changes == 0 && err == nil && len(rep.Problems) == 0
 	d.synced = d.synced || err == nil && p.struck == 0 && len(rep.Problems) == 0
 	if backup && err == nil && p.struck == 0 {
 		w.note("backups are taken")
@@ -148,9 +149,10 @@ func (w *world) run(p *process, backup bool) {
 // again, as long as it sees both ends; if a failing disk has kept it from that, or sizes
 // that no message has, a message is in both places afterwards. So it is if a state is
 // only one run older than the Maildir: that is not told from a run that was interrupted.
+// And what a run has begun and not ended is on the server twice.
 func (w *world) forgotten(d *device, how Kind) {
 	d.synced = false
-	if how != OldState && !d.failed && w.server.Options.SizeError == 0 {
+	if how != OldState && d.clean && !d.failed && w.server.Options.SizeError == 0 {
 		return
 	}
 	for _, folder := range d.folders() {
@@ -159,7 +161,7 @@ func (w *world) forgotten(d *device, how Kind) {
 			there[w.nameOf(string(m.Raw))] = true
 		}
 		for _, f := range d.files(folder) {
-			if t := w.tokenOf(f.text); t != nil && (!there[t.name] || w.server.Options.SizeError != 0) {
+			if t := w.tokenOf(f.text); t != nil && (!there[t.name] || !d.clean || w.server.Options.SizeError != 0) {
 				t.copies++
 			}
 		}
@@ -236,6 +238,11 @@ func (w *world) restore() {
 // another one that a restored server has given out before: to a device that has not met
 // the server since, that one has left, and nothing tells otherwise.
 func (w *world) leaves(folder mail.Folder, uids mail.UIDSet) {
+	for _, m := range w.server.Messages(folder) {
+		if t := w.tokenOf(string(m.Raw)); t != nil && uids.Has(m.UID) && slices.ContainsFunc(w.devices, func(d *device) bool { return d.old }) {
+			t.copies++ // see forgotten
+		}
+	}
 	for at, t := range w.reused {
 		if at.folder == folder && uids.Has(at.uid) {
 			t.removed, t.expunged = true, true
