@@ -341,7 +341,7 @@ var least = []struct {
 	{"^cut( off)? in the answer to APPEND$", 1},
 	{"^cut( off)? inside MOVE$", 1},
 	{"^cut( off)? in the answer to MOVE$", 1},
-	{"^cut( off)? inside a FETCH body$", 2},
+	{"^cut( off)? inside a FETCH body$", 1},
 	{"^restarted ", 1},
 	{"^acts during a sync$", 20},
 	{"^renamed by a reader during a sync$", 1000},
