@@ -107,9 +107,6 @@ func newSetup(r *rand.Rand) Setup {
 		NoCondStore: chance(5), NoMove: chance(5), NoObjectID: chance(3), EmailIDs: chance(4), NoStatus: chance(10),
 		NoKeywords: chance(10), NewNumbers: chance(10), NoInferiors: chance(10),
 	}
-	if chance(10) {
-		s.Server.SizeError = 54321 // no two messages differ by so much
-	}
 	for range []int{1, 2, 2, 2, 3}[r.IntN(5)] {
 		d := Device{Apart: chance(6), Lazy: chance(8), Tick: 1}
 		if chance(3) {

@@ -112,9 +112,8 @@ func (w *world) run(p *process, backup bool) {
 	if p.struck == 0 && (err != nil || len(rep.Problems) > 0) && p.fate.busy == 0 && !waits(rep.Problems) {
 		w.breaks("%s: a sync that nothing befell: %v %v", d.name, err, rep.Problems)
 	}
-	// A file that could not be read while nothing was known of it was not known again; and
-	// where sizes are those of no message, neither is a link that was not recorded.
-	if p.fate.disk > 0 && p.struck > 0 && !d.synced || p.struck > 0 && p.acts["link"] && w.server.Options.SizeError != 0 {
+	// A file that could not be read while nothing was known of it was not known again.
+	if p.fate.disk > 0 && p.struck > 0 && !d.synced {
 		for name := range w.tokensOn(d) {
 			w.tokens[name].copies++
 		}
@@ -146,13 +145,13 @@ func (w *world) run(p *process, backup bool) {
 
 // forgotten is what a device is about to know no longer: which messages of its folders the
 // server had, and which files its Maildir. What has moved since it last knew is found
-// again, as long as it sees both ends; if a failing disk has kept it from that, or sizes
-// that no message has, a message is in both places afterwards. So it is if a state is
+// again, as long as it sees both ends; if a failing disk has kept it from that, a message
+// is in both places afterwards. So it is if a state is
 // only one run older than the Maildir: that is not told from a run that was interrupted.
 // And what a run has begun and not ended is on the server twice.
 func (w *world) forgotten(d *device, how Kind) {
 	d.synced = false
-	if how != OldState && d.clean && !d.failed && w.server.Options.SizeError == 0 {
+	if how != OldState && d.clean && !d.failed {
 		return
 	}
 	for _, folder := range d.folders() {
@@ -161,7 +160,7 @@ func (w *world) forgotten(d *device, how Kind) {
 			there[w.nameOf(string(m.Raw))] = true
 		}
 		for _, f := range d.files(folder) {
-			if t := w.tokenOf(f.text); t != nil && (!there[t.name] || !d.clean || w.server.Options.SizeError != 0) {
+			if t := w.tokenOf(f.text); t != nil && (!there[t.name] || !d.clean) {
 				t.copies++
 			}
 		}
@@ -212,11 +211,18 @@ func (w *world) restore() {
 		return
 	}
 	w.settleLate()
+	was, names := map[place]*token{}, w.server.Folders()
+	old := w.server.Snapshot()
+	w.server.Restore(w.backup)
+	same := slices.Equal(names, w.server.Folders())
+	w.server.Restore(old)
+	if !same {
+		return // folders under the names that they had before: people have to sort that out
+	}
 	for _, d := range w.devices {
 		w.forgotten(d, Restore)
 	}
-	was := map[place]*token{}
-	for _, folder := range w.server.Folders() {
+	for _, folder := range names {
 		for _, m := range w.server.Messages(folder) {
 			was[place{folder, m.UID}] = w.tokenOf(string(m.Raw))
 		}
