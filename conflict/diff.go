@@ -2,6 +2,7 @@ package conflict
 
 import (
 	"iter"
+	"slices"
 
 	"mailtwin/conflict/mail"
 )
@@ -31,7 +32,8 @@ type LocalChange struct {
 	// Doubt: the file has another inode than base knows, so that its content must be
 	// compared before it counts as the same message.
 	Doubt bool
-	// Relabel: the file stands in new/, and its name lacks flags that it keeps.
+	// Relabel: the file's name lacks flags that it keeps, since it stands in new/ or the
+	// folder has no letter for them yet.
 	Relabel bool
 }
 
@@ -83,9 +85,16 @@ func compareFile(row mail.Row, file mail.File, letters mail.Letters) LocalChange
 	if !c.Flags.Equal(row.Flags) {
 		c.Change = Flags
 	}
-	c.Relabel = file.New && !c.Flags.Equal(file.Flags)
+	c.Relabel = file.New && !c.Flags.Equal(file.Flags) || lacksLetter(c.Flags, letters)
 	c.Doubt = file.Inode != 0 && row.Stat.Inode != 0 && file.Inode != row.Stat.Inode
 	return c
+}
+
+// lacksLetter tells whether a keyword has no letter although there are some to be had.
+func lacksLetter(flags mail.Flags, letters mail.Letters) bool {
+	return slices.ContainsFunc(flags.Keywords.List(), func(word string) bool {
+		return LetterOf(letters, word) < 0 && slices.Contains(letters[:], "")
+	})
 }
 
 // FlagsOf tells which flags a file stands for, in the light of what base says.

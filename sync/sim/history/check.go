@@ -155,8 +155,10 @@ func (w *world) checkTokens() {
 // what the server has no folder for.
 func (w *world) onlyHere(t *token) bool {
 	for _, d := range w.devices {
-		if (d.Policy.Direction == conflict.Pull || d.Policy.OnRemoteDelete == conflict.KeepFile) && w.tokensOn(d)[t.name] {
-			return true
+		if d.Policy.Direction == conflict.Pull || d.Policy.OnRemoteDelete == conflict.KeepFile {
+			if _, here := w.tokensOn(d)[t.name]; here {
+				return true
+			}
 		}
 	}
 	return false
@@ -271,7 +273,7 @@ func (w *world) nameOf(content string) string {
 
 // checkBase: at rest base holds each message once, and nothing is under way.
 func (w *world) checkBase(d *device) {
-	if d.Policy.Direction != conflict.Both {
+	if d.Policy.Direction != conflict.Both || d.Policy.OnRemoteDelete == conflict.KeepFile {
 		return // what it may not do stays to be done
 	}
 	state, err := d.base.Open()

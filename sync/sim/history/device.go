@@ -264,6 +264,9 @@ func (d *device) power(r *rand.Rand) {
 	for _, one := range disks {
 		for _, lost := range one.PowerLoss(r) {
 			t := d.world.tokenOf(string(lost.Content))
+			if t != nil && d.world.restored {
+				undone[t.name] = true // it may have been nowhere else
+			}
 			if lost.Actor == "" || t == nil {
 				continue
 			}

@@ -128,7 +128,7 @@ func (w *world) onFile(d *device) {
 	case 3, 4: // remove
 		w.note("%s: %s is removed from %s", d.name, t.name, folder)
 		t.removed = true
-		t.expunged = t.expunged || folder == trash || d.Policy.OnLocalDelete == conflict.Expunge || !w.tokensThere()[t.name]
+		t.expunged = t.expunged || folder == trash || d.Policy.OnLocalDelete == conflict.Expunge || !w.isThere(t)
 		m.Unlink(f.path)
 	case 5: // move
 		to := pick(w.r, folders)
@@ -186,7 +186,7 @@ func (w *world) onFile(d *device) {
 		w.tokens[e.name], w.bodies[e.text] = e, e.name
 		w.note("%s: %s in %s is edited and becomes %s", d.name, t.name, folder, e.name)
 		t.removed = true
-		t.expunged = t.expunged || folder == trash || d.Policy.OnLocalDelete == conflict.Expunge || !w.tokensThere()[t.name]
+		t.expunged = t.expunged || folder == trash || d.Policy.OnLocalDelete == conflict.Expunge || !w.isThere(t)
 		d.put(folder, fresh, ":2,"+letters(f.flags()), e.text)
 		m.Unlink(f.path)
 	}

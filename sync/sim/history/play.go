@@ -112,8 +112,9 @@ func (w *world) run(p *process, backup bool) {
 	if p.struck == 0 && (err != nil || len(rep.Problems) > 0) && p.fate.busy == 0 && !waits(rep.Problems) {
 		w.breaks("%s: a sync that nothing befell: %v %v", d.name, err, rep.Problems)
 	}
-	// A file that could not be read while nothing was known of it was not known again.
-	if p.fate.disk > 0 && p.struck > 0 && !d.synced {
+	// What could not be read, or be made on the server, while nothing was known of it was not
+	// known again.
+	if p.struck > 0 && !d.synced && (p.fate.disk > 0 || w.refuses != nil) {
 		for name := range w.tokensOn(d) {
 			w.tokens[name].copies++
 		}
@@ -238,6 +239,7 @@ func (w *world) restore() {
 		}
 	}
 	w.lostUnlessElsewhere(now)
+	w.restored = true
 }
 
 // leaves notes that messages leave a folder of the server. One may have the UID of
@@ -257,41 +259,50 @@ func (w *world) leaves(folder mail.Folder, uids mail.UIDSet) {
 	}
 }
 
-// lostUnlessElsewhere excuses what nobody has any more.
+// lostUnlessElsewhere excuses what nobody has any more, or only in Trash.
 func (w *world) lostUnlessElsewhere(gone map[string]bool) {
-	there := w.tokensThere()
+	kept := w.tokensThere()
+	for _, d := range w.devices {
+		for name, outside := range w.tokensOn(d) {
+			kept[name] = kept[name] || outside
+		}
+	}
 	for name := range gone {
-		here := there[name]
-		for _, d := range w.devices {
-			here = here || w.tokensOn(d)[name]
-		}
-		if !here {
-			w.tokens[name].removed, w.tokens[name].expunged = true, true
-		}
+		outside, somewhere := kept[name]
+		w.tokens[name].removed = w.tokens[name].removed || !outside
+		w.tokens[name].expunged = w.tokens[name].expunged || !somewhere
 	}
 }
 
+// tokensOn are the messages on a device, and whether they are elsewhere than in Trash.
 func (w *world) tokensOn(d *device) map[string]bool {
 	on := map[string]bool{}
 	for _, folder := range d.folders() {
 		for _, f := range d.files(folder) {
 			if t := w.tokenOf(f.text); t != nil {
-				on[t.name] = true
+				on[t.name] = on[t.name] || folder != trash
 			}
 		}
 	}
 	return on
 }
 
+// tokensThere are those on the server.
 func (w *world) tokensThere() map[string]bool {
 	there := map[string]bool{}
 	for _, folder := range w.server.Folders() {
 		for _, m := range w.server.Messages(folder) {
 			if t := w.tokenOf(string(m.Raw)); t != nil {
-				there[t.name] = true
+				there[t.name] = there[t.name] || folder != trash
 			}
 		}
 	}
+	return there
+}
+
+// isThere tells whether the server has a message.
+func (w *world) isThere(t *token) bool {
+	_, there := w.tokensThere()[t.name]
 	return there
 }
 

@@ -12,18 +12,19 @@ import (
 
 // world is an account, with all who work on it, while a history is played.
 type world struct {
-	history *History
-	cover   Coverage
-	r       *rand.Rand // the chances of the step that is played
-	now     time.Time
-	server  *sim.Server
-	backup  *sim.Snapshot
-	reused  map[place]*token // who had a UID that a restored server gives out once more
-	devices []*device
-	process *process // that runs; nil: none
-	late    []func() // what the server will have done a little later
-	refuses error    // what the server says to changes, some of the time
-	calm    bool     // nothing goes wrong any more
+	history  *History
+	cover    Coverage
+	r        *rand.Rand // the chances of the step that is played
+	now      time.Time
+	server   *sim.Server
+	backup   *sim.Snapshot
+	restored bool             // the server got a backup back
+	reused   map[place]*token // who had a UID that a restored server gives out once more
+	devices  []*device
+	process  *process // that runs; nil: none
+	late     []func() // what the server will have done a little later
+	refuses  error    // what the server says to changes, some of the time
+	calm     bool     // nothing goes wrong any more
 
 	tokens map[string]*token
 	bodies map[string]string // the token of each content that there may be
