@@ -34,10 +34,11 @@ func (r *run) whereLocally(ctx context.Context, known []*folder) (map[mail.Folde
 		}
 		marker, err := r.Local.Marker(ctx, o.name)
 		if err != nil {
-			if ends(err) {
+			// It may be one of them, and must not be made on the server as a new one.
+			if err := r.fail(o, err); err != nil {
 				return nil, err
 			}
-			continue // what cannot be read is not known again
+			continue
 		}
 		if f := lost[marker.Folder]; f != nil {
 			seen = append(seen, conflict.Likeness{Was: f.name, Is: o.name, SameID: true, SamePlace: same(o.stamp, f.base.Local)})

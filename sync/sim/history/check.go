@@ -34,6 +34,11 @@ func (w *world) quiesce() {
 	w.refuses, w.calm = nil, true
 	// Longer than any message waits to be tried again, and than a file may be in tmp/.
 	w.now = w.now.Add(40 * time.Hour)
+	if w.restored {
+		// Where a restored server has the numbers that were read last, and a device has seen
+		// newer flags, nothing but the weekly look at all tells.
+		w.now = w.now.Add(8 * 24 * time.Hour)
+	}
 	if w.rest(); w.broken != nil {
 		return
 	}
