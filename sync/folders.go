@@ -286,7 +286,7 @@ func (r *run) matchFolders(ctx context.Context) error {
 			}
 			delete(r.folders, name)
 			continue
-		case !f.selected:
+		case !f.selected, f.failed != nil:
 			continue
 		case f.vanished, f.dissolves:
 			continue

@@ -147,7 +147,7 @@ func TestHistories(t *testing.T) {
 }
 
 // fastBudget is how many histories the fast lane plays.
-const fastBudget = 10_000
+const fastBudget = 8000
 
 // The second lane: base in SQLite, whose files are taken as they are when a process dies.
 func TestHistoriesOnSQLite(t *testing.T) {
