@@ -89,7 +89,7 @@ func (w *world) play(step Step) {
 	case Restore:
 		w.restore()
 	case Refuse:
-		w.refuses = pick(w.r, []error{nil, mail.ErrRefused, mail.ErrOverQuota, fmt.Errorf("%w: %w", mail.ErrRefused, mail.ErrTryLater)})
+		w.refuses = pick(w.r, []error{nil, mail.ErrRefused, fmt.Errorf("%w: %w", mail.ErrOverQuota, mail.ErrRefused), fmt.Errorf("%w: %w", mail.ErrRefused, mail.ErrTryLater)})
 	}
 }
 
