@@ -38,6 +38,7 @@ type folder struct {
 	localDirty  bool       // is to be scanned before base may be trusted again
 	remoteDirty bool
 	changed     bool  // something changed locally, for the report
+	stale       bool  // what a scan of the server found has changed rows, and its cursor is not stored
 	failed      error // it is left as it is until the next run
 	refused     bool  // the server refused something: this round is the last one for it
 	stopped     bool
