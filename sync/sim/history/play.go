@@ -309,6 +309,7 @@ func (w *world) isThere(t *token) bool {
 // unmount lets a device sync while something else is in the Maildir's place: an empty
 // disk. Nothing may happen but that it says so.
 func (w *world) unmount(d *device) {
+	w.settleLate()
 	before := w.there()
 	empty := disk.New(99, func() time.Time { return w.now })
 	root, err := empty.FS(".")
