@@ -88,6 +88,7 @@ func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, in *ma
 	row := movedRow(f, a)
 	row.TakeFile(a.Item.Identity)
 	if uid == 0 {
+		in.Done = true
 		r.expect(in) // the server does not tell where it is: the next round finds it there
 	} else {
 		batch.DropIntents = append(batch.DropIntents, in.ID)

@@ -303,7 +303,7 @@ func (r *run) tie(ctx context.Context, g *gathered, f *folder, locals, remotes [
 			return nil, nil, err
 		}
 	}
-	adopt := f.base.Remote.Unread() // nothing of the folder was ever in step
+	adopt := f.base.Remote.Unread() || f.outrun // what is new to base may have been in step
 	pairs := conflict.TieNew(locals, remotes, intents, adopt)
 	for len(pairs.Ask) > 0 {
 		if remotes, err = r.learn(ctx, f, remotes, pairs.Ask, false); err != nil {
