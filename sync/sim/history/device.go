@@ -273,10 +273,6 @@ func (d *device) power(r *rand.Rand) {
 			d.world.note("the power takes back what %s did to %s", lost.Actor, t.name)
 			undone[t.name] = true
 			t.copies += max(0, lost.Names)
-			if lost.Names < 0 { // what was saved is gone, and what it was saved from may be, too
-				t.removed = true
-				t.expunged = t.expunged || d.Policy.OnLocalDelete == conflict.Expunge
-			}
 		}
 	}
 	d.disk.Actor = ""
