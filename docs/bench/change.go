@@ -48,7 +48,8 @@ func (x delta) remotely(w *wire, g *corpus.Generator) error {
 			}
 		}
 		for range share(x.arrive, i, len(all)) {
-			if err := w.until(w.append(m.name, "", letter(g)), nil); err != nil {
+			raw, date := letter(g)
+			if err := w.until(w.append(m.name, fmt.Sprintf("() %q", date.Format("02-Jan-2006 15:04:05 -0700")), raw), nil); err != nil {
 				return err
 			}
 		}
@@ -93,7 +94,8 @@ func (x delta) locally(root string, g *corpus.Generator) error {
 			}
 		}
 		for range share(x.arrive, i, len(all)) {
-			if err := f.deliver(file{"new", freshName()}, letter(g)); err != nil {
+			raw, date := letter(g)
+			if err := f.deliver(file{"new", freshName()}, raw, date); err != nil {
 				return err
 			}
 		}
@@ -102,7 +104,7 @@ func (x delta) locally(root string, g *corpus.Generator) error {
 }
 
 // rest waits until a Maildir has been at rest: mbsync sleeps until the second is over in
-// which a folder has changed, and nobody syncs that soon.
+// which a folder has changed, be it by itself, and nobody syncs that soon.
 func (b *bench) rest() {
 	if !b.quick {
 		time.Sleep(1100 * time.Millisecond)

@@ -265,7 +265,7 @@ func (s *floorSpec) upload() error {
 			if err != nil {
 				return err
 			}
-			w.append("INBOX", `\Seen`, crlf(raw))
+			w.append("INBOX", `(\Seen)`, crlf(raw))
 		}
 		return w.w.Flush()
 	})

@@ -181,9 +181,10 @@ func (w *wire) list() ([]mailbox, error) {
 	return all, nil
 }
 
-// append queues an APPEND whose literal does not wait for leave (RFC 7888).
-func (w *wire) append(mailbox, flags string, raw []byte) string {
-	return w.send(fmt.Sprintf("APPEND %s (%s) {%d+}\r\n%s", mailbox, flags, len(raw), raw))
+// append queues an APPEND whose literal does not wait for leave (RFC 7888). about is
+// flags and, perhaps, the date.
+func (w *wire) append(mailbox, about string, raw []byte) string {
+	return w.send(fmt.Sprintf("APPEND %s %s {%d+}\r\n%s", mailbox, about, len(raw), raw))
 }
 
 // drain reads the answers to n commands that were sent already.

@@ -53,9 +53,12 @@ func small(n, folders int) iter.Seq[corpus.Sample] {
 	}
 }
 
-// letter is one new message for a delta.
-func letter(g *corpus.Generator) []byte {
-	return g.Message(corpus.Plain, time.Now().Truncate(time.Second), 4<<10)
+// letter is one new message for a delta, of the day before. No two of them have both
+// size and date in common, as messages on Gmail have that are in several folders.
+func letter(g *corpus.Generator) (raw []byte, date time.Time) {
+	serial++
+	date = time.Now().Truncate(time.Second).Add(-time.Duration(serial*997%86_400) * time.Second)
+	return g.Message(corpus.Plain, date, 4_000+serial*37%8_000), date
 }
 
 // link copies a tree of mail: messages never change in a Maildir, so that they can be

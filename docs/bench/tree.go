@@ -79,10 +79,13 @@ func freshName() string {
 	return fmt.Sprintf("%d.%d_%d.bench", time.Now().Unix(), os.Getpid(), serial)
 }
 
-// deliver puts a message into a Maildir.
-func (f folder) deliver(m file, raw []byte) error {
+// deliver puts a message into a Maildir, as of a date.
+func (f folder) deliver(m file, raw []byte, date time.Time) error {
 	tmp := filepath.Join(f.path, "tmp", m.name)
 	if err := os.WriteFile(tmp, bytes.ReplaceAll(raw, []byte("\r\n"), []byte("\n")), 0o600); err != nil {
+		return err
+	}
+	if err := os.Chtimes(tmp, date, date); err != nil {
 		return err
 	}
 	return os.Rename(tmp, f.pathOf(m))

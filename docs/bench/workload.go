@@ -197,12 +197,13 @@ func (b *bench) change(w *workload, d *device) error {
 		if err := w.local.locally(d.mail(), b.letters); err != nil {
 			return err
 		}
-		b.rest()
 	}
 	if w.upload > 0 {
 		if err := b.lay(w.upload, d); err != nil {
 			return err
 		}
+	}
+	if w.begin == inStep {
 		b.rest()
 	}
 	return nil
@@ -211,12 +212,12 @@ func (b *bench) change(w *workload, d *device) error {
 // lay puts n messages where the program is to find them.
 func (b *bench) lay(n int, d *device) error {
 	inbox := folder{path: filepath.Join(d.mail(), "INBOX")}
-	to := func(raw []byte) error { return inbox.deliver(file{"cur", freshName() + ":2,S"}, raw) }
+	to := func(s corpus.Sample) error { return inbox.deliver(file{"cur", freshName() + ":2,S"}, s.Raw, s.Date) }
 	if d.program.key == floor {
-		to = func(raw []byte) error { return os.WriteFile(filepath.Join(d.mail(), freshName()), raw, 0o600) }
+		to = func(s corpus.Sample) error { return os.WriteFile(filepath.Join(d.mail(), freshName()), s.Raw, 0o600) }
 	}
 	for s := range corpus.Bulk(1, n, 1, int64(n)*27_000) {
-		if err := to(s.Raw); err != nil {
+		if err := to(s); err != nil {
 			return err
 		}
 	}
