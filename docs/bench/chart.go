@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"image/color"
 	"math"
 	"strconv"
@@ -10,6 +9,7 @@ import (
 	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/plotutil"
+	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 )
 
@@ -17,12 +17,13 @@ import (
 // the slowest.
 func (s *section) chart(path string) error {
 	p := plot.New()
-	p.Title.Text = s.workload.title
+	p.Title.Text, p.Title.Padding = s.workload.title, vg.Points(6)
 	p.X.Label.Text = "seconds"
-	p.X.Min = 0
 	var names []string
 	var bars plotter.Values
+	var texts plotter.XYLabels
 	whiskers := &whiskers{}
+	longest := 0.0
 	for i := len(s.workload.programs) - 1; i >= 0; i-- { // charts grow upwards
 		key := s.workload.programs[i]
 		runs := s.result.Runs[key]
@@ -30,7 +31,10 @@ func (s *section) chart(path string) error {
 			continue
 		}
 		m, low, high := spread(runs, wall)
-		names = append(names, fmt.Sprintf("%s\n%s", s.view.title(key), seconds(m)))
+		names = append(names, s.view.title(key))
+		texts.XYs = append(texts.XYs, plotter.XY{X: high, Y: float64(len(bars))})
+		texts.Labels = append(texts.Labels, seconds(m))
+		longest = max(longest, high)
 		whiskers.XYs = append(whiskers.XYs, plotter.XY{X: m, Y: float64(len(bars))})
 		whiskers.XErrors = append(whiskers.XErrors, struct{ Low, High float64 }{low - m, high - m})
 		bars = append(bars, m)
@@ -49,9 +53,18 @@ func (s *section) chart(path string) error {
 	if err != nil {
 		return err
 	}
-	p.Add(chart, ends)
+	values, err := plotter.NewLabels(texts)
+	if err != nil {
+		return err
+	}
+	for i := range values.TextStyle {
+		values.TextStyle[i].YAlign = text.YCenter
+	}
+	values.Offset.X = vg.Points(5)
+	p.Add(chart, ends, values)
 	p.NominalY(names...)
-	return p.Save(16*vg.Centimeter, font.Length(2.2+1.3*float64(len(bars)))*vg.Centimeter, path)
+	p.X.Min, p.X.Max = 0, longest*1.15 // there is to be room for the text
+	return p.Save(18*vg.Centimeter, font.Length(2.2+1.0*float64(len(bars)))*vg.Centimeter, path)
 }
 
 type whiskers struct {

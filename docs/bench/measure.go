@@ -23,6 +23,7 @@ type bench struct {
 	filled   map[string]bool    // users
 	devices  map[string]*device // by user and program: those in use
 	used     map[string]int     // accounts of datasets that are made afresh
+	hopeless map[string]string  // by user and program: why a first sync failed
 	serial   int
 	letters  *corpus.Generator
 }
@@ -53,13 +54,13 @@ func measure(ctx context.Context, s settings) error {
 		return err
 	}
 	b := &bench{settings: s, dir: dir, programs: map[string]*program{}, filled: map[string]bool{},
-		devices: map[string]*device{}, used: map[string]int{}, letters: corpus.New(uint64(time.Now().UnixNano()))}
+		devices: map[string]*device{}, used: map[string]int{}, hopeless: map[string]string{}, letters: corpus.New(uint64(time.Now().UnixNano()))}
 	path := filepath.Join(dir, "mailtwin")
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", path, "mailtwin/cmd/mailtwin").CombinedOutput(); err != nil {
 		return fmt.Errorf("build mailtwin: %w\n%s", err, out)
 	}
 	rep.here(ctx, dir)
-	list := programs(ctx, path, rep.Commit)
+	list := programs(ctx, path)
 	for _, p := range list {
 		b.programs[p.key] = p
 	}

@@ -33,7 +33,7 @@ const (
 )
 
 // programs are all there are, in the order of the report.
-func programs(ctx context.Context, mailtwinPath, version string) []*program {
+func programs(ctx context.Context, mailtwinPath string) []*program {
 	mb, oi := lookPath("mbsync"), lookPath("offlineimap")
 	mbVersion := firstLine(ctx, mb, "--version")
 	oiVersion := firstLine(ctx, "dpkg-query", "-W", "-f", "${Version}\n", "offlineimap3")
@@ -42,11 +42,11 @@ func programs(ctx context.Context, mailtwinPath, version string) []*program {
 	}
 	self, _ := os.Executable() // "" makes the floor one that is not installed
 	return []*program{
-		{key: mailtwin, title: "mailtwin", path: mailtwinPath, version: version, files: mailtwinFiles,
+		{key: mailtwin, title: "mailtwin", path: mailtwinPath, files: mailtwinFiles,
 			args: func(d *device) []string {
 				return []string{"--config", d.file("config.toml"), "-q", "sync", "--json"}
 			}},
-		{key: floor, title: "the floor", path: self, version: "docs/bench/floor.go",
+		{key: floor, title: "the floor", path: self,
 			args: func(*device) []string { return nil }, files: func(*device) map[string]string { return nil }},
 		{key: mbsync, title: "mbsync", path: mb, version: mbVersion,
 			args:  func(d *device) []string { return []string{"-q", "-c", d.file("mbsyncrc"), "all"} },
@@ -189,7 +189,9 @@ func (d *device) command(ctx context.Context, kind string) (*exec.Cmd, error) {
 	}
 	cmd := exec.CommandContext(ctx, self, append([]string{d.program.path}, d.program.args(d)...)...)
 	cmd.Dir = d.dir
-	cmd.Env = []string{"HOME=" + d.dir, "PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8", "TMPDIR=" + d.dir, launchEnv + "=" + d.file("usage")}
+	cmd.Env = []string{"HOME=" + d.dir, "PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8", "TMPDIR=" + d.dir,
+		// With the race detector, this program would sleep for a second at its end.
+		"GORACE=atexit_sleep_ms=0", launchEnv + "=" + d.file("usage")}
 	cmd.WaitDelay = 5 * time.Second
 	if d.program.key == floor {
 		spec, err := json.Marshal(floorSpec{

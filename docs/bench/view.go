@@ -21,7 +21,7 @@ type view struct {
 func (v *view) Versions() []string {
 	all := []string{"mailtwin " + v.Commit}
 	for _, title := range slices.Sorted(maps.Keys(v.Peers)) {
-		if title != "mailtwin" && v.Peers[title] != "" {
+		if v.Peers[title] != "" {
 			all = append(all, title+" "+v.Peers[title])
 		}
 	}
@@ -136,7 +136,7 @@ func (s *section) Ratio() string {
 	cells := []string{s.workload.title, seconds(ours), s.ratio(floor, ours, t.floor, true), s.ratio(mbsync, ours, t.mbsync, false),
 		s.ratio(mbsyncPlain, ours, t.plain, false), s.ratio(offlineimap, ours, 0, false)}
 	used := middle(s.result.Runs[mailtwin], cpu)
-	cells = append(cells, mark(used, t.cpu, used <= t.cpu, fmt.Sprintf("%.0f ms", used*1000), fmt.Sprintf("≤ %.0f ms", t.cpu*1000)))
+	cells = append(cells, mark(t.cpu, used <= t.cpu, fmt.Sprintf("%.3f s", used), fmt.Sprintf("≤ %.3f s", t.cpu)))
 	return "| " + strings.Join(cells, " | ") + " |"
 }
 
@@ -148,14 +148,14 @@ func (s *section) ratio(key string, ours, target float64, slower bool) string {
 	}
 	if slower {
 		r := ours / theirs
-		return mark(r, target, r <= target, fmt.Sprintf("%.2f", r), fmt.Sprintf("≤ %.1f", target))
+		return mark(target, r <= target, fmt.Sprintf("%.2f ×", r), fmt.Sprintf("≤ %.1f ×", target))
 	}
 	r := theirs / ours
-	return mark(r, target, r >= target, fmt.Sprintf("%.1f", r), fmt.Sprintf("≥ %.0f", target))
+	return mark(target, r >= target, fmt.Sprintf("%.1f ×", r), fmt.Sprintf("≥ %.0f ×", target))
 }
 
 // mark puts the target beside a figure, and shows where it is missed.
-func mark(_, target float64, met bool, text, want string) string {
+func mark(target float64, met bool, text, want string) string {
 	switch {
 	case target == 0:
 		return text

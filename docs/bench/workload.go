@@ -133,6 +133,9 @@ func (b *bench) once(ctx context.Context, w *workload, p *program, run int) (fig
 	f, err := b.execute(ctx, d, w.rtt, w.floor)
 	if err != nil {
 		d.synced = false
+		if w.begin == empty {
+			b.hopeless[d.user+"/"+p.key] = err.Error()
+		}
 		return f, err
 	}
 	if err := b.check(w, d); err != nil {
@@ -161,8 +164,13 @@ func (b *bench) device(ctx context.Context, w *workload, p *program, run int) (*
 		b.devices[key] = d
 	}
 	if w.begin == inStep && !d.synced && p.key != floor {
+		// What took too long once, on a longer line perhaps, is not waited for again.
+		if why := b.hopeless[key]; why != "" {
+			return nil, fmt.Errorf("its first sync: %s", why)
+		}
 		for range 2 { // the second one settles what the first one has left
 			if _, err := b.execute(ctx, d, 0, ""); err != nil {
+				b.hopeless[key] = err.Error()
 				return nil, err
 			}
 		}
