@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -17,6 +18,9 @@ type figures struct {
 	// Own is the round trips that mailtwin counted itself: those after the login.
 	Own int `json:"own,omitempty"`
 }
+
+// errEnded: the program took longer than anybody waits for.
+var errEnded = errors.New("ended")
 
 // execute runs the device's program once, at the end of a line with that round trip time.
 func (b *bench) execute(ctx context.Context, d *device, rtt time.Duration, kind string) (figures, error) {
@@ -35,7 +39,7 @@ func (b *bench) execute(ctx context.Context, d *device, rtt time.Duration, kind 
 	err = cmd.Run()
 	f := figures{traffic: b.proxy.end()}
 	if ctx.Err() == context.DeadlineExceeded {
-		return f, fmt.Errorf("ended after %v", b.patience)
+		return f, fmt.Errorf("%w after %v", errEnded, b.patience)
 	}
 	if err != nil {
 		return f, fmt.Errorf("%s: %w\n%s%s", cmd, err, tail(stdout.Bytes()), tail(stderr.Bytes()))

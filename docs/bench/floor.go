@@ -260,6 +260,7 @@ func (s *floorSpec) upload() error {
 	defer w.close()
 	var g errgroup.Group
 	g.Go(func() error {
+		w.send("SELECT INBOX") // an open mailbox is not opened for each message
 		for _, n := range names {
 			raw, err := os.ReadFile(filepath.Join(s.Dir, n.Name()))
 			if err != nil {
@@ -269,6 +270,6 @@ func (s *floorSpec) upload() error {
 		}
 		return w.w.Flush()
 	})
-	g.Go(func() error { return w.drain(len(names)) })
+	g.Go(func() error { return w.drain(1 + len(names)) })
 	return g.Wait()
 }
