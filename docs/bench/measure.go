@@ -54,6 +54,9 @@ func measure(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
+	if s.runs == 0 {
+		return rep.write(s, programs(ctx, ""))
+	}
 	b := &bench{settings: s, dir: dir, programs: map[string]*program{}, filled: map[string]bool{},
 		devices: map[string]*device{}, used: map[string]int{}, hopeless: map[string]string{}, letters: corpus.New(uint64(time.Now().UnixNano()))}
 	path := filepath.Join(dir, "mailtwin")
@@ -81,6 +84,7 @@ func measure(ctx context.Context, s settings) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
+		r.Commit = rep.Commit
 		rep.Results[w.name] = r
 		// What is measured so far is kept whatever comes after it.
 		if err := rep.write(s, list); err != nil {

@@ -91,7 +91,7 @@ var page string
 // write writes everything anew.
 func (r *report) write(s settings, list []*program) error {
 	for _, p := range list {
-		if p.path != "" && p.key != mailtwin && p.key != floor && p.key != mbsyncPlain {
+		if s.runs > 0 && p.path != "" && p.key != mailtwin && p.key != floor && p.key != mbsyncPlain {
 			r.Peers[p.title] = p.version
 		}
 	}
