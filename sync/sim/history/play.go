@@ -60,7 +60,7 @@ func (w *world) play(step Step) {
 	switch step.Kind {
 	case Sync:
 		w.settleLateOf(d)
-		p := w.newProcess(d, draw(w.r))
+		p := w.newProcess(d, w.draw())
 		w.run(p, w.chance(6))
 	case Change:
 		w.change()
