@@ -75,8 +75,6 @@ var mutants = []mutant{
 		`	uids := uidsOf(actions)
 	uids.Add(actions[0].Item.UID() + 1)
 	if err := r.Remote.Expunge(ctx, f.name, r.validity(f), uids); err != nil {`},
-	{"removals do not wait for what takes their place", "sync/remove.go",
-		`		case w.behind, a.Item.Moved != nil && !r.safe(a.Item.Moved):`, `		case false:`},
 	{"flags of one side win", "conflict/merge.go",
 		`	return base.With(set).Without(cleared)`, `	_, _ = set, cleared
 	return local`},
@@ -84,8 +82,6 @@ var mutants = []mutant{
 		`	if inbox != nil && inbox.base.OnLocal && !inbox.onLocal {`, `	if false && inbox != nil {`},
 	{"what is deleted goes for ever", "conflict/decide.go",
 		`		a.Kind, a.Target = MoveToTrash, w.Trash`, `		a.Kind = ExpungeRemote`},
-	{"a copy is expunged without a record", "sync/move.go",
-		`		Kind: mail.Replace, Row: old.ID,`, `		Kind: mail.Replace, Row: old.ID + 1000,`},
 }
 
 // mutantBudget is how many histories it may take to find one.
