@@ -295,3 +295,48 @@ func TestAnUnrecordedDownloadThatMovesOnBothSides(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// A run moves a file here and dies before it records that; the next one records that the
+// old place is empty, and dies before it records the new one. Then the message moves on:
+// the file goes along, and is not taken for a new one.
+func TestAMoveThatIsHalfRecorded(t *testing.T) {
+	prepare := func() *device {
+		s := account(t)
+		must(t, s.CreateFolder("Drafts"))
+		uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+		d := newDevice(t, s)
+		d.opts.Connections = 1
+		d.sync()
+		s.Move("Archive", uid, "Lists")
+		d.crash = sim.NewCrash(0)
+		return d
+	}
+	crash := func(d *device, at int) []string {
+		d.crash = sim.NewCrash(at)
+		d.run()
+		names := d.crash.Names()
+		d.crash = nil
+		return names
+	}
+	first := slices.Index(crash(prepare(), 0), "after Local.Move") + 1
+	d := prepare()
+	crash(d, first)
+	for at := range len(crash(d, 0)) {
+		d := prepare()
+		crash(d, first)
+		crash(d, at+1)
+		s := d.server
+		for _, m := range s.Messages("Lists") {
+			if strings.Contains(string(m.Raw), "About moved.") {
+				s.Move("Lists", m.UID, "Drafts")
+			}
+		}
+		d.sync()
+		d.sync()
+		d.has("Archive", 0)
+		d.has("Lists", 0)
+		d.has("Drafts", 1)
+		d.inStep()
+		d.quiet()
+	}
+}
