@@ -274,6 +274,9 @@ func (r *run) presume(f *folder, item *conflict.Item) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	item.Local, f.localDirty, f.unsafe = conflict.Same, true, true
+	if f.missed == nil {
+		f.missed = map[mail.RowID]bool{}
+	}
 	f.missed[item.Row.ID] = true
 }
 
