@@ -207,6 +207,13 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 			files[r.settledOnce(file)] = file
 		}
 	}
+	for _, file := range arrived {
+		// Its file has moved since.
+		if from := file.From; from != nil && from.Row.State == mail.Pending && from.Row.UID == 0 && file.Remote != conflict.New &&
+			sent[upload{from.Row.Folder, from.Row.Key}] {
+			files[r.settledOnce(file)] = file
+		}
+	}
 	for _, item := range g.known() {
 		if item.Row.State == mail.Pending && item.Row.UID == 0 && item.Lonely() &&
 			sent[upload{item.Row.Folder, item.Key()}] {

@@ -340,3 +340,27 @@ func TestAMoveThatIsHalfRecorded(t *testing.T) {
 		d.quiet()
 	}
 }
+
+// The answer to an upload is lost, and both the file and the message move, to different
+// folders: it goes where the server has it.
+func TestAnUploadThatBrokeOffAndMovesOnBothSides(t *testing.T) {
+	s := account(t)
+	must(t, s.CreateFolder("Drafts"))
+	d := newDevice(t, s)
+	d.sync()
+	path := d.put("Archive", "1.other:2,S", letter("moved"))
+	breakOff(s)
+	if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+		t.Fatalf("the sync ended with %v", err)
+	}
+	s.After = nil
+	must(t, os.Rename(path, filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")))
+	s.Move("Archive", s.Messages("Archive")[0].UID, "Drafts")
+	d.sync()
+	d.sync()
+	d.has("Archive", 0)
+	d.has("Lists", 0)
+	d.has("Drafts", 1)
+	d.inStep()
+	d.quiet()
+}
