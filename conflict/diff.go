@@ -39,8 +39,8 @@ type LocalChange struct {
 
 // DiffLocal joins the rows of a folder that have a key with the files of a scan,
 // both in ascending order of their keys, and yields what differs, also a mere change
-// of name or place (as Same), since base knows a file by its exact name. An error of
-// rows ends it.
+// of name or place (as Same), since base knows a file by its exact name, and one in new/
+// that is to say more. An error of rows ends it.
 func DiffLocal(rows iter.Seq2[mail.Row, error], files iter.Seq[mail.File], letters mail.Letters) iter.Seq2[LocalChange, error] {
 	return func(yield func(LocalChange, error) bool) {
 		next, stop := iter.Pull(files)

@@ -34,7 +34,7 @@ type Tie struct{ Local, Remote *Item }
 // Servers exist that give back other bytes, or announce other sizes, than they were
 // sent. What base knows of a message that it lost is its size as the server has it,
 // too. The files of uploads that were under way, which intents name, are told by the
-// fingerprint and the UID. And where base knows nothing of the folder's messages
+// fingerprint, the UID and the date. And where base knows nothing of the folder's messages
 // (adopt), such a message is still known by its header and its date: see sameDate. A
 // wrong match would hide a message from one side, which is worse than one that is
 // brought to both sides twice. So what has another date, or no header, must have the
@@ -251,11 +251,13 @@ func (t *tying) recognise(messages []*Item) {
 // underWay tells whether the message can be what became of the file in an upload that
 // was interrupted, or whose UID the server does not tell: it has the file's time, which an
 // upload gives it, or the date that it had before it moved. By its Message-ID alone
-// another version of it, which somebody else has saved meanwhile, would be taken for it.
+// another version of it, which somebody else has saved meanwhile, would be taken for it;
+// but not where the server has said that it took it, though it gave it another date.
 func (t *tying) underWay(l, r *Item) bool {
 	intent, open := t.intents[l.Key()]
 	return open && r.Message.UID >= intent.UIDNext &&
-		(fileMoment(l) == messageMoment(r) || l.Row != nil && l.Row.Date.Unix() == r.Message.Date.Unix())
+		(fileMoment(l) == messageMoment(r) || l.Row != nil && l.Row.Date.Unix() == r.Message.Date.Unix() ||
+			intent.Done && l.Identity.MessageID != "")
 }
 
 // sameDate tells whether the message is the file as a server gives it back that has

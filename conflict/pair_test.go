@@ -117,6 +117,11 @@ func TestWhatIsOneMessage(t *testing.T) {
 			files:   []*Item{fileAt("a", named, 1)}, messages: []*Item{messageAt(6, changed, 1), messageAt(7, changed, 1)},
 			want: map[mail.Key]mail.UID{"a": 7},
 		},
+		"an upload that was done, at another time": {
+			intents: map[mail.Key]mail.Intent{"a": {Kind: mail.Upload, Key: "a", UIDNext: 7, Done: true}},
+			files:   []*Item{fileAt("a", named, 1)}, messages: []*Item{messageAt(7, changed, 2)},
+			want: map[mail.Key]mail.UID{"a": 7},
+		},
 		"another version, saved while an upload was under way": {
 			intents: upload,
 			files:   []*Item{fileAt("a", named, 1)}, messages: []*Item{messageAt(7, version, 2)},

@@ -381,11 +381,13 @@ func (r *run) settle(ctx context.Context) error {
 	now := r.Now().Truncate(time.Second)
 	for _, f := range r.usable(func(f *folder) bool { return f.view != nil || f.listing != nil }) {
 		if f.unsafe {
+			f.stale = f.stale || f.view != nil
 			continue
 		}
 		batch.DropIntents = append(batch.DropIntents, r.answered(f)...)
 		before := f.base
 		if f.view != nil {
+			f.stale = false
 			f.base.Remote, f.base.Access = f.view.Cursor, f.view.Access
 			if f.view.MailboxID != "" {
 				f.base.MailboxID = f.view.MailboxID
@@ -396,8 +398,10 @@ func (r *run) settle(ctx context.Context) error {
 		}
 		if f.listing != nil {
 			f.base.Local, f.base.Letters = f.listing.Stamp, f.letters
-			if f.localDirty {
-				f.base.Local = withoutTimes(f.base.Local) // the run has changed it since
+			if f.localDirty || f.stale {
+				// The run has changed it since; or rows that go beyond the cursor, so that the next
+				// run has to look at the folder whatever the server says: see countRows.
+				f.base.Local = withoutTimes(f.base.Local)
 			}
 		}
 		f.base.Problem, f.base.Lost = "", 0

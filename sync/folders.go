@@ -38,13 +38,17 @@ type folder struct {
 	localDirty  bool       // is to be scanned before base may be trusted again
 	remoteDirty bool
 	changed     bool  // something changed locally, for the report
+	stale       bool  // what a scan of the server found has changed rows, and its cursor is not stored
 	failed      error // it is left as it is until the next run
 	refused     bool  // the server refused something: this round is the last one for it
 	stopped     bool
-	marked      bool          // this run's marker is in place
-	met         bool          // this run has looked at the marker
-	known       bool          // base knew the folder when the run began
-	loss        conflict.Loss // that this run met, or one that was interrupted
+	marked      bool // this run's marker is in place
+	met         bool // this run has looked at the marker
+	// outrun: the marker is one run ahead of base. That run recorded nothing, or base was
+	// restored from before it: then what it brought here is new to base.
+	outrun bool
+	known  bool          // base knew the folder when the run began
+	loss   conflict.Loss // that this run met, or one that was interrupted
 	// full is the size of the smallest message that was refused by this run because of a
 	// quota: none that is larger would be taken. 0: no such one.
 	full int64
@@ -67,8 +71,9 @@ type folder struct {
 	// What the gathering of this round found, for settle to store.
 	view    *mail.View
 	listing *mail.Listing
-	unsafe  bool   // something was left undone: cursor and stamp must stay
-	removed [2]int // messages removed by this run, by the side where they were gone
+	said    *mail.Access // what the server has said in an earlier round, which need not be in base
+	unsafe  bool         // something was left undone: cursor and stamp must stay
+	removed [2]int       // messages removed by this run, by the side where they were gone
 }
 
 // synced tells whether the folder is one that is kept in step.
@@ -85,16 +90,23 @@ func (f *folder) settings() string {
 
 // info is what a plan needs to know of the folder.
 func (r *run) info(f *folder) conflict.FolderInfo {
+	policy := f.policy
+	if f.dissolves && !f.onRemote {
+		policy.Winner = conflict.DeleteWins // there is nowhere for them to come back to, and a person let all go
+	}
 	return conflict.FolderInfo{
-		Policy: f.policy, Role: f.role, Access: f.access(), Labels: r.Remote.Abilities().Labels,
+		Policy: policy, Role: f.role, Access: f.access(), Labels: r.Remote.Abilities().Labels,
 		Messages: f.messages, Removed: f.removed,
 	}
 }
 
 // access is what the server lets the account do in the folder, as it said last.
 func (f *folder) access() mail.Access {
-	if f.view != nil {
+	switch {
+	case f.view != nil:
 		return f.view.Access
+	case f.said != nil:
+		return *f.said
 	}
 	return f.base.Access
 }
@@ -286,7 +298,7 @@ func (r *run) matchFolders(ctx context.Context) error {
 			}
 			delete(r.folders, name)
 			continue
-		case !f.selected:
+		case !f.selected, f.failed != nil:
 			continue
 		case f.vanished, f.dissolves:
 			continue
@@ -330,10 +342,16 @@ func (r *run) firstMarkers(ctx context.Context, batch *mail.Batch) error {
 		return nil
 	}
 	folders := r.usable(func(f *folder) bool {
-		return f.onLocal && f.onRemote && !f.dissolves && f.name != mail.Inbox && f.base.Marker == mail.Marker{}
+		return f.onLocal && f.onRemote && !f.dissolves && (f.name != mail.Inbox || r.blank) && f.base.Marker == mail.Marker{}
 	})
 	err := r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
-		if there, err := r.Local.Marker(ctx, f.name); err != nil || there != (mail.Marker{}) {
+		there, err := r.Local.Marker(ctx, f.name)
+		if err == nil && there != (mail.Marker{}) && r.blank {
+			// Base is not to know the folder without knowing that: the next run may be the one
+			// that comes to pair its messages.
+			r.lose(f, conflict.StateLost)
+		}
+		if err != nil || there != (mail.Marker{}) || f.name == mail.Inbox {
 			return nil // it tells of a loss, or of what is wrong: see checkMarkers
 		}
 		first := mail.Marker{Account: r.Account, Folder: rand.Text(), Generation: 1}
@@ -348,7 +366,7 @@ func (r *run) firstMarkers(ctx context.Context, batch *mail.Batch) error {
 		return nil
 	})
 	for _, f := range folders {
-		if f.base.Marker != (mail.Marker{}) {
+		if f.base.Marker != (mail.Marker{}) || f.base.Lost != 0 {
 			batch.PutFolders = append(batch.PutFolders, &f.base)
 		}
 	}
@@ -417,13 +435,13 @@ func (r *run) countRows(ctx context.Context) error {
 		f.messages = min(remote, local)
 		if f.localDirty && f.onRemote && !f.remoteDirty {
 			// Each run changes a folder here before it changes it anywhere; so this one may
-			// have been left by a run which recorded what the server then had, and the server
-			// has been restored to what it was before.
+			// have been left by a run which recorded what the server then had, or had no more,
+			// and the server has been restored to what it was before.
 			rows, err := r.rowsFrom(ctx, f, max(1, f.base.Remote.UIDNext))
 			if err != nil {
 				return err
 			}
-			f.remoteDirty = len(rows) > 0
+			f.remoteDirty = len(rows) > 0 || remote != int(f.base.Remote.Messages)
 		}
 	}
 	return nil

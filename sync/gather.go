@@ -71,6 +71,9 @@ func (g *gathered) withKey(f *folder, key mail.Key) *conflict.Item {
 func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	g := &gathered{rows: map[mail.RowID]*conflict.Item{}, newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{}, resolving: map[upload]bool{}, alike: map[*conflict.Item][]*folder{}, unmeasured: map[*folder]bool{}, waiting: map[*conflict.Item]bool{}}
 	for _, f := range r.folders {
+		if f.view != nil {
+			f.said = &f.view.Access
+		}
 		f.view, f.listing, f.unsafe = nil, nil, false
 		f.stopped = f.stopped || f.refused
 		if f.resettled && (f.localDirty || f.remoteDirty) {

@@ -275,7 +275,7 @@ func (r *run) presume(f *folder, item *conflict.Item) {
 	defer r.mu.Unlock()
 	item.Local, f.localDirty, f.unsafe = conflict.Same, true, true
 	if f.missed == nil {
-		f.missed = map[mail.RowID]bool{}
+		f.missed = map[mail.RowID]bool{} // no scan has looked: the message was held as gone before
 	}
 	f.missed[item.Row.ID] = true
 }

@@ -184,7 +184,8 @@ func (r *run) uploadedAndGone(g *gathered, f *folder) []*conflict.Item {
 
 // formerly makes, of new files whose messages may have been where they are, and that
 // somebody may have moved on, the items that they would be then: those that an
-// interrupted run may have uploaded, and all where the Maildir follows the server. A file
+// interrupted run may have uploaded, or brought here before base was restored, and all
+// where the Maildir follows the server. A file
 // at whose upload the connection broke off, when all was sent, is one of the former, and
 // has a row.
 func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item]*conflict.Item {
@@ -203,7 +204,8 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 	files, follows := map[*conflict.Item]*conflict.Item{}, r.follows(mail.Local)
 	for _, file := range unpaired(arrived) {
 		f := r.folders[file.Folder]
-		if follows || uploads[upload{f.base.ID, file.File.Key}] {
+		outrun := f.outrun && !r.Remote.Abilities().Labels
+		if follows || outrun || uploads[upload{f.base.ID, file.File.Key}] {
 			files[r.settledOnce(file)] = file
 		}
 	}

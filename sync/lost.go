@@ -51,6 +51,7 @@ func (r *run) checkMarkers(ctx context.Context) error {
 		if loss := conflict.LossByMarker(base, marker); loss != conflict.NoLoss {
 			return r.forget(ctx, f, loss)
 		}
+		f.outrun = base != (mail.Marker{}) && marker != base
 		f.base.Marker = base
 		return nil
 	})

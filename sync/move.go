@@ -88,6 +88,7 @@ func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, in *ma
 	row := movedRow(f, a)
 	row.TakeFile(a.Item.Identity)
 	if uid == 0 {
+		in.Done = true
 		r.expect(in) // the server does not tell where it is: the next round finds it there
 	} else {
 		batch.DropIntents = append(batch.DropIntents, in.ID)
@@ -178,6 +179,11 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 			continue
 		}
 		if err != nil {
+			// Also the folder that it stays in is left for this run, which would take the file
+			// for a new one there: its message is in a folder that this run cannot work on.
+			if failed := r.fail(from, fmt.Errorf("a message stays that has moved to %q on the server: %w", f.name, err)); failed != nil {
+				return failed
+			}
 			return err
 		}
 		left[from] = true

@@ -296,6 +296,9 @@ func (r *run) removeFiles(ctx context.Context, f *folder, actions []*conflict.Ac
 		return nil
 	}
 	r.dirty(f, mail.Local)
+	if err := r.intendRemoving(ctx, actions); err != nil {
+		return err
+	}
 	batch := &mail.Batch{}
 	for _, a := range actions {
 		file := fileOf(a.Item)
@@ -305,6 +308,9 @@ func (r *run) removeFiles(ctx context.Context, f *folder, actions []*conflict.Ac
 			// that the message is gone there.
 			r.dirty(f, mail.Remote)
 			r.leave(f)
+			if a.Item.Row != nil {
+				batch.PutRows = append(batch.PutRows, a.Item.Row)
+			}
 			continue
 		}
 		if err != nil {
@@ -317,6 +323,23 @@ func (r *run) removeFiles(ctx context.Context, f *folder, actions []*conflict.Ac
 	r.removed(f, mail.Remote, len(batch.DropRows))
 	if err := r.Local.SyncFolder(ctx, f.name); err != nil {
 		return err
+	}
+	return r.commit(ctx, batch)
+}
+
+// intendRemoving records that files are about to go since their messages are gone. If a
+// crash comes before it is recorded that they are, nothing else tells them from files that
+// somebody has removed; and if the message is found meanwhile where it has moved to, it
+// would be removed from there.
+func (r *run) intendRemoving(ctx context.Context, actions []*conflict.Action) error {
+	batch := &mail.Batch{}
+	for _, a := range actions {
+		if a.Item.Row == nil || a.Item.Row.State != mail.Settled {
+			continue
+		}
+		row := *a.Item.Row
+		row.State, row.Gone, row.Why = mail.Held, mail.Remote, a.Why
+		batch.PutRows = append(batch.PutRows, &row)
 	}
 	return r.commit(ctx, batch)
 }

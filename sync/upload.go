@@ -200,6 +200,7 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 	r.Progress(Progress{Folder: f.name, Messages: 1, Bytes: o.id.Size})
 	if stored.uid == 0 || stored.validity != r.validity(f) {
 		// The server does not tell where it is: the next round finds it by the intent.
+		o.intent.Done = true
 		r.expect(o.intent)
 		r.mu.Lock()
 		defer r.mu.Unlock()

@@ -32,7 +32,8 @@ func (r *run) reportWaiting(ctx context.Context) error {
 	waiting := map[mail.FolderID][]mail.Row{}
 	for _, row := range rows {
 		// One with more tries was tried, and reported, by this run.
-		if tries, ok := before[row.ID]; ok && row.State == mail.Pending && row.Tries == tries {
+		// One that is due and was not tried is one whose file could not be found.
+		if tries, ok := before[row.ID]; ok && row.State == mail.Pending && row.Tries == tries && row.RetryAt.After(r.Now()) {
 			waiting[row.Folder] = append(waiting[row.Folder], row)
 		}
 	}

@@ -25,6 +25,8 @@ var (
 		"cmd/internal":     {"conflict", "conflict/mail", "sync", "cmd/internal"},
 		"cmd/mailtwin": {"conflict", "conflict/mail", "maildir", "statedb", "sync", "sync/remote",
 			"sync/imaptest", "sync/imaptest/corpus", "cmd/internal"},
+		// It runs the program as people do, and so knows nothing of its rooms.
+		"docs/bench": {"conflict/mail", "sync/imaptest/corpus", "sync/imaptest/dovecot"},
 	}
 	owners = map[string][]string{
 		"modernc.org/sqlite":             {"statedb"},
@@ -34,7 +36,8 @@ var (
 		"github.com/emersion/go-imap":    {"sync/remote", "sync/imaptest"},
 		"github.com/spf13/cobra":         {"cmd/mailtwin"},
 		"github.com/rivo/uniseg":         {"cmd/mailtwin"},
-		"net":                            {"sync/remote", "sync/imaptest", "cmd"},
+		"gonum.org/v1/plot":              {"docs/bench"},
+		"net":                            {"sync/remote", "sync/imaptest", "cmd", "docs/bench"},
 		"crypto/tls":                     {"sync/remote", "sync/imaptest", "cmd"},
 	}
 	// pure are rooms without I/O, clock or randomness.

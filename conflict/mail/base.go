@@ -186,7 +186,10 @@ type Intent struct {
 	UIDValidity uint32
 	UIDNext     UID
 	Sent        bool // all bytes of an APPEND went out, and no answer came
-	Created     time.Time
+	// Done: the server did it, and did not tell where the message is. Base does not keep
+	// that: only the run that had the answer knows.
+	Done    bool
+	Created time.Time
 }
 
 // Decision is one that overruled somebody, for `mailtwin conflicts`.

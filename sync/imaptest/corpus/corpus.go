@@ -3,7 +3,7 @@
 // for the same seed. Nobody's mail is in it: all names and hosts are made up, under
 // the domains that RFC 2606 keeps free for examples.
 //
-// Only tests and the demo import this package.
+// Only tests, the demo and docs/bench import this package.
 package corpus
 
 import (

@@ -1,7 +1,7 @@
 // Package daemon runs the servers of others for tests: each as a process group of its
 // own, which ends when its test does, and also when the test's process dies.
 //
-// Only tests import this package.
+// Only tests, and what starts servers for docs/bench, import this package.
 package daemon
 
 import (

@@ -4,7 +4,7 @@
 // installed, and no rights: as root it runs as the users that the Debian package
 // made, and otherwise as the user that the test runs as.
 //
-// Only tests import this package.
+// Only tests and docs/bench import this package.
 package dovecot
 
 import (

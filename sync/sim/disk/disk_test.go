@@ -183,6 +183,44 @@ func TestALossTellsOfFilesThatAreGoneForGood(t *testing.T) {
 	}
 }
 
+func TestALossTellsOfFilesWhoseDirectoryIsGone(t *testing.T) {
+	gone := 0
+	for seed := range uint64(100) {
+		d := disk.New(1, clock())
+		f := root(t, d)
+		must(t, f.Mkdir("x"))
+		d.Actor = "mutt"
+		put(t, f, "x/a", "text")
+		must(t, f.Sync("x/a"))
+		lost := d.PowerLoss(rand.New(rand.NewPCG(seed, 0)))
+		if read(t, f, "x/a") != "none" {
+			continue
+		}
+		gone++
+		if len(lost) != 1 || lost[0].Actor != "mutt" || lost[0].Names != -1 {
+			t.Fatalf("seed %d: told of %+v", seed, lost)
+		}
+	}
+	if gone == 0 {
+		t.Error("the directory is always there")
+	}
+}
+
+func TestAFileThatWasMovedOnDoesNotComeBackWhereItWas(t *testing.T) {
+	for seed := range uint64(100) {
+		d := disk.New(1, clock())
+		f := root(t, d)
+		must(t, f.Mkdir("x"), f.Mkdir("y"), f.Sync("."))
+		d.Actor = "mutt"
+		put(t, f, "a", "text")
+		must(t, f.Rename("a", "x/a"), f.Rename("x/a", "y/a"), f.Sync("y"))
+		d.PowerLoss(rand.New(rand.NewPCG(seed, 0)))
+		if read(t, f, "a") != "none" || read(t, f, "x/a") != "none" || read(t, f, "y/a") == "none" {
+			t.Fatalf("seed %d: a %s, x/a %s, y/a %s", seed, read(t, f, "a"), read(t, f, "x/a"), read(t, f, "y/a"))
+		}
+	}
+}
+
 func TestTheNumberOfAGoneFileIsGivenOutAgain(t *testing.T) {
 	d := disk.New(1, clock())
 	f := root(t, d)

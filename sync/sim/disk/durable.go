@@ -70,22 +70,29 @@ func (d *Disk) sync(i *inode) {
 		return
 	}
 	i.durable, i.durableTime = maps.Clone(i.entries), i.modTime
-	d.pending = slices.DeleteFunc(d.pending, func(c *change) bool {
-		whole, begun := true, false
+	// Other programs count on a journal, which holds both halves of a rename or none, and no
+	// rename of a file without what was done to its names before.
+	journaled, renamed := map[*change]bool{}, map[*inode]bool{}
+	for _, c := range slices.Backward(d.pending) {
+		begun := false
 		for n := range c.halves {
 			h := &c.halves[n]
 			h.durable = h.durable || h.dir == i
-			whole, begun = whole && h.durable, begun || h.durable
+			begun = begun || h.durable
 		}
-		// Other programs count on a journal, which holds both halves of a rename or none.
-		if begun && c.actor != "" {
-			for _, h := range c.halves {
-				if !h.durable {
-					h.survive()
-					h.dir.durableTime = d.tick()
-				}
+		moved := c.halves[len(c.halves)-1].is
+		if journaled[c] = begun && c.actor != "" || renamed[moved]; journaled[c] && c.isRename() {
+			renamed[moved] = true
+		}
+	}
+	d.pending = slices.DeleteFunc(d.pending, func(c *change) bool {
+		whole := true
+		for _, h := range c.halves {
+			if !h.durable && journaled[c] {
+				h.survive()
+				h.dir.durableTime = d.tick()
 			}
-			return true
+			whole = whole && (h.durable || journaled[c])
 		}
 		return whole
 	})
@@ -101,7 +108,7 @@ func (h half) survive() {
 }
 
 // Lost is a file that a loss of power has taken a name from, or given one back to, by
-// undoing a change that was not durable.
+// undoing a change that was not durable, or the directory that this was made in.
 type Lost struct {
 	Actor   string // whose change it was
 	Content []byte
@@ -162,7 +169,7 @@ func (d *Disk) PowerLoss(r *rand.Rand) []Lost {
 		d.tear(i, r)
 	}
 	before := map[*inode]int{}
-	for _, c := range undone {
+	for _, c := range d.pending {
 		for _, h := range c.halves {
 			for _, i := range []*inode{h.was, h.is} {
 				if i != nil {
@@ -171,13 +178,19 @@ func (d *Disk) PowerLoss(r *rand.Rand) []Lost {
 			}
 		}
 	}
-	d.pending, d.dirty = nil, map[*inode]bool{}
 	there := d.remount()
 	for i := range before {
 		if !there[i] {
 			i.links = 0
 		}
 	}
+	// What survived in a directory that did not is gone all the same.
+	for _, c := range d.pending {
+		if i := c.halves[len(c.halves)-1].is; i != nil && !there[i] && !slices.Contains(undone, c) {
+			undone = append(undone, c)
+		}
+	}
+	d.pending, d.dirty = nil, map[*inode]bool{}
 	return tell(undone, before)
 }
 

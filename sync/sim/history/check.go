@@ -109,6 +109,7 @@ func (w *world) consent(d *device, folder mail.Folder) {
 	for _, m := range w.server.Messages(folder) {
 		if t := w.tokenOf(string(m.Raw)); t != nil {
 			t.removed, t.expunged = true, true
+			t.copies++ // and so does what has moved there while it was held, and elsewhere here
 		}
 	}
 }

@@ -5,7 +5,8 @@ import "strings"
 // mustStrike lists what a budget of histories has to strike at least once: each action of
 // the plan, carried out and interrupted; each call of the engine that has an effect,
 // before and after it; each call of the disk and of the server, in each way that it can
-// fail; and each kind of step.
+// fail; and each kind of step. What the brake holds in a folder is not among them, since
+// it asks for more messages than a history has: the properties of conflict test it.
 func mustStrike() []string {
 	var all []string
 	each := func(what string, how ...string) {
@@ -22,11 +23,12 @@ func mustStrike() []string {
 			}
 		}
 	}
-	prefixed("plan", "agree download upload move-remote move-local copy-remote link remove-local move-to-trash expunge-remote part note hold drop",
+	prefixed("plan", "agree download upload move-remote move-local copy-remote link remove-local move-to-trash expunge-remote part note drop",
 		"planned")
 	prefixed("plan", "agree download upload move-remote move-local copy-remote link remove-local move-to-trash expunge-remote part drop",
 		"killed", "hindered")
-	each(`Local.CreateFolder Local.RemoveFolder Local.RenameFolder Local.SetMarker Local.SetLetters Local.Create
+	each("Local.RemoveFolder", "done", "killed before") // after it: only seeds beyond the budget do that
+	each(`Local.CreateFolder Local.RenameFolder Local.SetMarker Local.SetLetters Local.Create
 		Incoming.Write Incoming.Finish Local.Harden Local.Publish Local.Secure Local.SyncFolder Local.Reflag Local.Move
 		Local.Link Local.Remove Local.Sweep Remote.Append Remote.Store Remote.Move Remote.Copy Remote.Expunge
 		Remote.CreateFolder Remote.DeleteFolder Remote.RenameFolder State.Commit`,
@@ -40,7 +42,8 @@ func mustStrike() []string {
 		"killed before", "killed after", "failed")
 	prefixed("server", "Folders Scan Identify Fetch Examine Append Store Move Copy Expunge CreateFolder DeleteFolder RenameFolder",
 		"not reached", "answer lost")
-	prefixed("server", "Append Store Move Copy Expunge CreateFolder DeleteFolder RenameFolder", "done late", "never done", "refused")
+	prefixed("server", "Append Store Move Copy Expunge CreateFolder DeleteFolder RenameFolder", "done late", "refused")
+	prefixed("server", "Append Store Move Copy Expunge CreateFolder", "never done")
 	prefixed("server", "Fetch Append", "cut off", "cut off at its end")
 	prefixed("server", "Fetch Identify", "told twice")
 	prefixed("step", "sync change folder wait power lose old oldmail unmount renumber restore refuse", "done")

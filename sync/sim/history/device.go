@@ -277,6 +277,14 @@ func (d *device) power(r *rand.Rand) {
 	}
 	d.disk.Actor = ""
 	d.world.lostUnlessElsewhere(undone)
+	for name := range undone {
+		// What a program has saved may be lost, and the removal of what it was saved from not.
+		if !d.world.tokensOn(d)[name] {
+			t := d.world.tokens[name]
+			t.removed = true
+			t.expunged = t.expunged || d.Policy.OnLocalDelete == conflict.Expunge
+		}
+	}
 }
 
 // errIgnored tells whether a run may end with an error: the simulation made it.

@@ -41,6 +41,13 @@ var aims = []string{
 }
 
 // draw gives a process its fate.
+func (w *world) draw() fate {
+	if w.history.Aim != "" {
+		return drawAt(w.r, w.history.Aim)
+	}
+	return draw(w.r)
+}
+
 func draw(r *rand.Rand) fate {
 	var f fate
 	odds := func() float64 { return []float64{0.3, 0.1, 0.03, 0.01}[r.IntN(4)] }
@@ -72,6 +79,24 @@ func draw(r *rand.Rand) fate {
 	}
 	if r.IntN(3) == 0 {
 		f.busy = []float64{0.1, 0.03, 0.01}[r.IntN(3)]
+	}
+	return f
+}
+
+// drawAt gives a process a fate that aims at the call, which comes so seldom that it is
+// struck nearly each time.
+func drawAt(r *rand.Rand, call string) fate {
+	f := fate{aim: call}
+	switch remote := strings.HasPrefix(call, "Remote."); {
+	case r.IntN(3) == 0:
+		f.kill = 0.25
+	case remote:
+		f.net = 0.5
+	default:
+		f.disk = 0.2 // of several calls
+	}
+	if r.IntN(3) == 0 {
+		f.busy = 0.03
 	}
 	return f
 }

@@ -16,6 +16,8 @@ type History struct {
 	Seed  uint64
 	Setup Setup
 	Steps []Step
+	// Aim is the call of the engine that all befalls, as "Remote.Expunge"; "": any.
+	Aim string
 	// Kept are the places that the steps had in the whole history, where some were left
 	// out; nil: none were.
 	Kept []int
@@ -139,7 +141,7 @@ func newSetup(r *rand.Rand) Setup {
 
 // Only gives the history with only those of its steps.
 func (h *History) Only(kept []int) *History {
-	o := &History{Seed: h.Seed, Setup: h.Setup, Kept: slices.Clone(kept)}
+	o := &History{Seed: h.Seed, Setup: h.Setup, Aim: h.Aim, Kept: slices.Clone(kept)}
 	for _, n := range kept {
 		if n >= 0 && n < len(h.Steps) {
 			o.Steps = append(o.Steps, h.Steps[n])
@@ -151,6 +153,9 @@ func (h *History) Only(kept []int) *History {
 // Command is how to play the history again, as settings before a go test.
 func (h *History) Command() string {
 	command := fmt.Sprintf("MAILTWIN_SEED=%d", h.Seed)
+	if h.Aim != "" {
+		command += " MAILTWIN_AIM=" + h.Aim
+	}
 	if h.Kept != nil {
 		command += " MAILTWIN_STEPS=" + strings.Trim(strings.ReplaceAll(fmt.Sprint(h.Kept), " ", ","), "[]")
 	}

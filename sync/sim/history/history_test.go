@@ -1,6 +1,7 @@
 package history_test
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"regexp"
@@ -46,9 +47,11 @@ func budget(t *testing.T, usual int) (first uint64, n int) {
 	return first, n
 }
 
-// steps are the steps that MAILTWIN_STEPS leaves of a history.
-func steps(t *testing.T, h *history.History) *history.History {
+// drawn is the history of a seed, or what MAILTWIN_AIM and MAILTWIN_STEPS make of it.
+func drawn(t *testing.T, seed uint64, aim string) *history.History {
 	t.Helper()
+	h := history.New(seed)
+	h.Aim = cmp.Or(os.Getenv("MAILTWIN_AIM"), aim)
 	s := os.Getenv("MAILTWIN_STEPS")
 	if s == "" {
 		return h
@@ -65,7 +68,7 @@ func steps(t *testing.T, h *history.History) *history.History {
 }
 
 // play plays that many histories, on all processors, and reports the first that fails.
-func play(t *testing.T, first uint64, n int, lane func() history.Lane) history.Coverage {
+func play(t *testing.T, first uint64, n int, aim string, lane func() history.Lane) history.Coverage {
 	t.Helper()
 	began := time.Now()
 	var next atomic.Int64
@@ -82,7 +85,7 @@ func play(t *testing.T, first uint64, n int, lane func() history.Lane) history.C
 					return
 				}
 				seed := first + uint64(i)
-				if res := history.Play(steps(t, history.New(seed)), mine, covers[w]); res.Err != nil {
+				if res := history.Play(drawn(t, seed, aim), mine, covers[w]); res.Err != nil {
 					failed.CompareAndSwap(0, seed+1)
 				}
 			}
@@ -92,7 +95,7 @@ func play(t *testing.T, first uint64, n int, lane func() history.Lane) history.C
 	played, took := min(next.Load(), int64(n)), time.Since(began)
 	t.Logf("%d histories in %v: %.0f a second on %d processors", played, took.Round(time.Millisecond), float64(played)/took.Seconds(), len(covers))
 	if seed := failed.Load(); seed != 0 {
-		report(t, seed-1, lane())
+		report(t, seed-1, aim, lane())
 	}
 	for _, c := range covers[1:] {
 		covers[0].Add(c)
@@ -113,9 +116,9 @@ func alike(a, b error) bool {
 
 // report tells of a history that fails: its seed, the shortest one that fails alike, and
 // how to play that again.
-func report(t *testing.T, seed uint64, lane history.Lane) {
+func report(t *testing.T, seed uint64, aim string, lane history.Lane) {
 	t.Helper()
-	whole := steps(t, history.New(seed))
+	whole := drawn(t, seed, aim)
 	err := history.Play(whole, lane, history.Coverage{}).Err
 	short := whole
 	if os.Getenv("MAILTWIN_STEPS") == "" {
@@ -134,9 +137,12 @@ func memory() history.Lane { return history.Memory{} }
 // The fast lane: random histories with base in memory.
 func TestHistories(t *testing.T) {
 	first, n := budget(t, fastBudget)
-	cover := play(t, first, n, memory)
+	cover := play(t, first, n, "", memory)
 	if n < fastBudget || t.Failed() {
 		return // too few to strike all
+	}
+	for _, call := range rare {
+		cover.Add(play(t, first, aimedBudget, call, memory))
 	}
 	t.Logf("what was struck:\n%s", cover.Table())
 	for _, what := range mustStrike() {
@@ -146,8 +152,15 @@ func TestHistories(t *testing.T) {
 	}
 }
 
-// fastBudget is how many histories the fast lane plays.
-const fastBudget = 10_000
+// fastBudget is how many histories the fast lane plays, and aimedBudget how many with all
+// that happens aimed at one call that comes seldom.
+const fastBudget, aimedBudget = 8000, 600
+
+// rare are the calls that come so seldom that chance does not strike them in each way.
+var rare = []string{
+	"Local.RemoveFolder", "Local.Move", "Local.Remove", "Remote.Store", "Remote.Move", "Remote.Copy",
+	"Remote.Expunge", "Remote.DeleteFolder", "Remote.RenameFolder",
+}
 
 // The second lane: base in SQLite, whose files are taken as they are when a process dies.
 func TestHistoriesOnSQLite(t *testing.T) {
@@ -161,7 +174,7 @@ func TestHistoriesOnSQLite(t *testing.T) {
 		}
 	}
 	lanes := 0
-	play(t, first, n, func() history.Lane {
+	play(t, first, n, "", func() history.Lane {
 		lanes++
 		lane, err := history.NewSQLite(fmt.Sprintf("%s/%d", dir, lanes))
 		if err != nil {
@@ -175,7 +188,7 @@ func TestHistoriesOnSQLite(t *testing.T) {
 func TestHistoriesThatOnceFailed(t *testing.T) {
 	for _, seed := range onceFailed {
 		if res := history.Play(history.New(seed), history.Memory{}, history.Coverage{}); res.Err != nil {
-			report(t, seed, history.Memory{})
+			report(t, seed, "", history.Memory{})
 		}
 	}
 }

@@ -60,7 +60,7 @@ func (w *world) play(step Step) {
 	switch step.Kind {
 	case Sync:
 		w.settleLateOf(d)
-		p := w.newProcess(d, draw(w.r))
+		p := w.newProcess(d, w.draw())
 		w.run(p, w.chance(6))
 	case Change:
 		w.change()
@@ -89,7 +89,7 @@ func (w *world) play(step Step) {
 	case Restore:
 		w.restore()
 	case Refuse:
-		w.refuses = pick(w.r, []error{nil, mail.ErrRefused, mail.ErrOverQuota, fmt.Errorf("%w: %w", mail.ErrRefused, mail.ErrTryLater)})
+		w.refuses = pick(w.r, []error{nil, mail.ErrRefused, fmt.Errorf("%w: %w", mail.ErrOverQuota, mail.ErrRefused), fmt.Errorf("%w: %w", mail.ErrRefused, mail.ErrTryLater)})
 	}
 }
 
@@ -309,6 +309,7 @@ func (w *world) isThere(t *token) bool {
 // unmount lets a device sync while something else is in the Maildir's place: an empty
 // disk. Nothing may happen but that it says so.
 func (w *world) unmount(d *device) {
+	w.settleLate()
 	before := w.there()
 	empty := disk.New(99, func() time.Time { return w.now })
 	root, err := empty.FS(".")

@@ -1,0 +1,171 @@
+package sync_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"mailtwin/conflict"
+	"mailtwin/conflict/mail"
+	engine "mailtwin/sync"
+	"mailtwin/sync/sim"
+)
+
+// doubtful is a Maildir in which no scan of one folder is believed.
+type doubtful struct {
+	engine.Local
+	folder mail.Folder
+}
+
+func (l doubtful) Scan(ctx context.Context, folder mail.Folder, letters mail.Letters) (mail.Listing, error) {
+	listing, err := l.Local.Scan(ctx, folder, letters)
+	listing.Believed = listing.Believed && folder != l.folder
+	return listing, err
+}
+
+// A file that is moved where it is not sure yet that it has left, while its message is moved
+// elsewhere, is no copy of a message that was removed.
+func TestAFileThatMayHaveMovedIsNotUploadedAsACopy(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, os.Rename(d.find("INBOX", "About read."), filepath.Join(d.dir("Archive"), "cur", "moved:2,S")))
+	s.Move("INBOX", s.Messages("INBOX")[1].UID, "Lists")
+	d.local = func(l engine.Local) engine.Local { return doubtful{l, "INBOX"} }
+	d.sync()
+	if n := len(s.Messages("Archive")); n != 0 {
+		t.Errorf("Archive has %d messages on the server", n)
+	}
+	d.local = nil
+	d.sync()
+	d.sync()
+	if n := len(s.Messages("Archive")) + len(s.Messages("Lists")); n != 1 {
+		t.Errorf("it is there %d times", n)
+	}
+	d.inStep()
+	d.quiet()
+}
+
+// A file that an interrupted run has removed is not one that somebody has removed, when its
+// message turns out to have moved.
+func TestAnInterruptedRemovalHereIsNotTakenForAPersons(t *testing.T) {
+	for step := 1; ; step++ {
+		s := account(t)
+		d := newDevice(t, s)
+		d.opts.Policy = always(conflict.Policy{Winner: conflict.DeleteWins})
+		d.sync()
+		uid := s.Messages("INBOX")[1].UID // "read"
+		listed := false
+		s.Before = func(c sim.Call) error {
+			if c.Method == "Scan" && !listed {
+				listed = true // so this run does not look into Archive
+				s.Move("INBOX", uid, "Archive")
+			}
+			return nil
+		}
+		s.Deliver("INBOX", onWire(letter("new")), mail.Flags{}, day)
+		d.crash = sim.NewCrash(step)
+		_, err := d.run()
+		crashed := errors.Is(err, sim.ErrCrashed)
+		d.crash, s.Before = nil, nil
+		d.sync()
+		d.sync()
+		if a, n := len(s.Messages("Archive")), len(s.Messages("Trash")); a != 1 || n != 0 {
+			t.Errorf("killed at step %d: Archive has %d messages, Trash %d", step, a, n)
+		}
+		d.inStep()
+		if !crashed {
+			return
+		}
+	}
+}
+
+// Base may know of a removal that the server, which was restored to what the folder's cursor
+// says, knows nothing of.
+func TestAServerRestoredToTheLastCursorIsLookedAt(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	backup := s.Snapshot()
+	must(t, os.Remove(d.find("INBOX", "About read.")))
+	moved := false
+	s.Before = func(c sim.Call) error {
+		if moved && c.Method == "Scan" {
+			return mail.ErrUnreachable
+		}
+		moved = moved || c.Method == "Move"
+		return nil
+	}
+	if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+		t.Fatal(err)
+	}
+	s.Before = nil
+	s.Restore(backup)
+	d.sync()
+	d.inStep()
+	d.quiet()
+}
+
+// A copy that a program puts into new/ has no flags to its name, and gets those that its
+// message has.
+func TestACopyInNewHasTheFlagsOfItsMessage(t *testing.T) {
+	s := account(t)
+	must(t, s.AddFlags("INBOX", s.Messages("INBOX")[1].UID, flags(`\Flagged`)))
+	d := newDevice(t, s)
+	d.sync()
+	d.put("Archive", "9.copy", letter("read"))
+	d.sync()
+	d.inStep()
+	d.quiet()
+}
+
+// What a person lets go with a folder that is gone on the server has nowhere to come back
+// to, whatever was done to it here.
+func TestAFolderThatIsLetGoTakesAlongWhatWasFlagged(t *testing.T) {
+	s := account(t)
+	s.Deliver("Archive", onWire(letter("kept")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	s.Expunge("Archive", s.Messages("Archive")[0].UID)
+	must(t, s.DeleteFolder("Archive"))
+	d.rename(d.find("Archive", "About kept."), "cur", "FS")
+	if rep := d.sync(); len(rep.Held) != 1 {
+		t.Fatalf("held: %+v", rep.Held)
+	}
+	d.opts.AllowDeletes, d.opts.Only = true, []mail.Folder{"Archive"}
+	d.sync()
+	d.opts.AllowDeletes, d.opts.Only = false, nil
+	if _, err := os.Stat(d.dir("Archive")); err == nil {
+		t.Error("Archive is still there")
+	}
+	d.inStep()
+	d.quiet()
+}
+
+// That the state is lost is known from the moment on that base knows folders again, also to
+// a run that comes after an interrupted one.
+func TestALostStateIsNotForgottenByAnInterruptedRun(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	d.state = sim.NewState()
+	s.Before = func(c sim.Call) error {
+		if c.Method == "Scan" {
+			return mail.ErrUnreachable
+		}
+		return nil
+	}
+	if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+		t.Fatal(err)
+	}
+	s.Before = nil
+	must(t, os.Rename(d.find("INBOX", "About read."), filepath.Join(d.dir("Lists"), "cur", "moved:2,S")))
+	d.sync()
+	if n := len(s.Messages("INBOX")) + len(s.Messages("Lists")); n != 3 {
+		t.Errorf("INBOX and Lists have %d messages", n)
+	}
+	d.inStep()
+	d.quiet()
+}
