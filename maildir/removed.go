@@ -50,6 +50,14 @@ func (t *Tree) Remove(ctx context.Context, folder mail.Folder, file mail.File) (
 		return err
 	}
 	kept, fresh, err := t.keep(ctx, store, name, st)
+	// A reader that takes a flag back as soon as it has set it has the file under another
+	// name for a moment.
+	for try := 0; try < 3 && errors.Is(err, fs.ErrNotExist); try++ {
+		if _, lost := t.stat(dir, file); lost != nil {
+			return lost
+		}
+		kept, fresh, err = t.keep(ctx, store, name, st)
+	}
 	if err != nil {
 		if _, lost := t.stat(dir, file); lost != nil {
 			return lost

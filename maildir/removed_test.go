@@ -87,6 +87,29 @@ func TestTwoMessagesOfOneNameAreBothKept(t *testing.T) {
 	}
 }
 
+// A reader sets a flag and takes it back in the moment of the removal: that is no error.
+func TestARemovalMeetsAReader(t *testing.T) {
+	now := noon
+	tree, root, removed := newStore(t, &now)
+	put(t, root, "INBOX/cur/a:2,S", "text")
+	links := 0
+	hook(t, tree, func(op, name string) error {
+		if op != "link" {
+			return nil
+		}
+		if links++; links == 1 {
+			return unix.ENOENT
+		}
+		return nil
+	})
+	if err := tree.Remove(t.Context(), "INBOX", mail.File{Name: "a:2,S"}); err != nil {
+		t.Error(err)
+	}
+	if exists(t, filepath.Join(root, "INBOX/cur/a:2,S")) || len(files(t, removed)) != 1 {
+		t.Errorf("it is not removed, or not kept: %q", files(t, removed))
+	}
+}
+
 // Power loss, or a crash, at each call: the message is in its folder, or kept, or
 // both; doing it again removes it, and keeps it once.
 func TestARemovalMayStopAnywhere(t *testing.T) {

@@ -32,7 +32,14 @@ type work struct {
 func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 	r.note(plan)
 	works := r.share(plan)
-	r.arrived = map[*conflict.Item]bool{}
+	r.arrived, r.doomed = map[*conflict.Item]bool{}, map[upload]mail.RowID{}
+	for _, w := range works {
+		for _, a := range w.rows {
+			if a.Kind == conflict.Drop && a.Item.Row.Key != "" {
+				r.doomed[upload{a.Item.Row.Folder, a.Item.Row.Key}] = a.Item.Row.ID
+			}
+		}
+	}
 	if len(works) == 0 {
 		return r.recordDecisions(ctx, plan)
 	}
@@ -53,7 +60,7 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 	if err := r.transfer(ctx, works); err != nil {
 		return err
 	}
-	for _, stage := range []func(context.Context, *work) error{r.removeRemote, r.removeLocal} {
+	for _, stage := range []func(context.Context, *work) error{r.dropRows, r.removeRemote, r.removeLocal} {
 		err := r.each(ctx, r.usable(func(f *folder) bool { return works[f] != nil }), r.Connections,
 			func(ctx context.Context, f *folder) error { return stage(ctx, works[f]) })
 		if err != nil {
@@ -250,8 +257,7 @@ func (r *run) keepRows(ctx context.Context, w *work) error {
 		row := *a.Item.Row
 		switch a.Kind {
 		case conflict.Drop:
-			batch.DropRows = append(batch.DropRows, row.ID)
-			continue
+			continue // when all that the message may have become is recorded
 		case conflict.Part:
 			row.State, row.Why, row.Flags = mail.Parted, a.Why, a.Flags
 			if a.Gone == mail.Local {
@@ -271,6 +277,46 @@ func (r *run) keepRows(ctx context.Context, w *work) error {
 		batch.PutRows = append(batch.PutRows, &row)
 	}
 	return r.commit(ctx, batch)
+}
+
+// dropRows does the actions that let go of a message which is on neither side. That comes
+// after all that appears is recorded: a run that ends between the two would leave files
+// and messages behind of which nothing says that they once were this one.
+func (r *run) dropRows(ctx context.Context, w *work) error {
+	batch := &mail.Batch{}
+	for _, a := range w.rows {
+		if a.Kind == conflict.Drop && !r.takeDoomed(a.Item.Row) {
+			batch.DropRows = append(batch.DropRows, a.Item.Row.ID)
+		}
+	}
+	return r.commit(ctx, batch)
+}
+
+// takeDoomed tells whether a row was dropped before its time, since another one was to
+// have its key.
+func (r *run) takeDoomed(row *mail.Row) (dropped bool) {
+	if row.Key == "" {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at := upload{row.Folder, row.Key}
+	dropped = r.doomed[at] != row.ID
+	delete(r.doomed, at)
+	return dropped
+}
+
+// makeRoom drops, with the rows of a batch, those that have their keys and are to go.
+func (r *run) makeRoom(b *mail.Batch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, row := range b.PutRows {
+		at := upload{row.Folder, row.Key}
+		if id := r.doomed[at]; id != 0 && id != row.ID {
+			b.DropRows = append(b.DropRows, id)
+			delete(r.doomed, at)
+		}
+	}
 }
 
 // seen takes over into a row what a scan found out about the file's name and place.

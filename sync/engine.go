@@ -101,6 +101,8 @@ type run struct {
 	// arrived are the new files of this round that are safely on the server, so that
 	// what they take the place of may leave it.
 	arrived map[*conflict.Item]bool
+	// doomed are the rows that are to be dropped in this round, by their keys.
+	doomed map[upload]mail.RowID
 	// unread are the new files that could not be read.
 	unread []unread
 	// withheld counts how often the server listed a message and did not give it.
@@ -253,6 +255,7 @@ func (r *run) commit(ctx context.Context, b *mail.Batch) error {
 		return nil
 	}
 	r.dropUploads(b)
+	r.makeRoom(b)
 	if err := r.State.Commit(ctx, b); err != nil {
 		return fmt.Errorf("record in the state: %w", err)
 	}

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -88,10 +89,22 @@ func (r *run) movedBack(g *gathered, item *conflict.Item) []*conflict.Item {
 // lacks it that is not believed. It is left until that is known: if it were copied, other
 // devices would see a copy and, later, a removal, and what they have done with the message
 // meanwhile would stand beside it.
-func (r *run) mayHaveMoved(item *conflict.Item, alike []mail.Row) bool {
+func (r *run) mayHaveMoved(ctx context.Context, g *gathered, item *conflict.Item, alike []mail.Row) (bool, error) {
 	var from []*folder
-	for _, row := range alike {
-		if f := r.folderOf(row.Folder); f != nil && f.usable() && f.missed[row.ID] && row.Content() == item.Identity.Content() {
+	for _, known := range r.itemsOf(g, alike) {
+		f := r.folders[known.Folder]
+		if known.Row.Content() != item.Identity.Content() || known.Local == conflict.Gone || known.Row.Key == "" {
+			continue
+		}
+		missed := f.missed[known.Row.ID]
+		if !missed && f.onLocal {
+			// Its folder may have changed since it was scanned, or was not scanned at all.
+			_, err := r.Local.Stat(ctx, f.name, fileOf(known))
+			if missed = errors.Is(err, mail.ErrGone); err != nil && !missed {
+				return false, err
+			}
+		}
+		if missed {
 			from = append(from, f)
 		}
 	}
@@ -110,7 +123,7 @@ func (r *run) mayHaveMoved(item *conflict.Item, alike []mail.Row) bool {
 		r.dirty(r.folders[item.Folder], mail.Local)
 		r.leave(r.folders[item.Folder])
 	}
-	return len(from) > 0
+	return len(from) > 0, nil
 }
 
 // awaitFiles marks the new messages that may be files of which too little is known in this
@@ -193,6 +206,13 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 		f := r.folders[file.Folder]
 		outrun := f.outrun && !r.Remote.Abilities().Labels
 		if follows || outrun || uploads[upload{f.base.ID, file.File.Key}] {
+			files[r.settledOnce(file)] = file
+		}
+	}
+	for _, file := range arrived {
+		// Its file has moved since.
+		if from := file.From; from != nil && from.Row.State == mail.Pending && from.Row.UID == 0 && file.Remote != conflict.New &&
+			sent[upload{from.Row.Folder, from.Row.Key}] {
 			files[r.settledOnce(file)] = file
 		}
 	}

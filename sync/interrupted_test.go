@@ -295,3 +295,72 @@ func TestAnUnrecordedDownloadThatMovesOnBothSides(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// A run moves a file here and dies before it records that; the next one records that the
+// old place is empty, and dies before it records the new one. Then the message moves on:
+// the file goes along, and is not taken for a new one.
+func TestAMoveThatIsHalfRecorded(t *testing.T) {
+	prepare := func() *device {
+		s := account(t)
+		must(t, s.CreateFolder("Drafts"))
+		uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+		d := newDevice(t, s)
+		d.opts.Connections = 1
+		d.sync()
+		s.Move("Archive", uid, "Lists")
+		d.crash = sim.NewCrash(0)
+		return d
+	}
+	crash := func(d *device, at int) []string {
+		d.crash = sim.NewCrash(at)
+		d.run()
+		names := d.crash.Names()
+		d.crash = nil
+		return names
+	}
+	first := slices.Index(crash(prepare(), 0), "after Local.Move") + 1
+	d := prepare()
+	crash(d, first)
+	for at := range len(crash(d, 0)) {
+		d := prepare()
+		crash(d, first)
+		crash(d, at+1)
+		s := d.server
+		for _, m := range s.Messages("Lists") {
+			if strings.Contains(string(m.Raw), "About moved.") {
+				s.Move("Lists", m.UID, "Drafts")
+			}
+		}
+		d.sync()
+		d.sync()
+		d.has("Archive", 0)
+		d.has("Lists", 0)
+		d.has("Drafts", 1)
+		d.inStep()
+		d.quiet()
+	}
+}
+
+// The answer to an upload is lost, and both the file and the message move, to different
+// folders: it goes where the server has it.
+func TestAnUploadThatBrokeOffAndMovesOnBothSides(t *testing.T) {
+	s := account(t)
+	must(t, s.CreateFolder("Drafts"))
+	d := newDevice(t, s)
+	d.sync()
+	path := d.put("Archive", "1.other:2,S", letter("moved"))
+	breakOff(s)
+	if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+		t.Fatalf("the sync ended with %v", err)
+	}
+	s.After = nil
+	must(t, os.Rename(path, filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")))
+	s.Move("Archive", s.Messages("Archive")[0].UID, "Drafts")
+	d.sync()
+	d.sync()
+	d.has("Archive", 0)
+	d.has("Lists", 0)
+	d.has("Drafts", 1)
+	d.inStep()
+	d.quiet()
+}

@@ -84,7 +84,11 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 			if err != nil {
 				return nil, fmt.Errorf("read the state: %w", err)
 			}
-			if r.mayHaveMoved(item, rows) {
+			wait, err := r.mayHaveMoved(ctx, g, item, rows)
+			if err != nil {
+				return nil, err
+			}
+			if wait {
 				continue
 			}
 			conflict.MarkCopied(item, r.world().Sources(r.itemsOf(g, rows)), r.lettersIn)

@@ -248,3 +248,43 @@ func TestAMovedFileThatIsRenamedBeforeItIsKnown(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// early is a Maildir in which something happens just before a folder is scanned.
+type early struct {
+	engine.Local
+	before func(folder mail.Folder)
+}
+
+func (e early) Scan(ctx context.Context, folder mail.Folder, letters mail.Letters) (mail.Listing, error) {
+	e.before(folder)
+	return e.Local.Scan(ctx, folder, letters)
+}
+
+// A file moves out of a folder that a sync need not scan into one that it scans, and the
+// phone moves the message: it is no copy.
+func TestAMoveOutOfAFolderThatIsNotScanned(t *testing.T) {
+	s := account(t)
+	must(t, s.CreateFolder("Drafts"))
+	uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	d.put("Lists", "1.other:2,S", letter("new"))
+	once := true
+	d.local = func(l engine.Local) engine.Local {
+		return early{l, func(folder mail.Folder) {
+			if once && folder == "Lists" {
+				once = false
+				must(t, os.Rename(d.find("Archive", "About moved."), filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")))
+				s.Move("Archive", uid, "Drafts")
+			}
+		}}
+	}
+	d.sync()
+	d.local = nil
+	d.sync()
+	d.has("Archive", 0)
+	d.has("Drafts", 1)
+	d.has("Lists", 1) // the new one
+	d.inStep()
+	d.quiet()
+}

@@ -65,10 +65,10 @@ type ending struct {
 }
 
 // waits tells whether all that the sync complains of is that something waits for a next
-// try, or for consent.
-func (e ending) waits() bool {
+// try, or for consent, or, if it was disturbed, that one folder was left for that.
+func (e ending) waits(disturbed bool) bool {
 	for line := range strings.Lines(e.stderr) {
-		if strings.HasPrefix(line, "mailtwin: ") && !waiting.MatchString(line) {
+		if strings.HasPrefix(line, "mailtwin: ") && !waiting.MatchString(line) && !(disturbed && strings.Contains(line, "server unreachable")) {
 			return false
 		}
 	}

@@ -167,7 +167,7 @@ func (x *torture) sync(i int, c card, r *rand.Rand) {
 		x.strike(e.struck)
 	}
 	switch disturbed := e.struck != "" || restarts%2 == 1 || x.restart.Load() != restarts; {
-	case e.killed, e.code == exitOK, e.code == exitTemporary && disturbed, e.code == exitFailed && e.waits():
+	case e.killed, e.code == exitOK, e.code == exitTemporary && disturbed, e.code == exitFailed && e.waits(disturbed):
 	default:
 		x.Errorf("%s: exit code %d\n%s%s", d.name, e.code, e.stdout, e.stderr)
 	}
