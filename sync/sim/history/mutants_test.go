@@ -49,11 +49,6 @@ var mutants = []mutant{
 		err = fmt.Errorf(`},
 	{"a missing file is taken at face value", "maildir/scan.go",
 		`		if atRest {`, `		if atRest || true {`},
-	{"what is gone is not looked for again", "sync/gatherlocal.go",
-		`	return r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
-		missing := doubtful[f]`, `	_ = folders
-	return r.each(ctx, nil, r.Connections, func(ctx context.Context, f *folder) error {
-		missing := doubtful[f]`},
 	{"UIDVALIDITY is not looked at", "conflict/lost.go",
 		`	case now.UIDValidity != since.UIDValidity:
 		return Renumbered`, `	case false:
@@ -65,11 +60,10 @@ var mutants = []mutant{
 		`	case now == base, now == next, base == mail.Marker{} && now.Generation == 1:`, `	case true:`},
 	{"a cursor moves past what was left undone", "sync/carry.go",
 		`		if f.unsafe {
+			f.stale = f.stale || f.view != nil
 			continue
 		}
 		batch.DropIntents`, `		batch.DropIntents`},
-	{"uploads have no intents", "sync/upload.go",
-		`	if err := r.commit(ctx, intents); err != nil {`, `	if err := r.commit(ctx, &mail.Batch{}); err != nil {`},
 	{"the message that another one expunges is the next one", "sync/remove.go",
 		`	if err := r.Remote.Expunge(ctx, f.name, r.validity(f), uidsOf(actions)); err != nil {`,
 		`	uids := uidsOf(actions)
