@@ -28,6 +28,9 @@ func (t *Tree) Marker(ctx context.Context, folder mail.Folder) (m mail.Marker, e
 	}
 	text, err := readSmall(t.fs, path.Join(dir, markerFile), maxMarkerFile)
 	if err != nil {
+		if _, wrong := t.stamp(dir); wrong != nil {
+			return mail.Marker{}, wrong // it says what stands in the folder's place
+		}
 		return mail.Marker{}, err
 	}
 	return parseMarker(text), nil
