@@ -2,7 +2,6 @@ package history
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -285,9 +284,4 @@ func (d *device) power(r *rand.Rand) {
 			t.expunged = t.expunged || d.Policy.OnLocalDelete == conflict.Expunge
 		}
 	}
-}
-
-// errIgnored tells whether a run may end with an error: the simulation made it.
-func errIgnored(p *process, err error) bool {
-	return err == nil || p.struck > 0 || errors.Is(err, sim.ErrCrashed)
 }

@@ -98,7 +98,7 @@ func (w *world) happened(what ...string) {
 		for i := range len(s) {
 			w.trace = (w.trace ^ uint64(s[i])) * 1099511628211
 		}
-		w.trace = (w.trace ^ 0) * 1099511628211
+		w.trace *= 1099511628211 // a NUL ends each
 	}
 }
 
