@@ -73,6 +73,9 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	for _, f := range r.folders {
 		if f.view != nil {
 			f.said = &f.view.Access
+			// What was left undone is met again as a whole: of a move, for example, that met no
+			// file, not only the half whose folder has changed since.
+			f.remoteDirty = f.remoteDirty || f.unsafe
 		}
 		f.view, f.listing, f.unsafe = nil, nil, false
 		f.stopped = f.stopped || f.refused

@@ -288,3 +288,46 @@ func TestAMoveOutOfAFolderThatIsNotScanned(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// slow is a Maildir in which something happens just before a file is moved.
+type slow struct {
+	engine.Local
+	before func()
+}
+
+func (l slow) Move(ctx context.Context, folder mail.Folder, file mail.File, to mail.Folder, flags mail.Flags, letters mail.Letters) (mail.File, error) {
+	l.before()
+	return l.Local.Move(ctx, folder, file, to, flags, letters)
+}
+
+// A message is moved on the server, and its file, in the moment in which it is to follow,
+// to another folder: it goes where the server has it.
+func TestAFileThatMovesWhenItIsToFollow(t *testing.T) {
+	s := account(t)
+	must(t, s.CreateFolder("Drafts"))
+	uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	s.Move("Archive", uid, "Lists")
+	once := true
+	d.local = func(l engine.Local) engine.Local {
+		return slow{l, func() {
+			if once {
+				once = false
+				must(t, os.Rename(d.find("Archive", "About moved."), filepath.Join(d.dir("Drafts"), "cur", "2.other:2,S")))
+				must(t, s.AddFlags("INBOX", s.Messages("INBOX")[0].UID, flags(`\Answered`)))
+			}
+		}}
+	}
+	d.sync()
+	if once {
+		t.Error("nothing was to be moved")
+	}
+	d.local = nil
+	d.sync()
+	d.has("Archive", 0)
+	d.has("Drafts", 0)
+	d.has("Lists", 1)
+	d.inStep()
+	d.quiet()
+}
