@@ -217,7 +217,11 @@ func (t *Tree) CreateFolder(ctx context.Context, folder mail.Folder) (err error)
 	if err := t.fs.Rmdir(mark); err != nil {
 		return err
 	}
-	return t.sync(dir)
+	if err := t.sync(dir); err != nil || len(names) == 0 {
+		return err
+	}
+	// createWhole may have come as far as to the directory of that name.
+	return t.clearAway(path.Join(path.Dir(dir), interim(names[len(names)-1])))
 }
 
 // makeParts makes in a directory what makes it a folder.

@@ -358,6 +358,9 @@ func aHalfMadeFolderIsNone(t *testing.T, layout Layout) {
 			if listing, err := tree.Scan(t.Context(), "Lists", mail.Letters{}); err != nil || listing.Files == nil {
 				t.Errorf("made again after %d steps: %v", stop, err)
 			}
+			if left, _ := filepath.Glob(filepath.Join(root, unfinished+"*")); len(left) > 0 {
+				t.Errorf("made again after %d steps: %q are left", stop, left)
+			}
 		}
 	}
 }

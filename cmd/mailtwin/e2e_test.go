@@ -346,9 +346,6 @@ func (d *computer) folders() []mail.Folder {
 	d.Helper()
 	var all []mail.Folder
 	d.check(filepath.WalkDir(d.maildir, func(path string, e fs.DirEntry, err error) error {
-		if err == nil && e.IsDir() && strings.HasPrefix(e.Name(), ".mailtwin-unfinished") {
-			return fs.SkipDir // what is left of a folder that was being made, and is none
-		}
 		if err == nil && e.IsDir() && e.Name() == "cur" {
 			rel, _ := filepath.Rel(d.maildir, filepath.Dir(path))
 			all = append(all, mail.Folder(filepath.ToSlash(rel)))
