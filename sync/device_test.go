@@ -255,6 +255,15 @@ func (d *device) letters(folder mail.Folder) (l mail.Letters) {
 	return l
 }
 
+// moveThere moves the messages with that text on the server.
+func moveThere(s *sim.Server, from mail.Folder, text string, to mail.Folder) {
+	for _, m := range s.Messages(from) {
+		if strings.Contains(string(m.Raw), text) {
+			s.Move(from, m.UID, to)
+		}
+	}
+}
+
 // censusOf gives the same of the server.
 func censusOf(s *sim.Server, folder mail.Folder) []string {
 	var out []string

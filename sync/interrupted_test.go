@@ -132,11 +132,7 @@ func TestAMessageThatComesBackToWhereItWasUploaded(t *testing.T) {
 				d := second(t)
 				die(d, two+1)
 				s := d.server
-				for _, m := range s.Messages("Lists") {
-					if strings.Contains(string(m.Raw), "About uploaded.") {
-						s.Move("Lists", m.UID, "Archive")
-					}
-				}
+				moveThere(s, "Lists", "About uploaded.", "Archive")
 				d.sync()
 				d.sync()
 				found := 0
@@ -326,11 +322,7 @@ func TestAMoveThatIsHalfRecorded(t *testing.T) {
 		crash(d, first)
 		crash(d, at+1)
 		s := d.server
-		for _, m := range s.Messages("Lists") {
-			if strings.Contains(string(m.Raw), "About moved.") {
-				s.Move("Lists", m.UID, "Drafts")
-			}
-		}
+		moveThere(s, "Lists", "About moved.", "Drafts")
 		d.sync()
 		d.sync()
 		d.has("Archive", 0)

@@ -183,6 +183,29 @@ func (q quick) Read(ctx context.Context, folder mail.Folder, file mail.File) (ma
 	return q.Local.Read(ctx, folder, file)
 }
 
+// renamedBeforeItIsRead syncs while a reader flags the file just before that is read, and
+// once more. No body of a message may travel meanwhile.
+func (d *device) renamedBeforeItIsRead(path string) {
+	d.t.Helper()
+	key, _, _ := strings.Cut(filepath.Base(path), ":")
+	once := true
+	d.local = func(l engine.Local) engine.Local {
+		return quick{l, func(file mail.File) {
+			if once && file.Key == mail.Key(key) {
+				once = false
+				d.rename(path, "cur", "FS")
+			}
+		}}
+	}
+	noBodies(d.t, d.server)
+	d.sync()
+	if once {
+		d.t.Error("it was not renamed")
+	}
+	d.server.Before, d.local = nil, nil
+	d.sync()
+}
+
 // A file and a message are one, and a reader renames the file before it can be read: the
 // message is not downloaded beside it.
 func TestAFileThatIsRenamedBeforeItIsKnown(t *testing.T) {
@@ -191,22 +214,7 @@ func TestAFileThatIsRenamedBeforeItIsKnown(t *testing.T) {
 	d.sync()
 	path := d.put("Archive", "1.other:2,S", letter("both"))
 	s.Deliver("Archive", onWire(letter("both")), flags(`\Seen`), day)
-	once := true
-	d.local = func(l engine.Local) engine.Local {
-		return quick{l, func(file mail.File) {
-			if once && file.Key == "1.other" {
-				once = false
-				path = d.rename(path, "cur", "FS")
-			}
-		}}
-	}
-	noBodies(t, s)
-	d.sync()
-	if once {
-		t.Error("it was not renamed")
-	}
-	s.Before, d.local = nil, nil
-	d.sync()
+	d.renamedBeforeItIsRead(path)
 	archived := 0
 	for _, text := range censusOf(s, "Archive") {
 		archived += strings.Count(text, "About both.")
@@ -227,22 +235,7 @@ func TestAMovedFileThatIsRenamedBeforeItIsKnown(t *testing.T) {
 	d.sync()
 	path := filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")
 	must(t, os.Rename(d.find("Archive", "About moved."), path))
-	once := true
-	d.local = func(l engine.Local) engine.Local {
-		return quick{l, func(file mail.File) {
-			if once && file.Key == "2.other" {
-				once = false
-				path = d.rename(path, "cur", "FS")
-			}
-		}}
-	}
-	noBodies(t, s)
-	d.sync()
-	if once {
-		t.Error("it was not renamed")
-	}
-	s.Before, d.local = nil, nil
-	d.sync()
+	d.renamedBeforeItIsRead(path)
 	d.has("Archive", 0)
 	d.has("Trash", 0)
 	d.inStep()
