@@ -33,6 +33,15 @@ type gathered struct {
 	alike map[*conflict.Item][]*folder
 }
 
+func newGathered() *gathered {
+	return &gathered{
+		rows:     map[mail.RowID]*conflict.Item{},
+		newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{},
+		resolving: map[upload]bool{}, unmeasured: map[*folder]bool{},
+		waiting: map[*conflict.Item]bool{}, alike: map[*conflict.Item][]*folder{},
+	}
+}
+
 // upload is a file that may have been uploaded.
 type upload struct {
 	folder mail.FolderID
@@ -69,7 +78,7 @@ func (g *gathered) withKey(f *folder, key mail.Key) *conflict.Item {
 // gather scans every folder that may have changed, on the side where it may have,
 // and gives what must be decided.
 func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
-	g := &gathered{rows: map[mail.RowID]*conflict.Item{}, newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{}, resolving: map[upload]bool{}, alike: map[*conflict.Item][]*folder{}, unmeasured: map[*folder]bool{}, waiting: map[*conflict.Item]bool{}}
+	g := newGathered()
 	for _, f := range r.folders {
 		if f.view != nil {
 			f.said = &f.view.Access

@@ -92,9 +92,6 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 				continue
 			}
 			conflict.MarkCopied(item, r.world().Sources(r.itemsOf(g, rows)), r.lettersIn)
-			if r.isElsewhere(ctx, item) {
-				continue
-			}
 		}
 		left = append(left, item)
 	}
@@ -104,23 +101,6 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 	}
 	fetchAgain(gone)
 	return arrived, nil
-}
-
-// isElsewhere tells whether a file that seems to be a copy is the file itself, which has
-// left a folder since that was looked at. The next round sees the move.
-func (r *run) isElsewhere(ctx context.Context, item *conflict.Item) bool {
-	if item.Source == nil || item.Source.Row.Key == "" {
-		return false
-	}
-	from := r.folders[item.Source.Folder]
-	if _, err := r.Local.Stat(ctx, from.name, fileOf(item.Source)); !errors.Is(err, mail.ErrGone) {
-		return false
-	}
-	for _, f := range []*folder{from, r.folders[item.Folder]} {
-		r.dirty(f, mail.Local)
-		r.leave(f)
-	}
-	return true
 }
 
 func (r *run) lettersIn(name mail.Folder) mail.Letters { return r.folders[name].letters }
