@@ -60,6 +60,7 @@ func (t *Tree) Scan(ctx context.Context, folder mail.Folder, letters mail.Letter
 		if err := t.check(); err != nil {
 			return mail.Listing{}, err
 		}
+		listing.Stamp = after.WithoutTimes()
 		if before != after {
 			continue
 		}

@@ -184,17 +184,13 @@ func (r *run) mark(ctx context.Context, f *folder) error {
 	}
 	// Nor may base say that the folder is as it was: a run that ends here could be followed
 	// by a Maildir from a backup, which is.
-	f.base.Local = withoutTimes(f.base.Local)
+	f.base.Local = f.base.Local.WithoutTimes()
 	r.dirty(f, mail.Local)
 	if err := r.commit(ctx, &mail.Batch{PutFolders: []*mail.FolderBase{&f.base}}); err != nil {
 		return err
 	}
 	return nil
 }
-
-// withoutTimes gives a stamp that says which directory a folder is, and that it is to be
-// scanned.
-func withoutTimes(s mail.Stamp) mail.Stamp { return mail.Stamp{Dev: s.Dev, Inode: s.Inode} }
 
 // intendReplacing records which messages will leave the server once their content
 // is there elsewhere, or cannot leave it and come back: when the one has happened, and a
@@ -401,7 +397,7 @@ func (r *run) settle(ctx context.Context) error {
 			if f.localDirty || f.stale {
 				// The run has changed it since; or rows that go beyond the cursor, so that the next
 				// run has to look at the folder whatever the server says: see countRows.
-				f.base.Local = withoutTimes(f.base.Local)
+				f.base.Local = f.base.Local.WithoutTimes()
 			}
 		}
 		f.base.Problem, f.base.Lost = "", 0

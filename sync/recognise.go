@@ -14,11 +14,10 @@ import (
 // Names that are new, and directories that are not those of the last run, are all
 // that is looked at: their markers tell which folder each was.
 func (r *run) whereLocally(ctx context.Context, known []*folder) (map[mail.Folder]mail.Folder, error) {
-	same := func(a, b mail.Stamp) bool { return a.Dev == b.Dev && a.Inode == b.Inode }
 	var seen []conflict.Likeness
 	lost := map[string]*folder{} // by the ids of their markers
 	for _, f := range known {
-		if f.base.Marker.Folder != "" && (!f.onLocal || !same(f.stamp, f.base.Local)) {
+		if f.base.Marker.Folder != "" && (!f.onLocal || !f.stamp.SameDirectory(f.base.Local)) {
 			lost[f.base.Marker.Folder] = f
 		}
 		if at := r.wentAlong(mail.Local, f); at != nil && at.onLocal && !f.onLocal {
@@ -29,7 +28,7 @@ func (r *run) whereLocally(ctx context.Context, known []*folder) (map[mail.Folde
 		return nil, nil
 	}
 	for _, o := range r.allFolders() {
-		if !o.onLocal || !o.selected || o.base.ID != 0 && same(o.stamp, o.base.Local) {
+		if !o.onLocal || !o.selected || o.base.ID != 0 && o.stamp.SameDirectory(o.base.Local) {
 			continue
 		}
 		marker, err := r.Local.Marker(ctx, o.name)
@@ -41,7 +40,7 @@ func (r *run) whereLocally(ctx context.Context, known []*folder) (map[mail.Folde
 			continue
 		}
 		if f := lost[marker.Folder]; f != nil {
-			seen = append(seen, conflict.Likeness{Was: f.name, Is: o.name, SameID: true, SamePlace: same(o.stamp, f.base.Local)})
+			seen = append(seen, conflict.Likeness{Was: f.name, Is: o.name, SameID: true, SamePlace: o.stamp.SameDirectory(f.base.Local)})
 		}
 	}
 	return conflict.Recognise(seen), nil

@@ -59,6 +59,15 @@ type Stamp struct {
 	Dev, Inode       uint64 // of the folder's own directory
 }
 
+// WithoutTimes gives a stamp that says which directory the folder is, and that it is to
+// be scanned.
+func (s Stamp) WithoutTimes() Stamp { return Stamp{Dev: s.Dev, Inode: s.Inode} }
+
+// SameDirectory tells whether both are known to be of one directory.
+func (s Stamp) SameDirectory(other Stamp) bool {
+	return s.Inode != 0 && s.WithoutTimes() == other.WithoutTimes()
+}
+
 // Marker stands in a file of each local folder, so that a Maildir restored from a
 // backup, or swapped for another one, is known for what it is.
 type Marker struct {
@@ -86,8 +95,8 @@ type Listing struct {
 	// Believed: the directories did not change around the scan and were at rest
 	// before it, so what the listing lacks was not there. Presence counts either way.
 	Believed bool
-	// Stamp is the folder's, if Believed; else the zero value, which makes the next
-	// run scan again.
+	// Stamp is the folder's; without its times, unless Believed, which makes the next run
+	// scan again.
 	Stamp Stamp
 	// Letters are what the folder's letters mean. A keyword that has none cannot be
 	// seen in a file name, so its absence there says nothing.

@@ -233,6 +233,18 @@ func TestTheNumberOfAGoneFileIsGivenOutAgain(t *testing.T) {
 	}
 }
 
+func TestWhatIsRenamedKeepsItsNumber(t *testing.T) {
+	d := disk.New(1, clock())
+	f := root(t, d)
+	put(t, f, "a", "")
+	must(t, f.Rename("a", "b"))
+	put(t, f, "c", "")
+	b, _ := f.Lstat("b")
+	if c, _ := f.Lstat("c"); b.Inode == c.Inode {
+		t.Errorf("two files have number %d", b.Inode)
+	}
+}
+
 func TestACloneIsACopyOfItsOwn(t *testing.T) {
 	d := disk.New(1, clock())
 	f := root(t, d)

@@ -36,6 +36,8 @@ func (d *Disk) change(halves ...half) {
 			h.is.links++
 		}
 		h.dir.modTime, h.dir.changed = now, now
+	}
+	for _, h := range halves { // what is renamed has a name all the time
 		if h.was != nil {
 			d.unname(h.was)
 		}

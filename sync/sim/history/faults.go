@@ -320,6 +320,9 @@ func (t *tappedFS) call(op, name string, effect bool, errs ...error) error {
 		}
 		err := pick(p.r, errs)
 		p.strike("disk "+op, "failed")
+		if p.world.history.Verbose {
+			p.world.note("%s: %v", name, err)
+		}
 		p.world.hit(p.where(op), "failed")
 		return &fs.PathError{Op: op, Path: name, Err: err}
 	}

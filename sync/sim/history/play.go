@@ -108,7 +108,7 @@ func (w *world) settleLateOf(*device) { w.settleLate() }
 func (w *world) run(p *process, backup bool) {
 	d := p.device
 	rep, err := d.sync(p)
-	w.note("%v, here %+v, there %+v, %d held, %d problems", err, rep.Local, rep.Remote, len(rep.Held), len(rep.Problems))
+	w.note("%v, here %+v, there %+v, %d held, %v", err, rep.Local, rep.Remote, len(rep.Held), rep.Problems)
 	if p.struck == 0 && (err != nil || len(rep.Problems) > 0) && p.fate.busy == 0 && !waits(rep.Problems) {
 		w.breaks("%s: a sync that nothing befell: %v %v", d.name, err, rep.Problems)
 	}
