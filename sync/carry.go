@@ -428,7 +428,7 @@ func (r *run) answered(f *folder) []mail.IntentID {
 	var ids []mail.IntentID
 	var left []mail.Intent
 	for _, in := range r.intents {
-		if in.Folder == f.base.ID {
+		if in.Folder == f.base.ID && (in.Kind != mail.Upload || !misses(f, in)) {
 			ids = append(ids, in.ID)
 		} else {
 			left = append(left, in)

@@ -12,16 +12,16 @@ import (
 // message that another device moves meanwhile one half alone may be seen: that it is gone
 // from where it was, or that it is where it went. Where its file is as it was that does no
 // harm: it is removed and comes back, or is copied and then removed. But a file that was
-// moved or flagged here is kept when its message is removed. It would be uploaded again,
-// beside the message.
+// moved or flagged here is kept when its message is removed, and so is one of which base does
+// not know yet that it has one. It would be uploaded again, beside the message.
 
 // awaitElsewhere leaves out what may be one half of such a move: messages that are gone on
-// the server and have changed here, if a folder has got new ones since it was read; and
+// the server and whose files are kept, if a folder has got new ones since it was read; and
 // new ones that are like a known one in another folder, if that has changed since. What
 // was read is read again in the next round, together with these folders. It costs a round
 // trip, and only where there are such messages.
 func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict.Item) ([]*conflict.Item, error) {
-	if r.DryRun || len(g.alike) == 0 && !slices.ContainsFunc(items, keptThoughGone) {
+	if r.DryRun || len(g.alike) == 0 && !slices.ContainsFunc(items, r.mayBeElsewhere) {
 		return items, nil
 	}
 	listing, err := r.Remote.Folders(ctx)
@@ -47,7 +47,7 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 				return true
 			}
 		}
-		return got && keptThoughGone(item)
+		return got && r.mayBeElsewhere(item)
 	}
 	left := slices.DeleteFunc(slices.Clone(items), half)
 	if len(left) == len(items) {
@@ -64,11 +64,23 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 	return left, nil
 }
 
-// keptThoughGone tells whether a message is gone on the server, as far as is known, and
-// something about its file says that it may be kept.
-func keptThoughGone(item *conflict.Item) bool {
-	return item.Row != nil && item.Row.State == mail.Settled && item.Remote == conflict.Gone &&
-		item.Moved == nil && item.From == nil && (item.Local == conflict.Flags || item.Followed)
+// mayBeElsewhere tells whether a message is gone on the server, as far as is known, and
+// its file is to be kept: something about it says so, or nobody knows that it was there,
+// since the run that was about to upload it was interrupted.
+func (r *run) mayBeElsewhere(item *conflict.Item) bool {
+	if item.Remote == conflict.New || item.Moved != nil || item.From != nil && item.From.Row.UID != 0 {
+		return false
+	}
+	id := item.Identity
+	if row := item.Row; row != nil {
+		if row.State == mail.Settled {
+			return item.Remote == conflict.Gone && (item.Local == conflict.Flags || item.Followed)
+		}
+		id = row.Identity
+	}
+	return item.Lonely() && item.UID() == 0 && slices.ContainsFunc(r.intents, func(in mail.Intent) bool {
+		return in.Kind == mail.Upload && in.Identity.Content() == id.Content()
+	})
 }
 
 // asRead is how far the folder was when this run has read it last.

@@ -28,7 +28,6 @@ type gathered struct {
 	// unmeasured are the folders with new files that were renamed, or changed, before they
 	// could be read.
 	unmeasured map[*folder]bool
-	waiting    map[*conflict.Item]bool // new messages that may be such files
 	// alike are new messages that may be copies of known ones, with the folders of those.
 	alike map[*conflict.Item][]*folder
 }
@@ -38,7 +37,7 @@ func newGathered() *gathered {
 		rows:     map[mail.RowID]*conflict.Item{},
 		newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{},
 		resolving: map[upload]bool{}, unmeasured: map[*folder]bool{},
-		waiting: map[*conflict.Item]bool{}, alike: map[*conflict.Item][]*folder{},
+		alike: map[*conflict.Item][]*folder{},
 	}
 }
 
@@ -132,7 +131,10 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 		return nil, err
 	}
 	r.keepWhatMayHaveMoved(g, items)
-	return r.awaitElsewhere(ctx, g, items)
+	if items, err = r.awaitElsewhere(ctx, g, items); err != nil {
+		return nil, err
+	}
+	return items, r.dropFruitless(ctx, g)
 }
 
 // usable gives the folders that the run works on, in their order.

@@ -22,15 +22,18 @@ func (r *run) dropFruitless(ctx context.Context, g *gathered) error {
 	batch := &mail.Batch{}
 	for _, in := range r.intents {
 		f := r.folderOf(in.Folder)
-		if in.Kind != mail.Upload || f == nil || !f.usable() || f.view == nil || f.remoteDirty || f.listing == nil ||
-			g.resolving[upload{in.Folder, in.Key}] {
-			continue
-		}
-		if f.listing.Believed || lists(f.listing, in.Key) {
+		if in.Kind == mail.Upload && f != nil && f.usable() && f.view != nil && !f.remoteDirty && f.listing != nil &&
+			!g.resolving[upload{in.Folder, in.Key}] && !g.unmeasured[f] && !misses(f, in) {
 			batch.DropIntents = append(batch.DropIntents, in.ID)
 		}
 	}
 	return r.commit(ctx, batch)
+}
+
+// misses tells whether the last scan of a folder lacks the file that an interrupted run was
+// about to upload, and is not believed.
+func misses(f *folder, in mail.Intent) bool {
+	return f.listing != nil && !f.listing.Believed && !lists(f.listing, in.Key)
 }
 
 func lists(listing *mail.Listing, key mail.Key) bool {
@@ -110,8 +113,7 @@ func (r *run) mayHaveMoved(ctx context.Context, g *gathered, item *conflict.Item
 	}
 	for _, in := range r.intents { // of an upload, which has no row yet
 		f := r.folderOf(in.Folder)
-		if in.Kind == mail.Upload && f != nil && f.usable() && in.Identity.Content() == item.Identity.Content() &&
-			f.listing != nil && !f.listing.Believed && !lists(f.listing, in.Key) {
+		if in.Kind == mail.Upload && f != nil && f.usable() && in.Identity.Content() == item.Identity.Content() && misses(f, in) {
 			from = append(from, f)
 		}
 	}
@@ -126,27 +128,39 @@ func (r *run) mayHaveMoved(ctx context.Context, g *gathered, item *conflict.Item
 	return len(from) > 0, nil
 }
 
-// awaitFiles marks the new messages that may be files of which too little is known in this
-// round: new ones that could not be read, and those that an interrupted run may have
-// uploaded, or moved here, and that a scan lacks which is not believed. Unless they have
-// come from elsewhere, they wait for the next round.
-func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) {
+// awaitFiles leaves out the new messages that may be files of which too little is known in
+// this round: new ones of their folder that could not be read, and those that an
+// interrupted run may have uploaded, wherever they went since, and that could not be read,
+// or that a scan lacks which is not believed. Unless they have come from elsewhere, they
+// wait for the next round.
+func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) []*conflict.Item {
 	if r.DryRun {
-		return
+		return news
 	}
-	var missed []mail.Intent
-	for _, in := range r.intents {
-		if in.Kind == mail.Upload && in.Folder == f.base.ID && f.listing != nil && !f.listing.Believed && !lists(f.listing, in.Key) {
-			missed = append(missed, in)
+	return slices.DeleteFunc(slices.Clone(news), func(item *conflict.Item) bool {
+		if item.From != nil {
+			return false
 		}
-	}
-	for _, item := range news {
-		if g.unmeasured[f] || slices.ContainsFunc(missed, func(in mail.Intent) bool {
-			return item.Message.UID >= in.UIDNext && item.Message.Size == in.Identity.Size
-		}) {
-			g.waiting[item] = true
+		wait := g.unmeasured[f]
+		for _, in := range r.intents {
+			at := r.folderOf(in.Folder)
+			if in.Kind != mail.Upload || at == nil || !at.usable() || item.Message.Size != in.Identity.Size ||
+				at == f && item.Message.UID < in.UIDNext {
+				continue
+			}
+			if at.listing == nil || g.unmeasured[at] || misses(at, in) {
+				r.dirty(at, mail.Local)
+				r.leave(at)
+				wait = true
+			}
 		}
-	}
+		if wait {
+			r.dirty(f, mail.Local)
+			r.dirty(f, mail.Remote)
+			r.leave(f)
+		}
+		return wait
+	})
 }
 
 // uploading tells whether an interrupted run was about to upload the file.
@@ -189,7 +203,7 @@ func (r *run) uploadedAndGone(g *gathered, f *folder) []*conflict.Item {
 // at whose upload the connection broke off, when all was sent, is one of the former, and
 // has a row.
 func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item]*conflict.Item {
-	uploads, sent := map[upload]bool{}, map[upload]bool{}
+	uploads, sent, moved := map[upload]bool{}, map[upload]bool{}, map[mail.Digest]bool{}
 	for _, in := range r.intents {
 		if r.Remote.Abilities().Labels {
 			// That it is new elsewhere, as in All Mail, does not say that it has left its folder;
@@ -199,13 +213,16 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 		if in.Kind == mail.Upload {
 			uploads[upload{in.Folder, in.Key}] = true
 			sent[upload{in.Folder, in.Key}] = sent[upload{in.Folder, in.Key}] || in.Sent
+			if f := r.folderOf(in.Folder); f != nil && f.listing != nil && !lists(f.listing, in.Key) {
+				moved[in.Identity.Content()] = true
+			}
 		}
 	}
 	files, follows := map[*conflict.Item]*conflict.Item{}, r.follows(mail.Local)
 	for _, file := range unpaired(arrived) {
 		f := r.folders[file.Folder]
 		outrun := f.outrun && !r.Remote.Abilities().Labels
-		if follows || outrun || uploads[upload{f.base.ID, file.File.Key}] {
+		if follows || outrun || uploads[upload{f.base.ID, file.File.Key}] || moved[file.Identity.Content()] {
 			files[r.settledOnce(file)] = file
 		}
 	}

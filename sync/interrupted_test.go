@@ -336,23 +336,50 @@ func TestAMoveThatIsHalfRecorded(t *testing.T) {
 // The answer to an upload is lost, and both the file and the message move, to different
 // folders: it goes where the server has it.
 func TestAnUploadThatBrokeOffAndMovesOnBothSides(t *testing.T) {
-	s := account(t)
-	must(t, s.CreateFolder("Drafts"))
-	d := newDevice(t, s)
-	d.sync()
-	path := d.put("Archive", "1.other:2,S", letter("moved"))
-	breakOff(s)
-	if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
-		t.Fatalf("the sync ended with %v", err)
+	killed := func(s *sim.Server) {
+		s.After = func(call sim.Call) error {
+			if call.Method == "Append" {
+				return mail.ErrUnreachable
+			}
+			return nil
+		}
 	}
-	s.After = nil
-	must(t, os.Rename(path, filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")))
-	s.Move("Archive", s.Messages("Archive")[0].UID, "Drafts")
-	d.sync()
-	d.sync()
-	d.has("Archive", 0)
-	d.has("Lists", 0)
-	d.has("Drafts", 1)
-	d.inStep()
-	d.quiet()
+	for name, interrupt := range map[string]func(*sim.Server){"broke off": breakOff, "killed": killed} {
+		for _, at := range []mail.Folder{"", "Archive", "Lists"} { // when that is read
+			t.Run(fmt.Sprint(name, ", at ", at), func(t *testing.T) {
+				s := account(t)
+				must(t, s.CreateFolder("Drafts"))
+				d := newDevice(t, s)
+				d.opts.Connections = 1
+				d.sync()
+				path := d.put("Archive", "1.other:2,S", letter("moved"))
+				interrupt(s)
+				if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+					t.Fatalf("the sync ended with %v", err)
+				}
+				s.After = nil
+				must(t, os.Rename(path, filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")))
+				for _, folder := range []mail.Folder{"Drafts", "Lists"} { // each of them is read
+					s.Deliver(folder, onWire(letter("other")), flags(`\Seen`), day)
+				}
+				s.Before = func(call sim.Call) error {
+					if call.Folder == at && call.Method == "Scan" {
+						moveThere(s, "Archive", "About moved.", "Drafts")
+					}
+					return nil
+				}
+				if at == "" {
+					moveThere(s, "Archive", "About moved.", "Drafts")
+				}
+				d.sync()
+				s.Before = nil
+				d.sync()
+				d.has("Archive", 0)
+				d.has("Lists", 1)
+				d.has("Drafts", 2)
+				d.inStep()
+				d.quiet()
+			})
+		}
+	}
 }

@@ -29,19 +29,8 @@ func (r *run) pair(ctx context.Context, g *gathered, round int) ([]*conflict.Ite
 	if err != nil {
 		return nil, err
 	}
-	if err := r.dropFruitless(ctx, g); err != nil {
-		return nil, err
-	}
 	for _, f := range inOrder(g.newRemote) {
-		for _, item := range g.newRemote[f] {
-			if g.waiting[item] && item.From == nil {
-				r.dirty(f, mail.Local)
-				r.dirty(f, mail.Remote)
-				r.leave(f)
-				continue
-			}
-			items = append(items, item)
-		}
+		items = append(items, r.awaitFiles(g, f, g.newRemote[f])...)
 	}
 	return append(items, g.known()...), nil
 }
@@ -182,7 +171,6 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 		item.Local, item.File = conflict.Gone, mail.File{}
 		g.recovered = append(g.recovered, item)
 	}
-	r.awaitFiles(g, f, left)
 	return r.awaitOthers(ctx, f, left)
 }
 

@@ -2,8 +2,11 @@ package sync_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	gosync "sync"
 	"testing"
@@ -187,6 +190,15 @@ func (q quick) Read(ctx context.Context, folder mail.Folder, file mail.File) (ma
 // once more. No body of a message may travel meanwhile.
 func (d *device) renamedBeforeItIsRead(path string) {
 	d.t.Helper()
+	noBodies(d.t, d.server)
+	d.hurry(path)
+	d.server.Before = nil
+	d.sync()
+}
+
+// hurry syncs while a reader flags the file just before that is read.
+func (d *device) hurry(path string) {
+	d.t.Helper()
 	key, _, _ := strings.Cut(filepath.Base(path), ":")
 	once := true
 	d.local = func(l engine.Local) engine.Local {
@@ -197,13 +209,11 @@ func (d *device) renamedBeforeItIsRead(path string) {
 			}
 		}}
 	}
-	noBodies(d.t, d.server)
 	d.sync()
 	if once {
 		d.t.Error("it was not renamed")
 	}
-	d.server.Before, d.local = nil, nil
-	d.sync()
+	d.local = nil
 }
 
 // A file and a message are one, and a reader renames the file before it can be read: the
@@ -240,6 +250,98 @@ func TestAMovedFileThatIsRenamedBeforeItIsKnown(t *testing.T) {
 	d.has("Trash", 0)
 	d.inStep()
 	d.quiet()
+}
+
+// missing is a Maildir with a reader at whose renames scans miss a file.
+type missing struct {
+	engine.Local
+	key mail.Key
+}
+
+func (m missing) Scan(ctx context.Context, folder mail.Folder, letters mail.Letters) (mail.Listing, error) {
+	listing, err := m.Local.Scan(ctx, folder, letters)
+	if err != nil {
+		return listing, err
+	}
+	files := slices.Collect(listing.Files)
+	left := slices.DeleteFunc(files, func(file mail.File) bool { return file.Key == m.key })
+	listing.Files = slices.Values(left)
+	if len(left) < len(files) {
+		listing.Believed, listing.Stamp = false, mail.Stamp{}
+	}
+	return listing, nil
+}
+
+// The answer to an upload is lost, another device moves the message, also while the next
+// sync reads the folders, and that sync cannot read the file, or misses it, since a reader
+// is at work: the file goes where the message is, and neither comes a second time.
+func TestAMessageThatIsMovedOnWhileItsFileCannotBeRead(t *testing.T) {
+	for name, read := range map[string]func(d *device, path string){
+		"at rest":                   func(d *device, _ string) { d.sync() },
+		"renamed before it is read": func(d *device, path string) { d.hurry(path) },
+		"missed": func(d *device, _ string) {
+			d.local = func(l engine.Local) engine.Local { return missing{l, "1.other"} }
+			d.sync()
+			d.local = nil
+			d.sync()
+		},
+	} {
+		for _, to := range []mail.Folder{"A first", "Lists"} {
+			for _, when := range []mail.Folder{"", "A first", "Archive", "Lists"} { // before that is read
+				t.Run(fmt.Sprint(name, ", to ", to, ", at ", when), func(t *testing.T) {
+					s := account(t)
+					must(t, s.CreateFolder("A first"))
+					d := newDevice(t, s)
+					d.opts.Connections = 1
+					d.sync()
+					path := d.put("Archive", "1.other:2,S", letter("uploaded"))
+					s.After = func(call sim.Call) error {
+						if call.Method == "Append" {
+							return mail.ErrUnreachable
+						}
+						return nil
+					}
+					if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+						t.Fatalf("the sync ended with %v", err)
+					}
+					var once gosync.Once
+					move := func() { once.Do(func() { moveThere(s, "Archive", "About uploaded.", to) }) }
+					s.After = nil
+					if when == "" {
+						move()
+					}
+					// So that each of them is read.
+					for _, folder := range []mail.Folder{"A first", "Lists"} {
+						s.Deliver(folder, onWire(letter("other")), flags(`\Seen`), day)
+					}
+					s.Before = func(call sim.Call) error {
+						if call.Method == "Scan" && call.Folder == when {
+							move()
+						}
+						return nil
+					}
+					read(d, path)
+					s.Before = nil
+					move()
+					d.sync()
+					d.sync()
+					found := 0
+					for _, folder := range s.Folders() {
+						for _, text := range censusOf(s, folder) {
+							found += strings.Count(text, "About uploaded.")
+						}
+					}
+					if found != 1 {
+						t.Errorf("it is there %d times", found)
+					}
+					d.has("Archive", 0)
+					d.has("Trash", 0)
+					d.inStep()
+					d.quiet()
+				})
+			}
+		}
+	}
 }
 
 // early is a Maildir in which something happens just before a folder is scanned.
