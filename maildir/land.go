@@ -30,34 +30,44 @@ func (t *Tree) newKey() (mail.Key, error) {
 }
 
 // createTmp makes a file in tmp/ of the folder at dir, and tmp/ too if it is missing.
-func (t *Tree) createTmp(dir string) (mail.Key, io.WriteCloser, error) {
+func (t *Tree) createTmp(dir string) (key mail.Key, f io.WriteCloser, err error) {
+	key, err = t.inTmp(dir, func(name string) (err error) {
+		f, err = t.fs.Create(name)
+		return err
+	})
+	return key, f, err
+}
+
+// inTmp puts something into the tmp/ of a folder, which it makes if it is not there,
+// under a key that nothing has.
+func (t *Tree) inTmp(dir string, put func(name string) error) (mail.Key, error) {
 	for range 10 {
 		key, err := t.newKey()
 		if err != nil {
-			return "", nil, err
+			return "", err
 		}
 		if t.taken(dir, key) {
 			continue
 		}
-		f, err := t.fs.Create(path.Join(dir, "tmp", string(key)))
+		err = put(path.Join(dir, "tmp", string(key)))
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}
 		if errors.Is(err, fs.ErrNotExist) {
 			if _, err := t.stamp(dir); err != nil {
-				return "", nil, err
+				return "", err
 			}
 			if err := t.mkdir(path.Join(dir, "tmp")); err != nil {
-				return "", nil, err
+				return "", err
 			}
 			if err := t.sync(dir); err != nil {
-				return "", nil, err
+				return "", err
 			}
 			continue
 		}
-		return key, f, err
+		return key, err
 	}
-	return "", nil, errors.New("no key is free")
+	return "", errors.New("no key is free")
 }
 
 // taken tells whether a message that has no flags has the key: a random source that

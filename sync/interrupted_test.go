@@ -333,6 +333,37 @@ func TestAMoveThatIsHalfRecorded(t *testing.T) {
 	}
 }
 
+// A message is copied on the server, a run brings the copy here and dies, and the copy
+// moves on: its file goes along, and is not taken for one that somebody has made here.
+func TestACopyThatMovesOnAfterItsRunDied(t *testing.T) {
+	crash := func(at int) (*device, *sim.Crash) {
+		s := account(t)
+		must(t, s.CreateFolder("Drafts"))
+		uid := s.Deliver("Archive", onWire(letter("copied")), flags(`\Seen`), day)
+		d := newDevice(t, s)
+		d.opts.Connections = 1
+		d.sync()
+		s.Copy("Archive", uid, "Lists")
+		d.crash = sim.NewCrash(at)
+		d.run()
+		defer func() { d.crash = nil }()
+		return d, d.crash
+	}
+	_, whole := crash(0)
+	for at, step := range whole.Names() {
+		d, _ := crash(at + 1)
+		moveThere(d.server, "Lists", "About copied.", "Drafts")
+		d.sync()
+		d.sync()
+		t.Log(step)
+		d.has("Archive", 1)
+		d.has("Lists", 0)
+		d.has("Drafts", 1)
+		d.inStep()
+		d.quiet()
+	}
+}
+
 // The answer to an upload is lost, and both the file and the message move, to different
 // folders: it goes where the server has it.
 func TestAnUploadThatBrokeOffAndMovesOnBothSides(t *testing.T) {

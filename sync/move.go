@@ -211,19 +211,15 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 }
 
 // link brings messages into the folder that are copies of what has a file elsewhere: as
-// further names of those files. After a crash such a file and its message are new, and
-// pairing ties the two.
+// further names of those files, which land like downloads.
 func (r *run) link(ctx context.Context, w *work) error {
 	f := w.folder
-	letters, err := r.lettersFor(ctx, f, wordsOf(w.links))
-	if err != nil {
-		return err
-	}
 	batch := &mail.Batch{}
+	var keys []mail.Key
 	var download []*conflict.Action
 	for _, a := range w.links {
 		source := a.Item.Source
-		file, err := r.Local.Link(ctx, source.Folder, fileOf(source), f.name, a.Flags, letters)
+		key, err := r.Local.Link(ctx, source.Folder, fileOf(source), f.name)
 		switch {
 		case errors.Is(err, mail.ErrGone):
 			r.dirty(f, mail.Remote)
@@ -236,22 +232,23 @@ func (r *run) link(ctx context.Context, w *work) error {
 			return err
 		}
 		row := *source.Row
-		row.ID, row.Folder, row.CopyOf = 0, f.base.ID, 0
+		row.ID, row.Folder, row.CopyOf, row.State = 0, f.base.ID, 0, mail.Landing
 		row.UID, row.Flags, row.Date, row.EmailID = a.Item.Message.UID, a.Base, a.Item.Message.Date, ""
-		row.Key, row.Name, row.New, row.Stat = file.Key, file.Name, file.New, source.Stat
+		row.Key, row.Name, row.New, row.Stat = key, "", false, source.Stat
 		row.Listed(a.Item.Message)
+		keys = append(keys, key)
 		batch.PutRows = append(batch.PutRows, &row)
 	}
-	if len(batch.PutRows) > 0 {
-		r.dirty(f, mail.Local)
-		if err := r.Local.SyncFolder(ctx, f.name); err != nil {
+	if len(keys) > 0 {
+		if err := r.Local.Harden(ctx, f.name, keys); err != nil {
 			return err
 		}
 		if err := r.commit(ctx, batch); err != nil {
 			return err
 		}
-		r.changed(f)
-		r.count(func(rep *Report) { rep.Local.New += len(batch.PutRows) })
+		if err := r.land(ctx, f, batch.PutRows); err != nil {
+			return err
+		}
 	}
 	for _, batch := range batches(download) {
 		if err := r.download(ctx, f, batch); err != nil {
