@@ -317,17 +317,18 @@ func MarkMoved(gone, arrived []*Item, letters func(mail.Folder) mail.Letters) (l
 	near := func(g, a *Item) bool { return a.Folder == g.Folder }
 	exact := func(g, a *Item) bool { return a.Identity.Digest == g.Row.Digest }
 	// What is still on the server comes first: a message that is gone there needs no file.
-	// Then the nearest place, and there what has the same bytes: twins in two folders do not
+	// And a file without a message comes before one that has one, and needs no other. Then
+	// the nearest place, and there what has the same bytes: twins in two folders do not
 	// change places.
-	for _, there := range []bool{true, false} {
+	for _, round := range []struct{ there, tied bool }{{true, false}, {true, true}, {false, true}} {
 		for _, fits := range []func(g, a *Item) bool{
 			func(g, a *Item) bool { return near(g, a) && exact(g, a) }, near, exact,
 			func(g, a *Item) bool { return true },
 		} {
 			for _, g := range gone {
 				c := g.Row.Content()
-				i := slices.IndexFunc(places[c], func(a *Item) bool { return fits(g, a) })
-				if g.there() != there || g.Moved != nil || renamed[g] || i < 0 || c == (mail.Digest{}) {
+				i := slices.IndexFunc(places[c], func(a *Item) bool { return (round.tied || a.Remote != New) && fits(g, a) })
+				if g.there() != round.there || g.Moved != nil || renamed[g] || i < 0 || c == (mail.Digest{}) {
 					continue
 				}
 				a := places[c][i]
