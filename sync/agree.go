@@ -3,7 +3,6 @@ package sync
 import (
 	"context"
 	"errors"
-	"maps"
 	"time"
 
 	"mailtwin/conflict"
@@ -17,7 +16,7 @@ func (r *run) agree(ctx context.Context, w *work) error {
 	if err != nil {
 		return err
 	}
-	refused, err := r.storeAll(ctx, f, w.agrees)
+	left, err := r.storeAll(ctx, f, w.agrees)
 	if err != nil {
 		return err
 	}
@@ -33,7 +32,7 @@ func (r *run) agree(ctx context.Context, w *work) error {
 				// as a change of the server's, and undo what the reader did.
 				r.dirty(f, mail.Local)
 				r.leave(f)
-				if !refused[a] {
+				if !left[a] {
 					row := r.settled(f, a, fileOf(a.Item))
 					row.Flags = a.BaseUnrenamed()
 					batch.PutRows = append(batch.PutRows, row)
@@ -45,7 +44,7 @@ func (r *run) agree(ctx context.Context, w *work) error {
 			synced = true
 			r.count(func(rep *Report) { rep.Local.Flags++ })
 		}
-		if refused[a] {
+		if left[a] {
 			continue
 		}
 		row := r.settled(f, a, file)
@@ -127,8 +126,10 @@ func (c *change) apart() []*change {
 }
 
 // storeAll sends the changes of flags to the server, those that are alike in one
-// command, and tells which were refused. A server that has had enough of keywords must
-// not keep a message from being read.
+// command, and tells which were refused, or may not have met their message: one that has
+// left the folder is passed over, and has not got them where it is now. So base must not
+// say that it has; the next round tells. A server that has had enough of keywords must not
+// keep a message from being read.
 func (r *run) storeAll(ctx context.Context, f *folder, actions []*conflict.Action) (map[*conflict.Action]bool, error) {
 	type flags struct{ add, remove mail.Flags }
 	alike := map[flags]*change{}
@@ -146,19 +147,19 @@ func (r *run) storeAll(ctx context.Context, f *folder, actions []*conflict.Actio
 		c.uids.Add(a.Item.UID())
 		c.actions = append(c.actions, a)
 	}
-	refused, stored := map[*conflict.Action]bool{}, map[*conflict.Action]bool{}
+	left, stored, met := map[*conflict.Action]bool{}, map[*conflict.Action]bool{}, map[mail.UID]bool{}
 	for len(todo) > 0 {
 		c := todo[0]
 		todo = todo[1:]
 		r.dirty(f, mail.Remote)
-		err := r.Remote.Store(ctx, f.name, r.validity(f), c.uids, c.add, c.remove)
+		err := r.Remote.Store(ctx, f.name, r.validity(f), c.uids, c.add, c.remove, func(uid mail.UID) { met[uid] = true })
 		if errors.Is(err, mail.ErrRefused) {
 			if parts := c.apart(); parts != nil {
 				todo = append(todo, parts...)
 				continue
 			}
 			for _, a := range c.actions {
-				refused[a] = true
+				left[a] = true
 			}
 			r.refuse(f, err, "it is tried again in the next sync")
 			continue
@@ -168,51 +169,16 @@ func (r *run) storeAll(ctx context.Context, f *folder, actions []*conflict.Actio
 		}
 		before := len(stored)
 		for _, a := range c.actions {
-			f.tell(a.Item.Row)
 			stored[a] = true
+			if !met[a.Item.UID()] {
+				left[a] = true
+				r.dirty(f, mail.Local)
+				r.leave(f)
+			}
 		}
 		r.count(func(rep *Report) { rep.Remote.Flags += len(stored) - before })
 	}
-	return refused, nil
-}
-
-// tell notes that the server was told other flags of a message.
-func (f *folder) tell(row *mail.Row) {
-	if row == nil {
-		return
-	}
-	if _, before := f.told[row.ID]; !before {
-		if f.told == nil {
-			f.told = map[mail.RowID]mail.Flags{}
-		}
-		f.told[row.ID] = row.Flags
-	}
-}
-
-// heard forgets what the server was told of messages that were read since, and are there.
-func (f *folder) heard(changes []conflict.RemoteChange) {
-	gone := map[mail.RowID]bool{}
-	for _, c := range changes {
-		gone[c.Row.ID] = gone[c.Row.ID] || c.Change == conflict.Gone
-	}
-	maps.DeleteFunc(f.told, func(id mail.RowID, _ mail.Flags) bool { return !gone[id] })
-}
-
-// untell makes base of a message that was moved on the server what it was before the
-// server was told other flags: a message that has left the folder before does not get
-// them, and the server says OK to that.
-func (r *run) untell(item *conflict.Item) {
-	for _, f := range r.folders {
-		if before, told := f.told[item.Row.ID]; told {
-			row := *item.Row
-			row.Flags = before
-			if item.Local == conflict.Same && !before.Equal(item.Row.Flags) {
-				item.File = fileOf(item)
-				item.File.Flags, item.Local = item.Row.Flags, conflict.Flags
-			}
-			item.Row = &row
-		}
-	}
+	return left, nil
 }
 
 // lettersFor gives the folder's letters, with one for each of the words as long as

@@ -62,9 +62,6 @@ type folder struct {
 	lettering stdsync.Mutex // guards letters while messages are brought across
 	letters   mail.Letters
 	read      mail.Cursor // of the last scan in this run; zero: there was none
-	// told are the rows whose flags were changed on the server since it was read, with the
-	// flags that base had before. Nobody says whether the message was still there.
-	told map[mail.RowID]mail.Flags
 	// missed are the rows whose files the last scan lacks, which does not say that they are
 	// gone: it is not believed, or somebody is at work here.
 	missed map[mail.RowID]bool

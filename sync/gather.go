@@ -265,7 +265,6 @@ func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChang
 		}
 	}
 	f.view, f.read = &view, view.Cursor
-	f.heard(changes)
 	if missing := known - int(view.Cursor.Messages); view.Absence == mail.AbsenceUnknown && missing > 0 {
 		r.once(f.name, fmt.Sprintf("%s not shown by the server, which does not mean that it deleted them (RFC 9738); what is here stays", are(missing)))
 	}

@@ -37,7 +37,6 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 			g.dropRemote(r.folders[t.Remote.Folder], t.Remote)
 			continue
 		}
-		r.untell(t.Local)
 		t.Local.Moved, t.Remote.From = t.Remote, t.Local
 	}
 	// What was thrown away there, and is gone here, was not moved.

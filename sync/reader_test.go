@@ -57,6 +57,37 @@ func TestAFlagThatIsTakenBackWhileItIsStored(t *testing.T) {
 	d.quiet()
 }
 
+// A message is moved on the server in the moment in which flags are stored for it, and the
+// run dies after that: they are stored where it is now.
+func TestFlagsThatAreStoredWhenTheMessageLeaves(t *testing.T) {
+	for _, dies := range []bool{false, true} {
+		s := account(t)
+		s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+		d := newDevice(t, s)
+		d.sync()
+		d.rename(d.find("Archive", "About moved."), "cur", "RS")
+		s.Before = func(call sim.Call) error {
+			if call.Method == "Store" {
+				moveThere(s, "Archive", "About moved.", "Lists")
+			} else if call.Method == "Scan" && dies && len(s.Messages("Archive")) == 0 {
+				return mail.ErrUnreachable
+			}
+			return nil
+		}
+		if _, err := d.run(); errors.Is(err, mail.ErrUnreachable) != dies {
+			t.Errorf("the sync ended with %v", err)
+		}
+		s.Before = nil
+		d.sync()
+		d.has("Archive", 0)
+		if got := s.Messages("Lists")[0].Flags; !got.Equal(flags(`\Seen`, `\Answered`)) {
+			t.Errorf("it has %v", got)
+		}
+		d.inStep()
+		d.quiet()
+	}
+}
+
 // restless is a Maildir whose folders never come to rest.
 type restless struct{ engine.Local }
 

@@ -108,7 +108,7 @@ func (r *run) markDeleted(ctx context.Context, f *folder, actions []*conflict.Ac
 		return nil
 	}
 	deleted := mail.Flags{System: mail.Deleted}
-	if err := r.Remote.Store(ctx, f.name, r.validity(f), uidsOf(actions), deleted, mail.Flags{}); err != nil {
+	if err := r.Remote.Store(ctx, f.name, r.validity(f), uidsOf(actions), deleted, mail.Flags{}, nil); err != nil {
 		return err
 	}
 	batch := &mail.Batch{}
@@ -212,7 +212,7 @@ func (r *run) trashOne(ctx context.Context, f *folder, a *conflict.Action, in *m
 		batch.DropRows = append(batch.DropRows, a.Item.Row.ID)
 		return nil
 	}
-	if err := r.Remote.Store(ctx, f.name, validity, mail.UIDs(uid), mail.Flags{System: mail.Deleted}, mail.Flags{}); err != nil {
+	if err := r.Remote.Store(ctx, f.name, validity, mail.UIDs(uid), mail.Flags{System: mail.Deleted}, mail.Flags{}, nil); err != nil {
 		return err
 	}
 	row := partedRow(a)

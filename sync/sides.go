@@ -123,8 +123,9 @@ type Remote interface {
 	Append(ctx context.Context, folder mail.Folder, flags mail.Flags, date time.Time, source mail.Source) (uid mail.UID, validity uint32, sent bool, err error)
 
 	// Store adds and removes flags of all the messages, and touches no others.
-	// Messages that are gone are passed over.
-	Store(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, add, remove mail.Flags) error
+	// Messages that are gone are passed over; so it calls met, unless that is nil, for each
+	// of which the server says that it changed it. It may leave out some that were not gone.
+	Store(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, add, remove mail.Flags, met func(mail.UID)) error
 
 	// Move moves one message with MOVE (RFC 6851). Call it only where Abilities says
 	// so. uid is 0 where the server does not tell. mail.ErrGone: no such message, but

@@ -210,7 +210,7 @@ func (s *session) Store(w *imapserver.FetchWriter, set imap.NumSet, change *imap
 		return err
 	}
 	flags := mail.ParseFlags(flagNames(change.Flags))
-	picked := v.pick(set)
+	picked := slices.DeleteFunc(v.pick(set), func(i int) bool { return v.known[i].expunged })
 	for _, i := range picked {
 		e := &v.known[i]
 		now := flags
@@ -220,7 +220,7 @@ func (s *session) Store(w *imapserver.FetchWriter, set imap.NumSet, change *imap
 		case imap.StoreFlagsDel:
 			now = e.flags.Without(flags)
 		}
-		if e.expunged || now.Equal(e.flags) {
+		if now.Equal(e.flags) {
 			continue
 		}
 		known := e.told == e.version

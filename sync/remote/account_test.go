@@ -164,7 +164,7 @@ func TestFlagsAreAddedAndRemoved(t *testing.T) {
 		put(t, a, "INBOX", "two", mail.Flags{})
 		first := scanFolder(t, a, "INBOX", mail.Cursor{}, 0)
 		err := a.Store(t.Context(), "INBOX", first.Cursor.UIDValidity, mail.UIDs(1, 99),
-			mail.Flags{System: mail.Answered, Keywords: "not]anatom home"}, mail.Flags{System: mail.Seen, Keywords: "work"})
+			mail.Flags{System: mail.Answered, Keywords: "not]anatom home"}, mail.Flags{System: mail.Seen, Keywords: "work"}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -237,7 +237,7 @@ func TestNothingIsDoneUnderAnotherUIDValidity(t *testing.T) {
 		_, copied := a.Copy(ctx, "INBOX", other, 1, "INBOX")
 		for what, err := range map[string]error{
 			"identify": identify, "move": move, "copy": copied,
-			"store":   a.Store(ctx, "INBOX", other, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{}),
+			"store":   a.Store(ctx, "INBOX", other, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{}, nil),
 			"expunge": a.Expunge(ctx, "INBOX", other, mail.UIDs(1)),
 			"fetch":   a.Fetch(ctx, "INBOX", other, mail.UIDs(1), func(mail.Body) error { return nil }),
 		} {
@@ -275,7 +275,7 @@ func TestAReadOnlyAccountChangesNothing(t *testing.T) {
 		_, moved := a.Move(ctx, "INBOX", validity, 1, "INBOX")
 		for what, err := range map[string]error{
 			"append": appended, "move": moved,
-			"store":  a.Store(ctx, "INBOX", validity, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{}),
+			"store":  a.Store(ctx, "INBOX", validity, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{}, nil),
 			"create": a.CreateFolder(ctx, "New"), "delete": a.DeleteFolder(ctx, "INBOX"),
 			"expunge": a.Expunge(ctx, "INBOX", validity, mail.UIDs(1)),
 		} {

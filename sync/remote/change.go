@@ -34,8 +34,10 @@ func (a *Account) change(ctx context.Context, what string, folder mail.Folder, f
 
 // Store adds and removes flags of messages (RFC 9051, 6.4.6), never whole sets of
 // them, so that it can be repeated, and two devices do not undo each other (RFC
-// 4549, 4.2.3).
-func (a *Account) Store(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, add, remove mail.Flags) error {
+// 4549, 4.2.3). That a message is still there is told by its FETCH response, which comes
+// with the mod-sequence also after .SILENT (RFC 7162, 3.1.3); and with what is pipelined
+// behind it one may serve for both.
+func (a *Account) Store(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, add, remove mail.Flags, met func(mail.UID)) error {
 	plus, minus := settable(add), settable(remove)
 	if len(uids) == 0 || len(plus)+len(minus) == 0 {
 		return nil
@@ -44,18 +46,37 @@ func (a *Account) Store(ctx context.Context, folder mail.Folder, validity uint32
 		if err := s.write(name, validity); err != nil {
 			return err
 		}
+		silent := met == nil || s.box.cursor.HighestModSeq != 0
 		var cmds []closer
+		var found []*[]*imapclient.FetchMessageBuffer
 		for _, part := range uids.Split(maxSet) {
 			for _, flags := range []imap.StoreFlags{
-				{Op: imap.StoreFlagsAdd, Silent: true, Flags: plus},
-				{Op: imap.StoreFlagsDel, Silent: true, Flags: minus},
+				{Op: imap.StoreFlagsAdd, Silent: silent, Flags: plus},
+				{Op: imap.StoreFlagsDel, Silent: silent, Flags: minus},
 			} {
 				if len(flags.Flags) > 0 {
-					cmds = append(cmds, start(s.client.Store(toIMAP(part), &flags, nil).Close))
+					cmd, got := s.client.Store(toIMAP(part), &flags, nil), new([]*imapclient.FetchMessageBuffer)
+					found = append(found, got)
+					cmds = append(cmds, start(func() (err error) {
+						*got, err = cmd.Collect()
+						return err
+					}))
 				}
 			}
 		}
-		return s.wait(cmds)
+		if err := s.wait(cmds); err != nil || met == nil {
+			return err
+		}
+		told := map[imap.UID]bool{}
+		for _, got := range found {
+			for _, m := range *got {
+				if !told[m.UID] {
+					told[m.UID] = true
+					met(mail.UID(m.UID))
+				}
+			}
+		}
+		return nil
 	})
 }
 

@@ -43,8 +43,8 @@ func TestASessionThatDiedWhileIdleFailsNobodysCall(t *testing.T) {
 	ctx := context.Background()
 	for kind, call := range map[string]func(a *Account) error{
 		"LIST":       func(a *Account) error { _, err := a.Folders(ctx); return err },
-		"SELECT":     func(a *Account) error { return a.Store(ctx, "INBOX", 7, mail.UIDs(1), seen, mail.Flags{}) },
-		"UID STORE":  func(a *Account) error { return a.Store(ctx, "INBOX", 7, mail.UIDs(1), seen, mail.Flags{}) },
+		"SELECT":     func(a *Account) error { return a.Store(ctx, "INBOX", 7, mail.UIDs(1), seen, mail.Flags{}, nil) },
+		"UID STORE":  func(a *Account) error { return a.Store(ctx, "INBOX", 7, mail.UIDs(1), seen, mail.Flags{}, nil) },
 		"UID EXPUNG": func(a *Account) error { return a.Expunge(ctx, "INBOX", 7, mail.UIDs(1)) },
 	} {
 		opts, commands := dying(t, kind)

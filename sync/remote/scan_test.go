@@ -266,7 +266,7 @@ func TestAFolderThatCanBeReadOnly(t *testing.T) {
 	if !v.ReadOnly || v.NewKeywords || !v.Settable.Empty() {
 		t.Errorf("the view is %+v", v.View)
 	}
-	err := a.Store(t.Context(), "INBOX", 7, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{})
+	err := a.Store(t.Context(), "INBOX", 7, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{}, nil)
 	if !errors.Is(err, mail.ErrReadOnly) {
 		t.Errorf("store gives %v", err)
 	}

@@ -191,7 +191,7 @@ func TestManyUIDsAreAskedForInLinesThatServersTake(t *testing.T) {
 	for u := mail.UID(10_001); u < 30_000; u += 2 {
 		uids.Add(u)
 	}
-	if err := a.Store(t.Context(), "INBOX", 7, uids, mail.Flags{System: mail.Seen}, mail.Flags{System: mail.Flagged}); err != nil {
+	if err := a.Store(t.Context(), "INBOX", 7, uids, mail.Flags{System: mail.Seen}, mail.Flags{System: mail.Flagged}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.Fetch(t.Context(), "INBOX", 7, uids, func(mail.Body) error { return nil }); err != nil {
@@ -212,7 +212,7 @@ func TestAStoreWithManyAnswersEnds(t *testing.T) {
 		"UID STORE": noise.String() + noise.String() + noise.String() + "TAG OK done",
 	})))
 	uids := mail.UIDSet{{First: 1, Last: 1000}}
-	if err := a.Store(t.Context(), "INBOX", 7, uids, mail.Flags{System: mail.Seen}, mail.Flags{System: mail.Flagged}); err != nil {
+	if err := a.Store(t.Context(), "INBOX", 7, uids, mail.Flags{System: mail.Seen}, mail.Flags{System: mail.Flagged}, nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -424,7 +424,7 @@ func TestAnAnswerThatNeverComesIsOurFaultOnlyWhenWeSaySo(t *testing.T) {
 		"SELECT":    selected(1, 2, 0),
 		"UID STORE": "* BYE going down for maintenance\r\nTAG BAD", // and the client drops the session
 	})))
-	err := a.Store(t.Context(), "INBOX", 7, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{})
+	err := a.Store(t.Context(), "INBOX", 7, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{}, nil)
 	if !errors.Is(err, mail.ErrRefused) {
 		t.Errorf("store gives %v", err)
 	}

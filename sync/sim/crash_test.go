@@ -153,7 +153,7 @@ func TestACrashIsBeforeTheEffectOrLosesItsAnswer(t *testing.T) {
 		crash.Stop = func() { stopped = account(s) }
 		remote := crash.Remote(s.Client())
 		uid1, _, _, err1 := remote.Append(t.Context(), box, seen, when, remotetest.Source(raw))
-		err2 := remote.Store(t.Context(), box, validity, mail.UIDs(uids...), seen, mail.Flags{})
+		err2 := remote.Store(t.Context(), box, validity, mail.UIDs(uids...), seen, mail.Flags{}, nil)
 		_, err3 := remote.Folders(t.Context())
 
 		if crashed := at <= 2; crashed != errors.Is(err1, sim.ErrCrashed) || crashed != (uid1 == 0) {
@@ -193,7 +193,7 @@ func TestADeathStopsWhatIsUnderWay(t *testing.T) {
 	err := remote.Fetch(t.Context(), box, validity, mail.UIDs(uids...), func(b mail.Body) error {
 		visits++
 		// An engine that takes no notice of an error.
-		remote.Store(t.Context(), box, validity, mail.UIDs(b.UID), seen, mail.Flags{})
+		remote.Store(t.Context(), box, validity, mail.UIDs(b.UID), seen, mail.Flags{}, nil)
 		if n, err := b.Reader.Read(make([]byte, 10)); n != 0 || !errors.Is(err, sim.ErrCrashed) {
 			t.Errorf("read %d octets, error %v", n, err)
 		}
@@ -230,7 +230,7 @@ func TestNoEffectFollowsADeathFromAnyGoroutine(t *testing.T) {
 			workers.Go(func() {
 				for i := range 10 {
 					flag := mail.Flags{Keywords: mail.Keywords(fmt.Sprint("w", w, "i", i))}
-					remote.Store(t.Context(), box, validity, mail.UIDs(uids...), flag, mail.Flags{})
+					remote.Store(t.Context(), box, validity, mail.UIDs(uids...), flag, mail.Flags{}, nil)
 				}
 			})
 		}

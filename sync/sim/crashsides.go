@@ -209,9 +209,9 @@ func (c *crashRemote) Append(ctx context.Context, folder mail.Folder, flags mail
 	return a.uid, a.validity, a.sent, err
 }
 
-func (c *crashRemote) Store(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, add, remove mail.Flags) error {
+func (c *crashRemote) Store(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, add, remove mail.Flags, met func(mail.UID)) error {
 	return c.crash.effect("Remote.Store", func() error {
-		return c.remote.Store(ctx, folder, validity, uids, add, remove)
+		return c.remote.Store(ctx, folder, validity, uids, add, remove, met)
 	})
 }
 

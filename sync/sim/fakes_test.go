@@ -156,7 +156,7 @@ func (f fakeRemote) Append(context.Context, mail.Folder, mail.Flags, time.Time, 
 	f.add("Append")
 	return 1, 1, false, nil
 }
-func (f fakeRemote) Store(context.Context, mail.Folder, uint32, mail.UIDSet, mail.Flags, mail.Flags) error {
+func (f fakeRemote) Store(context.Context, mail.Folder, uint32, mail.UIDSet, mail.Flags, mail.Flags, func(mail.UID)) error {
 	f.add("Store")
 	return nil
 }

@@ -74,7 +74,7 @@ func calls(c engine.Remote, uids []mail.UID, validity uint32) map[string]func(co
 			_, _, _, err := c.Append(ctx, box, seen, when, remotetest.Source(raw))
 			return err
 		},
-		"Store": func(ctx context.Context) error { return c.Store(ctx, box, validity, set, seen, mail.Flags{}) },
+		"Store": func(ctx context.Context) error { return c.Store(ctx, box, validity, set, seen, mail.Flags{}, nil) },
 		"Move": func(ctx context.Context) error {
 			_, err := c.Move(ctx, box, validity, uids[0], "Other")
 			return err

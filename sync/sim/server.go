@@ -292,7 +292,7 @@ func (f *mailbox) with(uids mail.UIDSet) []message {
 
 // update sets the flags of the messages, and leaves those alone that have them
 // already.
-func (f *mailbox) update(uids mail.UIDSet, change func(mail.Flags) mail.Flags) {
+func (f *mailbox) update(uids mail.UIDSet, change func(mail.Flags) mail.Flags) (changed []mail.UID) {
 	raised := false
 	for i := range f.messages {
 		m := &f.messages[i]
@@ -305,8 +305,10 @@ func (f *mailbox) update(uids mail.UIDSet, change func(mail.Flags) mail.Flags) {
 				raised = true
 			}
 			m.flags, m.modseq = flags, f.modseq
+			changed = append(changed, m.uid)
 		}
 	}
+	return changed
 }
 
 // expunge removes the messages. RFC 7162, 3.1: the highest mod-sequence rises.

@@ -102,12 +102,17 @@ func (c *Client) write(ctx context.Context, call Call, validity uint32, effect f
 	})
 }
 
-// Store changes flags.
-func (c *Client) Store(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, add, remove mail.Flags) error {
+// Store changes flags. Like servers with mod-sequences it tells of what has changed only.
+func (c *Client) Store(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, add, remove mail.Flags, met func(mail.UID)) error {
 	return c.write(ctx, Call{Method: "Store", Folder: folder, UIDs: uids}, validity, func(f *mailbox) error {
-		f.update(uids, func(old mail.Flags) mail.Flags {
+		changed := f.update(uids, func(old mail.Flags) mail.Flags {
 			return c.server.flags(old.With(add).Without(remove))
 		})
+		for _, uid := range changed {
+			if met != nil {
+				met(uid)
+			}
+		}
 		return nil
 	})
 }

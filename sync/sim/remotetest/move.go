@@ -99,7 +99,7 @@ var errorTests = []test{
 				})
 			}},
 			{"store", true, func() error {
-				return a.remote.Store(a.ctx, folder, wrong, uids, mail.Flags{System: mail.Seen}, mail.Flags{})
+				return a.remote.Store(a.ctx, folder, wrong, uids, mail.Flags{System: mail.Seen}, mail.Flags{}, nil)
 			}},
 			{"copy", true, func() error { _, err := a.remote.Copy(a.ctx, folder, wrong, b.uids[0], elsewhere); return err }},
 			{"move", able.Move, func() error { _, err := a.remote.Move(a.ctx, folder, wrong, b.uids[0], elsewhere); return err }},
@@ -126,7 +126,7 @@ var errorTests = []test{
 				return a.remote.Fetch(a.ctx, folder, 1, mail.UIDs(1), func(mail.Body) error { return nil })
 			},
 			"store": func() error {
-				return a.remote.Store(a.ctx, folder, 1, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{})
+				return a.remote.Store(a.ctx, folder, 1, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{}, nil)
 			},
 		}
 		for name, call := range calls {
@@ -137,7 +137,7 @@ var errorTests = []test{
 	{"a folder that went away after it was read", func(a *account) {
 		b := a.known("one")
 		a.phone.DeleteFolder(folder)
-		err := a.remote.Store(a.ctx, folder, b.cursor.UIDValidity, mail.UIDs(b.uids...), mail.Flags{System: mail.Seen}, mail.Flags{})
+		err := a.remote.Store(a.ctx, folder, b.cursor.UIDValidity, mail.UIDs(b.uids...), mail.Flags{System: mail.Seen}, mail.Flags{}, nil)
 		if err != nil { // its message is gone, which is none, and not every server looks
 			a.wantErr("store", err, mail.ErrGone, mail.ErrRefused, mail.ErrRestarted)
 		}
@@ -154,7 +154,7 @@ var errorTests = []test{
 		cancel()
 		_, _, _, err := a.remote.Append(ctx, folder, mail.Flags{}, time.Time{}, Source(letter("two")))
 		a.wantErr("append", err, context.Canceled)
-		err = a.remote.Store(ctx, folder, validity, mail.UIDs(uids...), mail.Flags{System: mail.Seen}, mail.Flags{})
+		err = a.remote.Store(ctx, folder, validity, mail.UIDs(uids...), mail.Flags{System: mail.Seen}, mail.Flags{}, nil)
 		a.wantErr("store", err, context.Canceled)
 		_, err = a.remote.Folders(ctx)
 		a.wantErr("folders", err, context.Canceled)

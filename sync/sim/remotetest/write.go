@@ -116,8 +116,15 @@ var writeTests = []test{
 		a.phone.CreateFolder(folder)
 		uids := a.deliver(folder, "one", "two", "three")
 		validity := a.validity(folder)
+		a.phone.AddFlags(folder, uids[2], mail.Flags{System: mail.Flagged})
 		a.phone.Delete(folder, uids[1])
-		a.store(validity, uids, mail.Flags{System: mail.Seen}, mail.Flags{})
+		var met []mail.UID
+		a.noErr("store", a.remote.Store(a.ctx, folder, validity, mail.UIDs(uids...), mail.Flags{System: mail.Seen}, mail.Flags{System: mail.Flagged},
+			func(uid mail.UID) { met = append(met, uid) }))
+		slices.Sort(met)
+		if want := []mail.UID{uids[0], uids[2]}; !slices.Equal(met, want) {
+			a.Errorf("it says that it changed %v, want %v", met, want)
+		}
 		a.flagged(uids[0], mail.Flags{System: mail.Seen})
 		a.flagged(uids[2], mail.Flags{System: mail.Seen})
 		a.store(validity, uids[1:2], mail.Flags{System: mail.Flagged}, mail.Flags{})
@@ -191,7 +198,7 @@ func (a *account) appended(flags mail.Flags, date time.Time, raw []byte, validit
 
 func (a *account) store(validity uint32, uids []mail.UID, add, remove mail.Flags) {
 	a.Helper()
-	a.noErr("store", a.remote.Store(a.ctx, folder, validity, mail.UIDs(uids...), add, remove))
+	a.noErr("store", a.remote.Store(a.ctx, folder, validity, mail.UIDs(uids...), add, remove, nil))
 }
 
 func (a *account) flagged(uid mail.UID, want mail.Flags) {
