@@ -44,10 +44,10 @@ func (r *run) agree(ctx context.Context, w *work) error {
 			synced = true
 			r.count(func(rep *Report) { rep.Local.Flags++ })
 		}
-		if left[a] {
-			continue
-		}
 		row := r.settled(f, a, file)
+		if left[a] {
+			row.Flags = a.Flags.Without(a.Add).With(a.Remove) // what the message had
+		}
 		batch.PutRows = append(batch.PutRows, row)
 		if a.Item.Local == conflict.New {
 			met = append(met, file)
@@ -126,10 +126,10 @@ func (c *change) apart() []*change {
 }
 
 // storeAll sends the changes of flags to the server, those that are alike in one
-// command, and tells which were refused, or may not have met their message: one that has
-// left the folder is passed over, and has not got them where it is now. So base must not
-// say that it has; the next round tells. A server that has had enough of keywords must not
-// keep a message from being read.
+// command, and tells of which messages base must not say that they have them: they were
+// refused, or may not have met the message, since one that has left the folder is passed
+// over. The next round tells. A server that has had enough of keywords must not keep a
+// message from being read.
 func (r *run) storeAll(ctx context.Context, f *folder, actions []*conflict.Action) (map[*conflict.Action]bool, error) {
 	type flags struct{ add, remove mail.Flags }
 	alike := map[flags]*change{}
