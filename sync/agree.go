@@ -52,6 +52,9 @@ func (r *run) agree(ctx context.Context, w *work) error {
 		if a.Item.Local == conflict.New {
 			met = append(met, file)
 		}
+		if from := a.Item.From; from != nil && r.dropNow(from.Row) {
+			batch.DropRows = append(batch.DropRows, from.Row.ID) // it moved alike on both sides
+		}
 		r.arrive(a.Item)
 	}
 	if synced {

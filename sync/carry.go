@@ -302,6 +302,19 @@ func (r *run) takeDoomed(row *mail.Row) (dropped bool) {
 	return dropped
 }
 
+// dropNow tells whether a row is to be dropped, and leaves that to the caller: if base ever
+// had both the old place of a message and the new one, and the file came back to the old
+// one, it would be gone from where the message is.
+func (r *run) dropNow(row *mail.Row) (doomed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at := upload{row.Folder, row.Key}
+	if doomed = r.doomed[at] == row.ID; doomed {
+		delete(r.doomed, at)
+	}
+	return doomed
+}
+
 // makeRoom drops, with the rows of a batch, those that have their keys and are to go.
 func (r *run) makeRoom(b *mail.Batch) {
 	r.mu.Lock()

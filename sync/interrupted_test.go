@@ -260,6 +260,43 @@ func takenBack(t *testing.T, name string, copied int) {
 	d.quiet()
 }
 
+// A file and its message were moved alike, and a run that finds that dies; then the file is
+// moved back. Nobody has thrown it away.
+func TestAMoveOnBothSidesThatIsTakenBackAfterItsRunDied(t *testing.T) {
+	prepare := func() (d *device, old, path string) {
+		s := account(t)
+		s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+		d = newDevice(t, s)
+		d.opts.Connections = 1
+		d.sync()
+		old = d.find("Archive", "About moved.")
+		path = filepath.Join(d.dir("INBOX"), "cur", filepath.Base(old))
+		must(t, os.Rename(old, path))
+		moveThere(s, "Archive", "About moved.", "INBOX")
+		return d, old, path
+	}
+	d, _, _ := prepare()
+	d.crash = sim.NewCrash(0)
+	d.sync()
+	for at, step := range d.crash.Names() {
+		d, old, path := prepare()
+		inbox := len(d.server.Messages("INBOX")) - 1
+		d.crash = sim.NewCrash(at + 1)
+		d.run()
+		d.crash = nil
+		must(t, os.Rename(path, old))
+		d.sync()
+		d.sync()
+		t.Log(step)
+		d.has("Trash", 0)
+		if got := len(d.server.Messages("Archive")) + len(d.server.Messages("INBOX")) - inbox; got != 1 {
+			t.Errorf("it is there %d times", got)
+		}
+		d.inStep()
+		d.quiet()
+	}
+}
+
 // A run dies after a download, before that is recorded. The file moves, and another device
 // moves the message elsewhere: it goes where the server has it.
 func TestAnUnrecordedDownloadThatMovesOnBothSides(t *testing.T) {
