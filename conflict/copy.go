@@ -56,8 +56,11 @@ func CopyOf(arrived *Item, files []*Item) (source *Item, ask bool) {
 
 // StandsFor tells whether the item, at rest on both sides, is the message that is gone.
 func (i *Item) StandsFor(gone *Item) bool {
-	return i.Row.State == mail.Settled && i.Row.Content() == gone.Row.Content() && i.here() && i.there()
+	return i.AtRest() && i.Row.Content() == gone.Row.Content()
 }
+
+// AtRest tells whether the item is in step, and there on both sides as far as is known.
+func (i *Item) AtRest() bool { return i.Row.State == mail.Settled && i.here() && i.there() }
 
 // Linkable tells whether the item has a file that others can be made of: that has what
 // the server gives, and nothing that a program has added.

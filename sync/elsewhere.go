@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"mailtwin/conflict"
@@ -24,21 +25,9 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 	if r.DryRun || len(g.alike) == 0 && !slices.ContainsFunc(items, r.mayBeElsewhere) {
 		return items, nil
 	}
-	listing, err := r.Remote.Folders(ctx)
+	got, changed, err := r.changedSince(ctx)
 	if err != nil {
 		return nil, err
-	}
-	got, changed := false, map[*folder]bool{}
-	for _, listed := range listing.Folders {
-		f := r.folders[listed.Name]
-		if f == nil || !f.usable() || listed.Status.UIDNext == 0 {
-			continue
-		}
-		was := r.asRead(f)
-		if listed.Status.UIDNext > was.UIDNext {
-			got, f.remoteDirty = true, true
-		}
-		changed[f] = listed.Status.UIDNext != was.UIDNext || listed.Status.Messages != was.Messages
 	}
 	half := func(item *conflict.Item) bool {
 		for _, f := range g.alike[item] {
@@ -62,6 +51,67 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 		}
 	}
 	return left, nil
+}
+
+// changedSince tells which folders of the server have changed since they were read, and
+// whether any has got new messages, and marks those.
+func (r *run) changedSince(ctx context.Context) (got bool, changed map[*folder]bool, err error) {
+	listing, err := r.Remote.Folders(ctx)
+	if err != nil {
+		return false, nil, err
+	}
+	changed = map[*folder]bool{}
+	for _, listed := range listing.Folders {
+		f := r.folders[listed.Name]
+		if f == nil || !f.usable() || listed.Status.UIDNext == 0 {
+			continue
+		}
+		was := r.asRead(f)
+		if listed.Status.UIDNext > was.UIDNext {
+			got, f.remoteDirty = true, true
+		}
+		changed[f] = listed.Status.UIDNext != was.UIDNext || listed.Status.Messages != was.Messages
+	}
+	return got, changed, nil
+}
+
+// surelyGone leaves out, of files that an interrupted run was about to upload and that are
+// gone, those that may have moved back to where base has them: if their messages came from
+// there meanwhile, it is not known yet that the files lack them.
+func (r *run) surelyGone(ctx context.Context, g *gathered, f *folder, gone []*conflict.Item) ([]*conflict.Item, error) {
+	var changed map[*folder]bool
+	var sure []*conflict.Item
+	for _, item := range gone {
+		rows, err := r.State.Alike(ctx, item.Identity.Fingerprint)
+		if err != nil {
+			return nil, fmt.Errorf("read the state: %w", err)
+		}
+		wait := false
+		for _, known := range r.itemsOf(g, rows) {
+			if known.Row.Content() != item.Identity.Content() || !known.AtRest() {
+				continue
+			}
+			if changed == nil {
+				if _, changed, err = r.changedSince(ctx); err != nil {
+					return nil, err
+				}
+			}
+			if at := r.folders[known.Folder]; changed[at] {
+				r.dirty(at, mail.Remote)
+				r.leave(at)
+				wait = true
+			}
+		}
+		if !wait {
+			sure = append(sure, item)
+			continue
+		}
+		g.unsure[upload{f.base.ID, item.File.Key}] = true
+		r.dirty(f, mail.Local)
+		r.dirty(f, mail.Remote)
+		r.leave(f)
+	}
+	return sure, nil
 }
 
 // mayBeElsewhere tells whether a message is gone on the server, as far as is known, and

@@ -23,6 +23,9 @@ type gathered struct {
 	newRemote map[*folder][]*conflict.Item
 	// resolving are the files whose messages were found, and are yet to be recorded.
 	resolving map[upload]bool
+	// unsure are the files that an interrupted run was about to upload, and of which too
+	// little is known in this round.
+	unsure map[upload]bool
 	// recovered are the messages of uploads that were interrupted, whose files are gone.
 	recovered []*conflict.Item
 	// unmeasured are the folders with new files that were renamed, or changed, before they
@@ -36,7 +39,7 @@ func newGathered() *gathered {
 	return &gathered{
 		rows:     map[mail.RowID]*conflict.Item{},
 		newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{},
-		resolving: map[upload]bool{}, unmeasured: map[*folder]bool{},
+		resolving: map[upload]bool{}, unsure: map[upload]bool{}, unmeasured: map[*folder]bool{},
 		alike: map[*conflict.Item][]*folder{},
 	}
 }

@@ -23,7 +23,7 @@ func (r *run) dropFruitless(ctx context.Context, g *gathered) error {
 	for _, in := range r.intents {
 		f := r.folderOf(in.Folder)
 		if in.Kind == mail.Upload && f != nil && f.usable() && f.view != nil && !f.remoteDirty && f.listing != nil &&
-			!g.resolving[upload{in.Folder, in.Key}] && !g.unmeasured[f] && !misses(f, in) {
+			!g.resolving[upload{in.Folder, in.Key}] && !g.unsure[upload{in.Folder, in.Key}] && !g.unmeasured[f] && !misses(f, in) {
 			batch.DropIntents = append(batch.DropIntents, in.ID)
 		}
 	}
@@ -148,7 +148,7 @@ func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) []*confl
 				at == f && item.Message.UID < in.UIDNext {
 				continue
 			}
-			if at.listing == nil || g.unmeasured[at] || misses(at, in) {
+			if at.listing == nil || g.unmeasured[at] || misses(at, in) || g.unsure[upload{in.Folder, in.Key}] {
 				r.dirty(at, mail.Local)
 				r.leave(at)
 				wait = true

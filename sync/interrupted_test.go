@@ -260,6 +260,62 @@ func takenBack(t *testing.T, name string, copied int) {
 	d.quiet()
 }
 
+// A run dies when it is about to move a message on the server, the file is moved back, and
+// another device moves the message to where it was to go, also while the next run reads the
+// folders. Nobody has thrown it away.
+func TestAMoveThatAnotherDeviceMakesAfterItsRunDied(t *testing.T) {
+	for _, at := range []mail.Folder{"", "Archive", "INBOX", "Lists"} { // when that is read
+		for _, to := range []mail.Folder{"INBOX", "A first"} {
+			t.Run(fmt.Sprint("to ", to, ", at ", at), func(t *testing.T) {
+				s := account(t)
+				must(t, s.CreateFolder("A first"))
+				s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+				d := newDevice(t, s)
+				d.opts.Connections = 1
+				d.sync()
+				old := d.find("Archive", "About moved.")
+				path := filepath.Join(d.dir(to), "cur", filepath.Base(old))
+				must(t, os.Rename(old, path))
+				s.Before = func(c sim.Call) error {
+					if c.Method == "Move" {
+						return mail.ErrUnreachable
+					}
+					return nil
+				}
+				if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+					t.Fatalf("the sync ended with %v", err)
+				}
+				must(t, os.Rename(path, old))
+				s.Before = func(c sim.Call) error {
+					if c.Method == "Scan" && c.Folder == at {
+						moveThere(s, "Archive", "About moved.", to)
+					}
+					return nil
+				}
+				if at == "" {
+					moveThere(s, "Archive", "About moved.", to)
+				}
+				s.Deliver("Lists", onWire(letter("other")), flags(`\Seen`), day)
+				d.sync()
+				s.Before = nil
+				d.sync()
+				d.has("Trash", 0)
+				found := 0
+				for _, folder := range []mail.Folder{"Archive", to} {
+					for _, text := range censusOf(s, folder) {
+						found += strings.Count(text, "About moved.")
+					}
+				}
+				if found != 1 {
+					t.Errorf("it is there %d times", found)
+				}
+				d.inStep()
+				d.quiet()
+			})
+		}
+	}
+}
+
 // A file and its message were moved alike, and a run that finds that dies; then the file is
 // moved back. Nobody has thrown it away.
 func TestAMoveOnBothSidesThatIsTakenBackAfterItsRunDied(t *testing.T) {

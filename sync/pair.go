@@ -132,7 +132,10 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 			lonely = append(lonely, item)
 		}
 	}
-	uploaded := r.uploadedAndGone(g, f)
+	uploaded, err := r.surelyGone(ctx, g, f, r.uploadedAndGone(g, f))
+	if err != nil {
+		return nil, err
+	}
 	tied, left, err := r.tie(ctx, g, f, slices.Concat(g.newLocal[f], lonely, uploaded), g.newRemote[f])
 	if err != nil {
 		return nil, err
