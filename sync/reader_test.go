@@ -88,6 +88,39 @@ func TestFlagsThatAreStoredWhenTheMessageLeaves(t *testing.T) {
 	}
 }
 
+// Two devices store one flag at the same time, so that the server says nothing of it to the
+// second one, which dies then. Another flag that it has brought here before is taken away
+// on the server: it does not come back.
+func TestAFlagThatTheServerHasAlready(t *testing.T) {
+	s := account(t)
+	uid := s.Deliver("Archive", onWire(letter("flagged")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	d.rename(d.find("Archive", "About flagged."), "cur", "RS")
+	must(t, s.AddFlags("Archive", uid, flags(`\Flagged`)))
+	stored := false
+	s.Before = func(call sim.Call) error {
+		if call.Method == "Store" {
+			stored = true
+			must(t, s.AddFlags("Archive", uid, flags(`\Answered`)))
+		} else if call.Method == "Scan" && stored {
+			return mail.ErrUnreachable
+		}
+		return nil
+	}
+	if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+		t.Errorf("the sync ended with %v", err)
+	}
+	s.Before = nil
+	must(t, s.SetFlags("Archive", uid, flags(`\Seen`, `\Answered`)))
+	d.sync()
+	if got := s.Messages("Archive")[0].Flags; !got.Equal(flags(`\Seen`, `\Answered`)) {
+		t.Errorf("it has %v", got)
+	}
+	d.inStep()
+	d.quiet()
+}
+
 // restless is a Maildir whose folders never come to rest.
 type restless struct{ engine.Local }
 
