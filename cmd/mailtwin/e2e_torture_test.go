@@ -101,11 +101,12 @@ func (x *torture) deal(r *rand.Rand) card {
 	return c
 }
 
-// again puts a card back that had no effect.
+// again puts a card back that had no effect, so that it comes soon: the deck may not be
+// dealt to its end.
 func (x *torture) again(c card) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.deck = append(x.deck, c)
+	x.deck = slices.Insert(x.deck, min(len(x.deck), 3), c)
 }
 
 // prepare makes it likely that a sync of the device meets what the card is about.
