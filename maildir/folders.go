@@ -325,6 +325,9 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 			return err
 		}
 	}
+	if err := t.clearInside(dir); err != nil {
+		return err
+	}
 	// A crash must leave a folder or none, and an empty directory that is left alone looks
 	// like the place where a disk was mounted. So the whole of it goes at once, to a name
 	// that nobody looks at; unless there are folders inside, or files of other programs.
@@ -368,7 +371,7 @@ func (t *Tree) tidy(dir string) error {
 		if err == nil {
 			_, err = t.stampWith(dir, info)
 		}
-		if !isNoFolder(err) || t.clear(dir) != nil {
+		if !isNoFolder(err) || t.clearInside(dir) != nil || t.clear(dir) != nil {
 			return nil // it is one, or is not empty, or a disk is mounted there
 		}
 		if err := t.sync(path.Dir(dir)); err != nil {
@@ -420,19 +423,8 @@ func (t *Tree) clearAway(dir string) error {
 	if _, err := t.fs.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	var inside []string
-	err := t.fs.ReadDir(dir, func(e Entry) {
-		if e.Type == fs.ModeDir && e.Name != unfinished && !slices.Contains(folderParts, e.Name) {
-			inside = append(inside, path.Join(dir, e.Name))
-		}
-	})
-	if err != nil {
+	if err := t.clearEach(dir, func(name string) bool { return name != unfinished && !slices.Contains(folderParts, name) }); err != nil {
 		return err
-	}
-	for _, in := range inside {
-		if err := t.clearAway(in); err != nil {
-			return err
-		}
 	}
 	if err := t.removeParts(dir); err != nil {
 		return err
@@ -441,6 +433,24 @@ func (t *Tree) clearAway(dir string) error {
 		return err
 	}
 	return errors.Join(t.fs.Rmdir(path.Join(dir, unfinished)), t.fs.Rmdir(dir))
+}
+
+// clearInside removes what crashes have left of folders in a directory.
+func (t *Tree) clearInside(dir string) error {
+	return t.clearEach(dir, func(name string) bool { return strings.HasPrefix(name, unfinished+"-") })
+}
+
+func (t *Tree) clearEach(dir string, want func(name string) bool) error {
+	var inside []string
+	err := t.fs.ReadDir(dir, func(e Entry) {
+		if e.Type == fs.ModeDir && want(e.Name) {
+			inside = append(inside, path.Join(dir, e.Name))
+		}
+	})
+	for _, in := range inside {
+		err = errors.Join(err, t.clearAway(in))
+	}
+	return err
 }
 
 // empty gives an error if anything but what is named is in a directory.

@@ -391,6 +391,22 @@ func TestABareDirectoryDoesNotStay(t *testing.T) {
 			return errors.Join(tree.CreateFolder(t.Context(), "a"), tree.CreateFolder(t.Context(), "a/b/c"),
 				tree.RemoveFolder(t.Context(), "a"), tree.RenameFolder(t.Context(), "a/b/c", "c"))
 		},
+		"the last one inside is half removed": func(tree *Tree) error {
+			err := errors.Join(tree.CreateFolder(t.Context(), "a"), tree.CreateFolder(t.Context(), "a/b"))
+			was := tree.fs
+			tree.fs = &hooked{was, func(op, name string) error {
+				if op == "rmdir" {
+					return errors.New("power loss")
+				}
+				return nil
+			}}
+			if tree.RemoveFolder(t.Context(), "a/b") == nil {
+				err = errors.Join(err, errors.New("a/b was removed"))
+			}
+			tree.fs = was
+			err = errors.Join(err, tree.fs.Rename("a/b", "a/"+interim("b"))) // power loss came before it was taken back
+			return errors.Join(err, tree.RemoveFolder(t.Context(), "a"))
+		},
 		"the one around is removed after it": func(tree *Tree) error {
 			return errors.Join(tree.CreateFolder(t.Context(), "a"), tree.CreateFolder(t.Context(), "a/b/c"),
 				tree.RemoveFolder(t.Context(), "a/b/c"), tree.RemoveFolder(t.Context(), "a"))
