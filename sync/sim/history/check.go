@@ -2,8 +2,10 @@ package history
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -78,6 +80,12 @@ func (w *world) rest() {
 					rounds++ // what is held is not in step until somebody consents
 				}
 			}
+			if err == nil && w.makesWay(d, rep.Problems) {
+				if quiet = false; rounds < w.rounds()+maxAdvice {
+					rounds++
+				}
+				continue
+			}
 			if err != nil || len(rep.Problems) > 0 {
 				w.breaks("%s: a sync that nothing befell: %v %v", d.name, err, rep.Problems)
 				return
@@ -96,6 +104,39 @@ func (w *world) rest() {
 			w.breaks("after %d rounds of syncs there is something left to do", rounds)
 		}
 	}
+}
+
+// maxAdvice bounds how often people get another round for doing as they were told.
+const maxAdvice = 2
+
+var inTheWay = regexp.MustCompile(`^rename it to "([^"]+)" (here|on the server)$`)
+
+// makesWay: where all that a device complains of are folders that stand where others are
+// to be renamed to, somebody gives them another name, as the hint says. That happens where
+// a device has forgotten what it has renamed, or others have.
+func (w *world) makesWay(d *device, problems []*engine.Problem) bool {
+	for _, p := range problems {
+		what, _, _ := strings.Cut(p.Err.Error(), ": ")
+		m := inTheWay.FindStringSubmatch(what)
+		if m == nil || !errors.Is(p.Err, mail.ErrExists) {
+			return false
+		}
+		folder := mail.Folder(m[1])
+		w.names++
+		fresh := mail.Folder(fmt.Sprintf("Folder %d", w.names))
+		w.note("%s: as told, %s becomes %s %s", d.name, folder, fresh, m[2])
+		w.hit("rest", "made way for a folder")
+		var err error
+		if m[2] == "here" {
+			err = d.mail().Rename(d.directory(folder), d.directory(fresh))
+		} else {
+			err = w.server.RenameFolder(folder, fresh)
+		}
+		if err != nil {
+			return false
+		}
+	}
+	return len(problems) > 0
 }
 
 // consent: somebody lets go what a device holds of a folder.
