@@ -402,7 +402,7 @@ func (r *run) settle(ctx context.Context) error {
 		}
 		f.base.Problem, f.base.Lost = "", 0
 		if !f.resettled || f.view != nil && f.listing != nil {
-			f.base.Settings, f.resettled = f.settings(), false
+			f.base.Settings, f.resettled = r.settings(f), false
 		}
 		if f.base != before || now.Sub(f.base.Synced) > syncedEvery {
 			f.base.Synced = now

@@ -190,7 +190,7 @@ func (r *run) receive(ctx context.Context, f *folder, a *conflict.Action, b mail
 	if err != nil {
 		return nil, nil, err
 	}
-	n, err := io.Copy(in, b.Reader)
+	n, err := mail.Copy(in, b.Reader)
 	if err == nil && n != b.Size {
 		err = io.ErrUnexpectedEOF
 	}

@@ -19,7 +19,8 @@ import (
 
 // Histories are many and short-lived; most of what a collection finds is alive.
 func TestMain(m *testing.M) {
-	debug.SetGCPercent(400)
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(400 << 20)
 	os.Exit(m.Run())
 }
 
