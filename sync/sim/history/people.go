@@ -183,6 +183,7 @@ func (w *world) onFile(d *device) {
 		e.text = strings.Replace(t.text, "This is "+t.name, "This is "+e.name, 1) + strings.Repeat("+", 1000*len(w.tokens)) + "\n"
 		e.removed = folder == trash
 		w.mayPurge(e, f.flags())
+		t.became, t.editor, t.runs = e, d, d.runs
 		w.tokens[e.name], w.bodies[e.text] = e, e.name
 		w.note("%s: %s in %s is edited and becomes %s", d.name, t.name, folder, e.name)
 		t.removed = true

@@ -259,6 +259,24 @@ func (w *world) leaves(folder mail.Folder, uids mail.UIDSet) {
 	}
 }
 
+// checkReplaced: what somebody has edited on a device is removed from the server by the
+// first sync of that device only when its new form is there. One that was refused in a
+// sync before waits for its time, and what was removed since then does not.
+func (w *world) checkReplaced(p *process, folder mail.Folder, uids mail.UIDSet) {
+	d := p.device
+	for _, m := range w.server.Messages(folder) {
+		t := w.tokenOf(string(m.Raw))
+		if t == nil || !uids.Has(m.UID) || t.became == nil || t.editor != d || t.runs < d.runs-1 ||
+			t.became.removed || w.isThere(t.became) || t.runs <= d.refused && d.refused < d.runs {
+			continue
+		}
+		new := slices.ContainsFunc(d.files(folder), func(f file) bool { return w.tokenOf(f.text) == t.became })
+		if _, moved := w.tokensOn(d)[t.name]; new && !moved {
+			w.breaks("%s: %s leaves %s before %s, which it became, is on the server", d.name, t.name, folder, t.became.name)
+		}
+	}
+}
+
 // lostUnlessElsewhere excuses what nobody has any more, or only in Trash.
 func (w *world) lostUnlessElsewhere(gone map[string]bool) {
 	kept := w.tokensThere()
