@@ -115,6 +115,9 @@ func (r *run) share(plan conflict.Plan) map[*folder]*work {
 	for i := range plan.Actions {
 		a := &plan.Actions[i]
 		f := r.folders[a.Item.Folder]
+		if row := a.Item.Row; a.Kind == conflict.Hold && heldAs(*row, a.Gone) && row.Why == a.Why {
+			continue // it is recorded, and a run that changes nothing need not touch the folder
+		}
 		if !f.usable() || !r.wanted(f.name) || f.dissolves && !f.onRemote && a.Kind != conflict.RemoveLocal && a.Kind != conflict.Drop {
 			f.unsafe = true
 			if from := a.Item.From; from != nil {
@@ -264,9 +267,6 @@ func (r *run) keepRows(ctx context.Context, w *work) error {
 		case conflict.Note:
 			row.Flags = a.Flags
 		case conflict.Hold:
-			if row.State == mail.Held && row.Gone == a.Gone && row.Why == a.Why {
-				continue
-			}
 			row.State, row.Gone, row.Why, row.RetryAt = mail.Held, a.Gone, a.Why, time.Time{}
 		}
 		seen(&row, a.Item)

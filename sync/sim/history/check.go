@@ -66,7 +66,8 @@ func (w *world) rest() {
 			w.note("%s: %v, here %+v, there %+v, %d held, %v", d.name, err, rep.Local, rep.Remote, len(rep.Held), rep.Problems)
 			// Where files are kept nothing goes; and what somebody has flagged stays, with its
 			// folder, although somebody else lets that go.
-			if held := fmt.Sprint(rep.Held); len(rep.Held) > 0 && d.Policy.OnRemoteDelete != conflict.KeepFile && held != d.held {
+			if held := fmt.Sprint(rep.Held); len(rep.Held) > 0 && held != d.held &&
+				(d.Policy.OnRemoteDelete != conflict.KeepFile || rep.Held[0].Side == mail.Local) {
 				d.held = held
 				w.hit("rest", "held")
 				var folders []mail.Folder

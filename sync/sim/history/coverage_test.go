@@ -5,8 +5,7 @@ import "strings"
 // mustStrike lists what a budget of histories has to strike at least once: each action of
 // the plan, carried out and interrupted; each call of the engine that has an effect,
 // before and after it; each call of the disk and of the server, in each way that it can
-// fail; and each kind of step. What the brake holds in a folder is not among them, since
-// it asks for more messages than a history has: the properties of conflict test it.
+// fail; and each kind of step.
 func mustStrike() []string {
 	var all []string
 	each := func(what string, how ...string) {
@@ -23,7 +22,7 @@ func mustStrike() []string {
 			}
 		}
 	}
-	prefixed("plan", "agree download upload move-remote move-local copy-remote link remove-local move-to-trash expunge-remote part note drop",
+	prefixed("plan", "agree download upload move-remote move-local copy-remote link remove-local move-to-trash expunge-remote part note hold drop",
 		"planned")
 	prefixed("plan", "agree download upload move-remote move-local copy-remote link remove-local move-to-trash expunge-remote part drop",
 		"killed", "hindered")
@@ -46,7 +45,7 @@ func mustStrike() []string {
 	prefixed("server", "Append Store Move Copy Expunge CreateFolder", "never done")
 	prefixed("server", "Fetch Append", "cut off", "cut off at its end")
 	prefixed("server", "Fetch Identify", "told twice")
-	prefixed("step", "sync change folder wait power lose old oldmail unmount renumber restore refuse", "done")
+	prefixed("step", "sync change folder wait power lose old oldmail unmount renumber restore refuse crowd clear", "done")
 	all = append(all, "power: lost", "rest: held")
 	return all
 }

@@ -88,6 +88,10 @@ func (w *world) play(step Step) {
 		w.server.ChangeUIDValidity(pick(w.r, w.server.Folders()))
 	case Restore:
 		w.restore()
+	case Crowd:
+		w.crowd()
+	case Clear:
+		w.clear(d)
 	case Refuse:
 		w.refuses = pick(w.r, []error{nil, mail.ErrRefused, fmt.Errorf("%w: %w", mail.ErrOverQuota, mail.ErrRefused), fmt.Errorf("%w: %w", mail.ErrRefused, mail.ErrTryLater)})
 	}
