@@ -131,8 +131,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.keepWhatMayHaveMoved(g, items)
-	return r.awaitElsewhere(ctx, g, items)
+	return r.awaitElsewhere(ctx, g, r.keepWhatMayHaveMoved(g, items))
 }
 
 // usable gives the folders that the run works on, in their order.

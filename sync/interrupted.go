@@ -86,21 +86,29 @@ func (r *run) movedBack(g *gathered, item *conflict.Item) []*conflict.Item {
 }
 
 // mayHaveMoved tells whether a new file may be one that has moved here, from where a scan
-// lacks it that is not believed. It is left until that is known: if it were copied, other
+// lacks it that is not believed, or from a folder that cannot be looked at. It is left until
+// that is known: if it were copied, other
 // devices would see a copy and, later, a removal, and what they have done with the message
 // meanwhile would stand beside it.
 func (r *run) mayHaveMoved(ctx context.Context, g *gathered, item *conflict.Item, alike []mail.Row) (bool, error) {
 	var from []*folder
-	for _, known := range r.itemsOf(g, alike) {
-		f := r.folders[known.Folder]
-		if known.Row.Content() != item.Identity.Content() || known.Local == conflict.Gone || known.Row.Key == "" {
+	for _, row := range alike {
+		f := r.folderOf(row.Folder)
+		if f == nil || !f.synced() || row.Content() != item.Identity.Content() || row.Key == "" {
 			continue
 		}
-		missed := f.missed[known.Row.ID]
+		known := &conflict.Item{Row: &row}
+		if met := g.rows[row.ID]; met != nil {
+			known = met
+		}
+		if known.Local == conflict.Gone {
+			continue
+		}
+		missed := f.missed[row.ID]
 		if !missed && f.onLocal {
-			// Its folder may have changed since it was scanned, or was not scanned at all.
+			// Its folder may have changed since it was scanned, or was not scanned, or cannot be.
 			_, err := r.Local.Stat(ctx, f.name, fileOf(known))
-			if missed = errors.Is(err, mail.ErrGone); err != nil && !missed {
+			if missed = errors.Is(err, mail.ErrGone) || err != nil && f.failed != nil; err != nil && !missed {
 				return false, err
 			}
 		}
