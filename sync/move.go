@@ -26,14 +26,18 @@ func (r *run) moveRemote(ctx context.Context, w *work) error {
 	f := w.folder
 	intents, batch := &mail.Batch{}, &mail.Batch{}
 	var files []mail.File
+	var left []*conflict.Item
 	for _, a := range w.movesThere {
-		files = append(files, fileOf(a.Item))
+		files, left = append(files, fileOf(a.Item)), append(left, a.Item.From)
 		intents.PutIntents = append(intents.PutIntents, &mail.Intent{
 			Kind: mail.Upload, Folder: f.base.ID, Key: a.Item.File.Key, Identity: a.Item.Identity,
 			UIDValidity: r.validity(f), UIDNext: r.uidNext(f), Created: r.Now().Truncate(time.Second),
 		})
 	}
 	if err := r.secure(ctx, f, files); err != nil {
+		return err
+	}
+	if err := r.secureGone(ctx, left); err != nil {
 		return err
 	}
 	if err := r.commit(ctx, intents); err != nil {
