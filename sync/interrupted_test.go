@@ -292,6 +292,35 @@ func TestAnUnrecordedDownloadThatMovesOnBothSides(t *testing.T) {
 	d.quiet()
 }
 
+// A run dies after a download, before that is recorded. The power has left both names of
+// the file, and a reader flags it: it is not there twice afterwards.
+func TestAnUnrecordedDownloadUnderBothItsNames(t *testing.T) {
+	prepare := func() *device {
+		s := account(t)
+		d := newDevice(t, s)
+		d.opts.Connections = 1
+		d.sync()
+		s.Deliver("Archive", onWire(letter("fresh")), flags(`\Seen`), day)
+		return d
+	}
+	d := prepare()
+	d.crash = sim.NewCrash(0)
+	d.sync()
+	at := slices.Index(d.crash.Names(), "after Local.Publish") + 1
+	d = prepare()
+	d.crash = sim.NewCrash(at)
+	d.run()
+	d.crash = nil
+	path := d.find("Archive", "About fresh.")
+	key, _, _ := strings.Cut(filepath.Base(path), ":")
+	must(t, os.Link(path, filepath.Join(d.dir("Archive"), "tmp", key)))
+	d.rename(path, "cur", "FS")
+	d.sync()
+	d.has("Archive", 1)
+	d.inStep()
+	d.quiet()
+}
+
 // A run moves a file here and dies before it records that; the next one records that the
 // old place is empty, and dies before it records the new one. Then the message moves on:
 // the file goes along, and is not taken for a new one.
