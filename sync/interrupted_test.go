@@ -362,26 +362,59 @@ func TestAMoveThatIsHalfRecorded(t *testing.T) {
 	}
 }
 
-// The answer to an upload is lost, and both the file and the message move, to different
-// folders: it goes where the server has it.
+// An upload is interrupted, and both the file and the message move, to different folders,
+// also while the next sync looks: it goes where the server has it.
 func TestAnUploadThatBrokeOffAndMovesOnBothSides(t *testing.T) {
-	s := account(t)
-	must(t, s.CreateFolder("Drafts"))
-	d := newDevice(t, s)
-	d.sync()
-	path := d.put("Archive", "1.other:2,S", letter("moved"))
-	breakOff(s)
-	if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
-		t.Fatalf("the sync ended with %v", err)
+	lost := func(d *device) {
+		breakOff(d.server)
+		if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+			t.Fatalf("the sync ended with %v", err)
+		}
+		d.server.After = nil
 	}
-	s.After = nil
-	must(t, os.Rename(path, filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")))
-	s.Move("Archive", s.Messages("Archive")[0].UID, "Drafts")
-	d.sync()
-	d.sync()
-	d.has("Archive", 0)
-	d.has("Lists", 0)
-	d.has("Drafts", 1)
-	d.inStep()
-	d.quiet()
+	died := func(d *device) {
+		d.crash = sim.NewCrash(0)
+		d.crash.Strike = func(when, effect string) error {
+			if when+" "+effect == "after Remote.Append" {
+				return sim.ErrCrashed
+			}
+			return nil
+		}
+		if _, err := d.run(); !errors.Is(err, sim.ErrCrashed) {
+			t.Fatalf("the sync ended with %v", err)
+		}
+		d.crash = nil
+	}
+	for name, breakOff := range map[string]func(*device){"its answer is lost": lost, "the run dies": died} {
+		for _, meanwhile := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, meanwhile %v", name, meanwhile), func(t *testing.T) {
+				s := account(t)
+				must(t, s.CreateFolder("Drafts"))
+				d := newDevice(t, s)
+				d.opts.Connections = 1
+				d.sync()
+				path := d.put("Archive", "1.other:2,S", letter("moved"))
+				breakOff(d)
+				must(t, os.Rename(path, filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")))
+				moved := false
+				move := func(call sim.Call) error {
+					if call.Method == "Scan" && !moved {
+						moved = true
+						s.Move("Archive", s.Messages("Archive")[0].UID, "Drafts")
+					}
+					return nil
+				}
+				if s.Before = move; !meanwhile {
+					move(sim.Call{Method: "Scan"})
+				}
+				d.sync()
+				d.sync()
+				d.has("Archive", 0)
+				d.has("Lists", 0)
+				d.has("Drafts", 1)
+				d.inStep()
+				d.quiet()
+			})
+		}
+	}
 }

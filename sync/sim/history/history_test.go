@@ -158,8 +158,8 @@ const fastBudget, aimedBudget = 8000, 600
 
 // rare are the calls that come so seldom that chance does not strike them in each way.
 var rare = []string{
-	"Local.RemoveFolder", "Local.Move", "Local.Remove", "Remote.Store", "Remote.Move", "Remote.Copy",
-	"Remote.Expunge", "Remote.DeleteFolder", "Remote.RenameFolder",
+	"Local.RemoveFolder", "Local.SetLetters", "Local.Reflag", "Local.Move", "Local.Remove", "Remote.Store", "Remote.Move",
+	"Remote.Copy", "Remote.Expunge", "Remote.DeleteFolder", "Remote.RenameFolder",
 }
 
 // The second lane: base in SQLite, whose files are taken as they are when a process dies.
