@@ -29,35 +29,46 @@ func (t *Tree) newKey() (mail.Key, error) {
 		hex.EncodeToString(random[:]), t.keys.Add(1), os.Getpid(), t.host)), nil
 }
 
-// createTmp makes a file in tmp/ of the folder at dir, and tmp/ too if it is missing.
+// createTmp makes a file in tmp/ of the folder at dir.
 func (t *Tree) createTmp(dir string) (mail.Key, io.WriteCloser, error) {
+	var f io.WriteCloser
+	key, err := t.inTmp(dir, func(name string) (err error) {
+		f, err = t.fs.Create(name)
+		return err
+	})
+	return key, f, err
+}
+
+// inTmp makes something under a free key in tmp/ of the folder at dir, and tmp/ too if it is
+// missing.
+func (t *Tree) inTmp(dir string, make func(name string) error) (mail.Key, error) {
 	for range 10 {
 		key, err := t.newKey()
 		if err != nil {
-			return "", nil, err
+			return "", err
 		}
 		if t.taken(dir, key) {
 			continue
 		}
-		f, err := t.fs.Create(path.Join(dir, "tmp", string(key)))
+		err = make(path.Join(dir, "tmp", string(key)))
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}
 		if errors.Is(err, fs.ErrNotExist) {
 			if _, err := t.stamp(dir); err != nil {
-				return "", nil, err
+				return "", err
 			}
 			if err := t.mkdir(path.Join(dir, "tmp")); err != nil {
-				return "", nil, err
+				return "", err
 			}
 			if err := t.sync(dir); err != nil {
-				return "", nil, err
+				return "", err
 			}
 			continue
 		}
-		return key, f, err
+		return key, err
 	}
-	return "", nil, errors.New("no key is free")
+	return "", errors.New("no key is free")
 }
 
 // taken tells whether a message that has no flags has the key: a random source that

@@ -60,6 +60,13 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 	if err := r.transfer(ctx, works); err != nil {
 		return err
 	}
+	var left []*conflict.Item
+	for i := range plan.Actions {
+		left = append(left, plan.Actions[i].Item)
+	}
+	if err := r.secureGone(ctx, left); err != nil {
+		return err
+	}
 	for _, stage := range []func(context.Context, *work) error{r.dropRows, r.removeRemote, r.removeLocal} {
 		err := r.each(ctx, r.usable(func(f *folder) bool { return works[f] != nil }), r.Connections,
 			func(ctx context.Context, f *folder) error { return stage(ctx, works[f]) })
@@ -357,6 +364,20 @@ func (r *run) secure(ctx context.Context, f *folder, files []mail.File) error {
 		return nil
 	}
 	return r.Local.Secure(ctx, f.name, files)
+}
+
+// secureGone makes durable that files are gone, once what takes their place is, and before
+// base forgets them. Else one that a program has removed, or moved, may be back when the
+// power goes, as a message that nothing is known of.
+func (r *run) secureGone(ctx context.Context, items []*conflict.Item) error {
+	left := map[*folder]bool{}
+	for _, item := range items {
+		if item.Local == conflict.Gone && item.Row != nil && item.Row.Key != "" {
+			left[r.folders[item.Folder]] = true
+		}
+	}
+	return r.each(ctx, r.usable(func(f *folder) bool { return left[f] && f.onLocal }), r.Connections,
+		func(ctx context.Context, f *folder) error { return r.Local.SyncFolder(ctx, f.name) })
 }
 
 // problem reports what failed and did not stop the folder.

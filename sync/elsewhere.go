@@ -16,12 +16,14 @@ import (
 // beside the message.
 
 // awaitElsewhere leaves out what may be one half of such a move: messages that are gone on
-// the server and have changed here, if a folder has got new ones since it was read; and
+// the server and have changed here, and files that may have been uploaded and are found
+// nowhere, if a folder has got new ones since it was read; and
 // new ones that are like a known one in another folder, if that has changed since. What
 // was read is read again in the next round, together with these folders. It costs a round
 // trip, and only where there are such messages.
 func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict.Item) ([]*conflict.Item, error) {
-	if r.DryRun || len(g.alike) == 0 && !slices.ContainsFunc(items, keptThoughGone) {
+	missing := func(item *conflict.Item) bool { return keptThoughGone(item) || g.uploaded[item] }
+	if r.DryRun || len(g.alike) == 0 && !slices.ContainsFunc(items, missing) {
 		return items, nil
 	}
 	listing, err := r.Remote.Folders(ctx)
@@ -47,7 +49,7 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 				return true
 			}
 		}
-		return got && keptThoughGone(item)
+		return got && missing(item)
 	}
 	left := slices.DeleteFunc(slices.Clone(items), half)
 	if len(left) == len(items) {

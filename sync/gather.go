@@ -29,6 +29,9 @@ type gathered struct {
 	// could be read.
 	unmeasured map[*folder]bool
 	waiting    map[*conflict.Item]bool // new messages that may be such files
+	// uploaded are the files that an interrupted run may have uploaded, and whose messages
+	// are not found.
+	uploaded map[*conflict.Item]bool
 	// alike are new messages that may be copies of known ones, with the folders of those.
 	alike map[*conflict.Item][]*folder
 }
@@ -38,7 +41,7 @@ func newGathered() *gathered {
 		rows:     map[mail.RowID]*conflict.Item{},
 		newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{},
 		resolving: map[upload]bool{}, unmeasured: map[*folder]bool{},
-		waiting: map[*conflict.Item]bool{}, alike: map[*conflict.Item][]*folder{},
+		waiting: map[*conflict.Item]bool{}, uploaded: map[*conflict.Item]bool{}, alike: map[*conflict.Item][]*folder{},
 	}
 }
 
@@ -131,8 +134,10 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.keepWhatMayHaveMoved(g, items)
-	return r.awaitElsewhere(ctx, g, items)
+	if items, err = r.awaitElsewhere(ctx, g, r.keepWhatMayHaveMoved(g, items)); err != nil {
+		return nil, err
+	}
+	return items, r.dropFruitless(ctx, g)
 }
 
 // usable gives the folders that the run works on, in their order.

@@ -292,6 +292,35 @@ func TestAnUnrecordedDownloadThatMovesOnBothSides(t *testing.T) {
 	d.quiet()
 }
 
+// A run dies after a download, before that is recorded. The power has left both names of
+// the file, and a reader flags it: it is not there twice afterwards.
+func TestAnUnrecordedDownloadUnderBothItsNames(t *testing.T) {
+	prepare := func() *device {
+		s := account(t)
+		d := newDevice(t, s)
+		d.opts.Connections = 1
+		d.sync()
+		s.Deliver("Archive", onWire(letter("fresh")), flags(`\Seen`), day)
+		return d
+	}
+	d := prepare()
+	d.crash = sim.NewCrash(0)
+	d.sync()
+	at := slices.Index(d.crash.Names(), "after Local.Publish") + 1
+	d = prepare()
+	d.crash = sim.NewCrash(at)
+	d.run()
+	d.crash = nil
+	path := d.find("Archive", "About fresh.")
+	key, _, _ := strings.Cut(filepath.Base(path), ":")
+	must(t, os.Link(path, filepath.Join(d.dir("Archive"), "tmp", key)))
+	d.rename(path, "cur", "FS")
+	d.sync()
+	d.has("Archive", 1)
+	d.inStep()
+	d.quiet()
+}
+
 // A run moves a file here and dies before it records that; the next one records that the
 // old place is empty, and dies before it records the new one. Then the message moves on:
 // the file goes along, and is not taken for a new one.
@@ -333,26 +362,59 @@ func TestAMoveThatIsHalfRecorded(t *testing.T) {
 	}
 }
 
-// The answer to an upload is lost, and both the file and the message move, to different
-// folders: it goes where the server has it.
+// An upload is interrupted, and both the file and the message move, to different folders,
+// also while the next sync looks: it goes where the server has it.
 func TestAnUploadThatBrokeOffAndMovesOnBothSides(t *testing.T) {
-	s := account(t)
-	must(t, s.CreateFolder("Drafts"))
-	d := newDevice(t, s)
-	d.sync()
-	path := d.put("Archive", "1.other:2,S", letter("moved"))
-	breakOff(s)
-	if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
-		t.Fatalf("the sync ended with %v", err)
+	lost := func(d *device) {
+		breakOff(d.server)
+		if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+			t.Fatalf("the sync ended with %v", err)
+		}
+		d.server.After = nil
 	}
-	s.After = nil
-	must(t, os.Rename(path, filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")))
-	s.Move("Archive", s.Messages("Archive")[0].UID, "Drafts")
-	d.sync()
-	d.sync()
-	d.has("Archive", 0)
-	d.has("Lists", 0)
-	d.has("Drafts", 1)
-	d.inStep()
-	d.quiet()
+	died := func(d *device) {
+		d.crash = sim.NewCrash(0)
+		d.crash.Strike = func(when, effect string) error {
+			if when+" "+effect == "after Remote.Append" {
+				return sim.ErrCrashed
+			}
+			return nil
+		}
+		if _, err := d.run(); !errors.Is(err, sim.ErrCrashed) {
+			t.Fatalf("the sync ended with %v", err)
+		}
+		d.crash = nil
+	}
+	for name, breakOff := range map[string]func(*device){"its answer is lost": lost, "the run dies": died} {
+		for _, meanwhile := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, meanwhile %v", name, meanwhile), func(t *testing.T) {
+				s := account(t)
+				must(t, s.CreateFolder("Drafts"))
+				d := newDevice(t, s)
+				d.opts.Connections = 1
+				d.sync()
+				path := d.put("Archive", "1.other:2,S", letter("moved"))
+				breakOff(d)
+				must(t, os.Rename(path, filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")))
+				moved := false
+				move := func(call sim.Call) error {
+					if call.Method == "Scan" && !moved {
+						moved = true
+						s.Move("Archive", s.Messages("Archive")[0].UID, "Drafts")
+					}
+					return nil
+				}
+				if s.Before = move; !meanwhile {
+					move(sim.Call{Method: "Scan"})
+				}
+				d.sync()
+				d.sync()
+				d.has("Archive", 0)
+				d.has("Lists", 0)
+				d.has("Drafts", 1)
+				d.inStep()
+				d.quiet()
+			})
+		}
+	}
 }

@@ -26,14 +26,18 @@ func (r *run) moveRemote(ctx context.Context, w *work) error {
 	f := w.folder
 	intents, batch := &mail.Batch{}, &mail.Batch{}
 	var files []mail.File
+	var left []*conflict.Item
 	for _, a := range w.movesThere {
-		files = append(files, fileOf(a.Item))
+		files, left = append(files, fileOf(a.Item)), append(left, a.Item.From)
 		intents.PutIntents = append(intents.PutIntents, &mail.Intent{
 			Kind: mail.Upload, Folder: f.base.ID, Key: a.Item.File.Key, Identity: a.Item.Identity,
 			UIDValidity: r.validity(f), UIDNext: r.uidNext(f), Created: r.Now().Truncate(time.Second),
 		})
 	}
 	if err := r.secure(ctx, f, files); err != nil {
+		return err
+	}
+	if err := r.secureGone(ctx, left); err != nil {
 		return err
 	}
 	if err := r.commit(ctx, intents); err != nil {
@@ -211,19 +215,15 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 }
 
 // link brings messages into the folder that are copies of what has a file elsewhere: as
-// further names of those files. After a crash such a file and its message are new, and
-// pairing ties the two.
+// further names of those files, which land as downloads do. What a crash leaves in tmp/ and
+// nothing speaks of is swept away.
 func (r *run) link(ctx context.Context, w *work) error {
 	f := w.folder
-	letters, err := r.lettersFor(ctx, f, wordsOf(w.links))
-	if err != nil {
-		return err
-	}
 	batch := &mail.Batch{}
 	var download []*conflict.Action
 	for _, a := range w.links {
 		source := a.Item.Source
-		file, err := r.Local.Link(ctx, source.Folder, fileOf(source), f.name, a.Flags, letters)
+		key, err := r.Local.Link(ctx, source.Folder, fileOf(source), f.name)
 		switch {
 		case errors.Is(err, mail.ErrGone):
 			r.dirty(f, mail.Remote)
@@ -238,20 +238,17 @@ func (r *run) link(ctx context.Context, w *work) error {
 		row := *source.Row
 		row.ID, row.Folder, row.CopyOf = 0, f.base.ID, 0
 		row.UID, row.Flags, row.Date, row.EmailID = a.Item.Message.UID, a.Base, a.Item.Message.Date, ""
-		row.Key, row.Name, row.New, row.Stat = file.Key, file.Name, file.New, source.Stat
+		row.State, row.Key, row.Name, row.New, row.Stat = mail.Landing, key, "", false, source.Stat
 		row.Listed(a.Item.Message)
 		batch.PutRows = append(batch.PutRows, &row)
 	}
 	if len(batch.PutRows) > 0 {
-		r.dirty(f, mail.Local)
-		if err := r.Local.SyncFolder(ctx, f.name); err != nil {
-			return err
-		}
 		if err := r.commit(ctx, batch); err != nil {
 			return err
 		}
-		r.changed(f)
-		r.count(func(rep *Report) { rep.Local.New += len(batch.PutRows) })
+		if err := r.land(ctx, f, batch.PutRows); err != nil {
+			return err
+		}
 	}
 	for _, batch := range batches(download) {
 		if err := r.download(ctx, f, batch); err != nil {

@@ -28,9 +28,6 @@ func (r *run) pair(ctx context.Context, g *gathered, round int) ([]*conflict.Ite
 	if err != nil {
 		return nil, err
 	}
-	if err := r.dropFruitless(ctx, g); err != nil {
-		return nil, err
-	}
 	for _, f := range inOrder(g.newRemote) {
 		for _, item := range g.newRemote[f] {
 			if g.waiting[item] && item.From == nil {

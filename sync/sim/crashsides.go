@@ -82,8 +82,8 @@ func (c *crashLocal) Move(ctx context.Context, folder mail.Folder, file mail.Fil
 	return act(c.crash, "Local.Move", func() (mail.File, error) { return c.local.Move(ctx, folder, file, to, flags, letters) })
 }
 
-func (c *crashLocal) Link(ctx context.Context, folder mail.Folder, file mail.File, to mail.Folder, flags mail.Flags, letters mail.Letters) (mail.File, error) {
-	return act(c.crash, "Local.Link", func() (mail.File, error) { return c.local.Link(ctx, folder, file, to, flags, letters) })
+func (c *crashLocal) Link(ctx context.Context, folder mail.Folder, file mail.File, to mail.Folder) (mail.Key, error) {
+	return act(c.crash, "Local.Link", func() (mail.Key, error) { return c.local.Link(ctx, folder, file, to) })
 }
 
 func (c *crashLocal) Remove(ctx context.Context, folder mail.Folder, file mail.File) error {

@@ -89,9 +89,9 @@ func (f fakeLocal) Move(context.Context, mail.Folder, mail.File, mail.Folder, ma
 	f.add("Move")
 	return mail.File{}, nil
 }
-func (f fakeLocal) Link(context.Context, mail.Folder, mail.File, mail.Folder, mail.Flags, mail.Letters) (mail.File, error) {
+func (f fakeLocal) Link(context.Context, mail.Folder, mail.File, mail.Folder) (mail.Key, error) {
 	f.add("Link")
-	return mail.File{}, nil
+	return "", nil
 }
 func (f fakeLocal) Remove(context.Context, mail.Folder, mail.File) error {
 	f.add("Remove")

@@ -35,6 +35,7 @@ type device struct {
 	runs    int                  // how many syncs it has begun
 	refused int                  // which of them was the last that could not upload
 	clean   bool                 // nothing befell its last sync
+	holding bool                 // its last sync has held something back
 	synced  bool                 // its base knows the Maildir
 	old     bool                 // its state is, since a sync went well
 	failed  bool                 // its disk has failed since a sync went well

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
 	"mailtwin/maildir"
 	"mailtwin/sync/sim/disk"
@@ -139,6 +140,7 @@ func (w *world) run(p *process, backup bool) {
 		d.failed, d.old = false, false
 	}
 	d.clean = p.struck == 0 && p.changes == 0 && err == nil && len(rep.Problems) == 0
+	d.holding = len(rep.Held) > 0
 	d.synced = d.synced || err == nil && p.struck == 0 && len(rep.Problems) == 0
 	if backup && err == nil && p.struck == 0 {
 		w.note("backups are taken")
@@ -153,10 +155,11 @@ func (w *world) run(p *process, backup bool) {
 // again, as long as it sees both ends; if a failing disk has kept it from that, a message
 // is in both places afterwards. So it is if a state is
 // only one run older than the Maildir: that is not told from a run that was interrupted.
-// And what a run has begun and not ended is on the server twice.
+// And what a run has begun and not ended is on the server twice. What a policy, or the
+// brake, has kept here when it left its folder on the server is new mail by then.
 func (w *world) forgotten(d *device, how Kind) {
 	d.synced = false
-	if how != OldState && d.clean && !d.failed {
+	if how != OldState && d.clean && !d.failed && !d.holding && d.Policy.OnRemoteDelete != conflict.KeepFile {
 		return
 	}
 	for _, folder := range d.folders() {
