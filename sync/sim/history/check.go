@@ -52,17 +52,18 @@ func (w *world) quiesce() {
 	}
 }
 
-// rest syncs until each device has nothing to do.
+// rest syncs until no device has anything to do twice in a row, or at the end of the last
+// round.
 func (w *world) rest() {
-	rounds := w.rounds()
+	rounds, before := w.rounds(), false
 	for round := 0; round <= rounds; round++ {
 		quiet := true
 		for _, d := range w.devices {
 			w.now = w.now.Add(time.Minute)
 			p := w.newProcess(d, fate{})
-			before := d.client.Traffic().RoundTrips
+			trips := d.client.Traffic().RoundTrips
 			rep, err := d.sync(p)
-			trips := d.client.Traffic().RoundTrips - before
+			trips = d.client.Traffic().RoundTrips - trips
 			w.note("%s: %v, here %+v, there %+v, %d held, %v", d.name, err, rep.Local, rep.Remote, len(rep.Held), rep.Problems)
 			// Where files are kept nothing goes; and what somebody has flagged stays, with its
 			// folder, although somebody else lets that go.
@@ -94,16 +95,18 @@ func (w *world) rest() {
 			if p.did > 0 {
 				quiet = false
 			}
-			if quiet && round == rounds {
+			if quiet && (before || round == rounds) {
 				w.checkCost(d, trips)
 			}
 		}
-		if quiet {
+		switch {
+		case quiet && (before || round == rounds):
 			w.hit("rest", fmt.Sprintf("after %d rounds", round))
-		}
-		if !quiet && round == rounds {
+			return
+		case round == rounds:
 			w.breaks("after %d rounds of syncs there is something left to do", rounds)
 		}
+		before = quiet
 	}
 }
 

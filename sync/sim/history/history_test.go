@@ -148,7 +148,7 @@ func TestHistories(t *testing.T) {
 	t.Logf("what was struck:\n%s", cover.Table())
 	for _, what := range mustStrike() {
 		if cover[what] == 0 {
-			t.Errorf("not once in %d histories: %s", n, what)
+			t.Errorf("not once in %d histories: %s: %s", n, what.What, what.How)
 		}
 	}
 }

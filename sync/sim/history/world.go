@@ -116,7 +116,7 @@ func (w *world) breaks(format string, args ...any) {
 }
 
 // hit counts a strike.
-func (w *world) hit(what, how string) { w.cover[what+": "+how]++ }
+func (w *world) hit(what, how string) { w.cover[Strike{what, how}]++ }
 
 func (w *world) chance(one int) bool { return w.r.IntN(one) == 0 }
 
