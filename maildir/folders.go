@@ -181,14 +181,16 @@ func (t *Tree) CreateFolder(ctx context.Context, folder mail.Folder) (err error)
 	}
 	dir := "."
 	for i, name := range names {
-		if i == len(names)-1 {
-			entry, _, err := t.find(dir, name)
-			if err != nil {
-				return err
-			}
-			if _, err := t.fs.Lstat(path.Join(dir, entry)); errors.Is(err, fs.ErrNotExist) {
-				return t.createWhole(folder, dir, name)
-			}
+		entry, _, err := t.find(dir, name)
+		if err != nil {
+			return err
+		}
+		if _, err := t.fs.Lstat(path.Join(dir, entry)); errors.Is(err, fs.ErrNotExist) {
+			return t.createWhole(folder, dir, names[i:])
+		}
+		// createWhole may have come as far as to the directory of that name.
+		if err := t.clearAway(path.Join(dir, interim(name))); err != nil {
+			return err
 		}
 		if dir, err = t.makeDir(dir, name); err != nil {
 			return err
@@ -217,11 +219,7 @@ func (t *Tree) CreateFolder(ctx context.Context, folder mail.Folder) (err error)
 	if err := t.fs.Rmdir(mark); err != nil {
 		return err
 	}
-	if err := t.sync(dir); err != nil || len(names) == 0 {
-		return err
-	}
-	// createWhole may have come as far as to the directory of that name.
-	return t.clearAway(path.Join(path.Dir(dir), interim(names[len(names)-1])))
+	return t.sync(dir)
 }
 
 // makeParts makes in a directory what makes it a folder.
@@ -239,9 +237,12 @@ func (t *Tree) makeParts(dir string) error {
 	return t.sync(dir)
 }
 
-// createWhole makes a folder of the name full in the directory around, where nothing has
-// that name: under a name that nobody looks at, so that a crash leaves all of it or none.
-func (t *Tree) createWhole(folder mail.Folder, around, full string) error {
+// createWhole makes a folder in the directory around, where nothing has the first of its
+// names: under a name that nobody looks at, so that a crash leaves all of it or none. A
+// bare directory that was left by one could be the place of another folder, and then looks
+// like damage.
+func (t *Tree) createWhole(folder mail.Folder, around string, names []string) error {
+	full := names[0]
 	made := path.Join(around, interim(full))
 	if err := t.clearAway(made); err != nil { // a crash may have left it
 		return err
@@ -249,21 +250,24 @@ func (t *Tree) createWhole(folder mail.Folder, around, full string) error {
 	if err := t.mkdir(made); err != nil {
 		return err
 	}
-	if err := t.makeParts(made); err != nil {
+	dir := made
+	for _, name := range names[1:] {
+		var err error
+		if dir, err = t.makeDir(dir, name); err != nil {
+			return err
+		}
+	}
+	if err := t.makeParts(dir); err != nil {
 		return err
 	}
 	target, err := t.vacant(around, full)
 	if err != nil {
 		return err
 	}
-	move := t.moveDir
-	if path.Base(target) != full {
-		move = func(from, to string) error { return t.moveShort(from, to, full) }
-	}
-	if err := move(made, target); err != nil {
+	if err := t.moveAs(made, target, full); err != nil {
 		return err
 	}
-	t.place(folder, target)
+	t.place(folder, path.Join(target, strings.TrimPrefix(dir, made)))
 	return nil
 }
 
@@ -321,6 +325,9 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 			return err
 		}
 	}
+	if err := t.clearInside(dir); err != nil {
+		return err
+	}
 	// A crash must leave a folder or none, and an empty directory that is left alone looks
 	// like the place where a disk was mounted. So the whole of it goes at once, to a name
 	// that nobody looks at; unless there are folders inside, or files of other programs.
@@ -329,7 +336,10 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 			return err
 		}
 		t.place(folder, "")
-		return errors.Join(t.fs.Rmdir(path.Join(dir, unfinished)), t.sync(dir))
+		if err := errors.Join(t.fs.Rmdir(path.Join(dir, unfinished)), t.sync(dir)); err != nil {
+			return err
+		}
+		return t.tidy(dir)
 	}
 	away := path.Join(path.Dir(dir), interim(path.Base(dir)))
 	if err := t.clearAway(away); err != nil { // a crash may have left it
@@ -346,7 +356,29 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 	if err := t.sync(path.Dir(dir)); err != nil {
 		return err
 	}
-	return t.clearAway(away)
+	if err := t.clearAway(away); err != nil {
+		return err
+	}
+	return t.tidy(path.Dir(dir))
+}
+
+// tidy removes a directory that was there only for the folders inside it, if there is none
+// any more, and those around it likewise. Left alone it would look like the place where a
+// disk was mounted.
+func (t *Tree) tidy(dir string) error {
+	for ; dir != "."; dir = path.Dir(dir) {
+		info, err := t.fs.Lstat(dir)
+		if err == nil {
+			_, err = t.stampWith(dir, info)
+		}
+		if !isNoFolder(err) || t.clearInside(dir) != nil || t.clear(dir) != nil {
+			return nil // it is one, or is not empty, or a disk is mounted there
+		}
+		if err := t.sync(path.Dir(dir)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // folderParts are what a folder's directory has besides our own files and the folders
@@ -371,7 +403,9 @@ func (t *Tree) removeParts(dir string) error {
 			continue
 		}
 		for _, removed := range subs[:i] {
-			err = errors.Join(err, t.mkdir(path.Join(dir, removed)))
+			if again := t.mkdir(path.Join(dir, removed)); again != nil {
+				return errors.Join(err, again) // which leaves it marked
+			}
 		}
 		return errors.Join(fmt.Errorf("it is not empty: %w", err), t.fs.Rmdir(mark), t.sync(dir))
 	}
@@ -383,11 +417,14 @@ func (t *Tree) removeParts(dir string) error {
 	return nil
 }
 
-// clearAway removes what is left of the directory of a folder that was removed. It is an
-// error if there is a message in it.
+// clearAway removes what is left of the directory of a folder that was being made or
+// removed. It is an error if there is a message in it.
 func (t *Tree) clearAway(dir string) error {
 	if _, err := t.fs.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if err := t.clearEach(dir, func(name string) bool { return name != unfinished && !slices.Contains(folderParts, name) }); err != nil {
+		return err
 	}
 	if err := t.removeParts(dir); err != nil {
 		return err
@@ -396,6 +433,24 @@ func (t *Tree) clearAway(dir string) error {
 		return err
 	}
 	return errors.Join(t.fs.Rmdir(path.Join(dir, unfinished)), t.fs.Rmdir(dir))
+}
+
+// clearInside removes what crashes have left of folders in a directory.
+func (t *Tree) clearInside(dir string) error {
+	return t.clearEach(dir, func(name string) bool { return strings.HasPrefix(name, unfinished+"-") })
+}
+
+func (t *Tree) clearEach(dir string, want func(name string) bool) error {
+	var inside []string
+	err := t.fs.ReadDir(dir, func(e Entry) {
+		if e.Type == fs.ModeDir && want(e.Name) {
+			inside = append(inside, path.Join(dir, e.Name))
+		}
+	})
+	for _, in := range inside {
+		err = errors.Join(err, t.clearAway(in))
+	}
+	return err
 }
 
 // empty gives an error if anything but what is named is in a directory.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -361,6 +362,110 @@ func aHalfMadeFolderIsNone(t *testing.T, layout Layout) {
 			if left, _ := filepath.Glob(filepath.Join(root, unfinished+"*")); len(left) > 0 {
 				t.Errorf("made again after %d steps: %q are left", stop, left)
 			}
+		}
+	}
+}
+
+// A directory that is there only for the folders inside comes and goes with them.
+func TestABareDirectoryDoesNotStay(t *testing.T) {
+	for what, act := range map[string]func(tree *Tree) error{
+		"a folder that is made, and is not": func(tree *Tree) error {
+			was := tree.fs
+			defer func() { tree.fs = was }()
+			tree.fs = &hooked{was, func(op, name string) error {
+				if op == "rename" {
+					return errors.New("power loss")
+				}
+				return nil
+			}}
+			if err := tree.CreateFolder(t.Context(), "a/b/c"); err == nil {
+				return errors.New("it was made")
+			}
+			return nil
+		},
+		"the last one inside is removed": func(tree *Tree) error {
+			return errors.Join(tree.CreateFolder(t.Context(), "a"), tree.CreateFolder(t.Context(), "a/b/c"),
+				tree.RemoveFolder(t.Context(), "a"), tree.RemoveFolder(t.Context(), "a/b/c"))
+		},
+		"the last one inside is renamed": func(tree *Tree) error {
+			return errors.Join(tree.CreateFolder(t.Context(), "a"), tree.CreateFolder(t.Context(), "a/b/c"),
+				tree.RemoveFolder(t.Context(), "a"), tree.RenameFolder(t.Context(), "a/b/c", "c"))
+		},
+		"the last one inside is half removed": func(tree *Tree) error {
+			err := errors.Join(tree.CreateFolder(t.Context(), "a"), tree.CreateFolder(t.Context(), "a/b"))
+			was := tree.fs
+			tree.fs = &hooked{was, func(op, name string) error {
+				if op == "rmdir" {
+					return errors.New("power loss")
+				}
+				return nil
+			}}
+			if tree.RemoveFolder(t.Context(), "a/b") == nil {
+				err = errors.Join(err, errors.New("a/b was removed"))
+			}
+			tree.fs = was
+			err = errors.Join(err, tree.fs.Rename("a/b", "a/"+interim("b"))) // power loss came before it was taken back
+			return errors.Join(err, tree.RemoveFolder(t.Context(), "a"))
+		},
+		"the one around is removed after it": func(tree *Tree) error {
+			return errors.Join(tree.CreateFolder(t.Context(), "a"), tree.CreateFolder(t.Context(), "a/b/c"),
+				tree.RemoveFolder(t.Context(), "a/b/c"), tree.RemoveFolder(t.Context(), "a"))
+		},
+	} {
+		tree, root := newTree(t, Options{})
+		if err := act(tree); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if exists(t, filepath.Join(root, "a")) {
+			t.Errorf("%s: a bare directory stays", what)
+		}
+		// Nor does what stopped stand in the way of the next one.
+		if err := tree.CreateFolder(t.Context(), "a/b/c"); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if left, _ := filepath.Glob(filepath.Join(root, unfinished+"*")); len(left) > 0 {
+			t.Errorf("%s: %q are left", what, left)
+		}
+	}
+}
+
+// A removal that meets a message, and a disk on which it cannot be taken back, leaves a
+// folder that nobody takes for one that is gone.
+func TestARemovalThatCannotBeTakenBack(t *testing.T) {
+	for _, holds := range []bool{false, true} {
+		tree, root := newTree(t, Options{})
+		for _, name := range []mail.Folder{"Lists", "Lists/go"} { // so that it cannot go as a whole
+			if err := tree.CreateFolder(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cur := filepath.Join(root, "Lists/cur")
+		was := tree.fs
+		tree.fs = &hooked{was, func(op, name string) error {
+			if op == "rmdir" && strings.HasSuffix(name, "cur") {
+				if holds {
+					return errors.Join(os.WriteFile(cur+"/new.host:2,", nil, 0o600), syscall.ENOTEMPTY)
+				}
+				return syscall.ENOSPC
+			}
+			if op == "mkdir" && !strings.HasSuffix(name, unfinished) {
+				return syscall.ENOSPC
+			}
+			return nil
+		}}
+		if err := tree.RemoveFolder(t.Context(), "Lists"); err == nil {
+			t.Fatal("it was removed")
+		}
+		tree.fs = was
+		folders, err := tree.Folders(t.Context(), []mail.LocalFolder{{Name: "Lists"}})
+		if there := slices.Contains(folderNames(folders), "Lists"); there != holds || err != nil {
+			t.Errorf("with a message %v: listed %v, %v", holds, there, err)
+		}
+		if err := tree.CreateFolder(t.Context(), "Lists"); err != nil {
+			t.Errorf("made again: %v", err)
+		}
+		if listing, err := tree.Scan(t.Context(), "Lists", mail.Letters{}); err != nil || len(slices.Collect(listing.Files)) > 0 != holds {
+			t.Errorf("made again: %v", err)
 		}
 	}
 }

@@ -29,18 +29,19 @@ func (t *Tree) newKey() (mail.Key, error) {
 		hex.EncodeToString(random[:]), t.keys.Add(1), os.Getpid(), t.host)), nil
 }
 
-// createTmp makes a file in tmp/ of the folder at dir, and tmp/ too if it is missing.
-func (t *Tree) createTmp(dir string) (key mail.Key, f io.WriteCloser, err error) {
-	key, err = t.inTmp(dir, func(name string) (err error) {
+// createTmp makes a file in tmp/ of the folder at dir.
+func (t *Tree) createTmp(dir string) (mail.Key, io.WriteCloser, error) {
+	var f io.WriteCloser
+	key, err := t.inTmp(dir, func(name string) (err error) {
 		f, err = t.fs.Create(name)
 		return err
 	})
 	return key, f, err
 }
 
-// inTmp puts something into the tmp/ of a folder, which it makes if it is not there,
-// under a key that nothing has.
-func (t *Tree) inTmp(dir string, put func(name string) error) (mail.Key, error) {
+// inTmp makes something under a free key in tmp/ of the folder at dir, and tmp/ too if it is
+// missing.
+func (t *Tree) inTmp(dir string, make func(name string) error) (mail.Key, error) {
 	for range 10 {
 		key, err := t.newKey()
 		if err != nil {
@@ -49,7 +50,7 @@ func (t *Tree) inTmp(dir string, put func(name string) error) (mail.Key, error) 
 		if t.taken(dir, key) {
 			continue
 		}
-		err = put(path.Join(dir, "tmp", string(key)))
+		err = make(path.Join(dir, "tmp", string(key)))
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}

@@ -12,7 +12,7 @@ import (
 	"mailtwin/conflict/mail"
 )
 
-// Move is Local.Move.
+// Move is Local.Move. It must not replace another file.
 func (t *Tree) Move(ctx context.Context, folder mail.Folder, file mail.File, to mail.Folder, flags mail.Flags, letters mail.Letters) (f mail.File, err error) {
 	defer explainFile(&err, fmt.Sprintf("move to folder %q", string(to)), folder, file.Name)
 	dir, err := t.dir(folder)
@@ -76,19 +76,14 @@ func (t *Tree) Link(ctx context.Context, folder mail.Folder, file mail.File, to 
 	if err != nil {
 		return "", err
 	}
-	if _, err := t.stat(dir, file); err != nil {
-		return "", err
-	}
 	return t.inTmp(target, func(name string) error {
+		if _, err := t.stat(dir, file); err != nil {
+			return err
+		}
 		err := t.fs.Link(from, t.fs, name)
 		for _, none := range []error{errors.ErrUnsupported, unix.EXDEV, unix.EPERM, unix.EMLINK} {
 			if errors.Is(err, none) {
 				return fmt.Errorf("%w: %w", mail.ErrNoLinks, err)
-			}
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			if _, lost := t.fs.Lstat(from); lost != nil {
-				return t.gone(lost, dir, subdir(file.New))
 			}
 		}
 		return err

@@ -92,7 +92,7 @@ func (s *source) measure(ctx context.Context) error {
 		to = io.MultiWriter(&m, &all)
 	}
 	// One octet more than the file has tells a file that grows from one that does not.
-	n, err := io.Copy(to, io.LimitReader(stoppable{ctx, s.file}, info.Size+1))
+	n, err := mail.Copy(to, io.LimitReader(stoppable{ctx, s.file}, info.Size+1))
 	if err != nil {
 		return unreadable(err)
 	}

@@ -26,6 +26,7 @@ func (t *Tree) RenameFolder(ctx context.Context, folder, to mail.Folder) (err er
 	if _, err := t.stamp(from); err != nil {
 		return err
 	}
+	left := path.Dir(from)
 	names, err := t.opts.Layout.encode(to)
 	if err != nil {
 		return err
@@ -69,10 +70,10 @@ func (t *Tree) RenameFolder(ctx context.Context, folder, to mail.Folder) (err er
 	if err != nil {
 		return err
 	}
-	if path.Base(target) == full {
-		return t.moveDir(from, target)
+	if err := t.moveAs(from, target, full); err != nil {
+		return err
 	}
-	return t.moveShort(from, target, full)
+	return t.tidy(left)
 }
 
 // container gives the directories in the one of the name full, which is no folder and
@@ -101,11 +102,14 @@ func (t *Tree) container(around, full string) (inside []string, err error) {
 	return inside, err
 }
 
-// moveShort moves a directory to a short form of the name full. The file that tells
-// the name goes before, since nobody looks at it in a directory of another form.
-func (t *Tree) moveShort(from, target, full string) error {
-	if err := t.writeName(t.fs, from, full); err != nil {
-		return err
+// moveAs moves a directory to where it gets the name full, or a short form of that. Then
+// the file that tells the name goes before, since nobody looks at it in a directory of
+// another form.
+func (t *Tree) moveAs(from, target, full string) error {
+	if path.Base(target) != full {
+		if err := t.writeName(t.fs, from, full); err != nil {
+			return err
+		}
 	}
 	return t.moveDir(from, target)
 }

@@ -90,7 +90,7 @@ func (w *walk) visit(ctx context.Context, s spot) error {
 func (w *walk) add(s spot, whole bool) {
 	stamp, err := w.t.stampWith(s.dir, s.info)
 	name, ok := w.known[s.dir].Name, true
-	if isNoFolder(err) || err != nil && !whole {
+	if isNoFolder(err) || err != nil && !whole && !w.holds(s.dir) {
 		return
 	}
 	if !whole && name == "" {
@@ -103,6 +103,17 @@ func (w *walk) add(s spot, whole bool) {
 		w.found = append(w.found, mail.LocalFolder{Name: name, Stamp: stamp})
 		w.places[name] = s.dir
 	}
+}
+
+// holds tells whether there may be messages in a directory: a folder whose removal came
+// too late, and could not be taken back.
+func (w *walk) holds(dir string) bool {
+	for _, sub := range []string{"cur", "new"} {
+		if err := w.t.empty(path.Join(dir, sub)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return true
+		}
+	}
+	return false
 }
 
 // blind lists what is known at dir and inside it, since nobody can tell.

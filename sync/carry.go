@@ -60,6 +60,13 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 	if err := r.transfer(ctx, works); err != nil {
 		return err
 	}
+	var left []*conflict.Item
+	for i := range plan.Actions {
+		left = append(left, plan.Actions[i].Item)
+	}
+	if err := r.secureGone(ctx, left); err != nil {
+		return err
+	}
 	for _, stage := range []func(context.Context, *work) error{r.dropRows, r.removeRemote, r.removeLocal} {
 		err := r.each(ctx, r.usable(func(f *folder) bool { return works[f] != nil }), r.Connections,
 			func(ctx context.Context, f *folder) error { return stage(ctx, works[f]) })
@@ -115,6 +122,9 @@ func (r *run) share(plan conflict.Plan) map[*folder]*work {
 	for i := range plan.Actions {
 		a := &plan.Actions[i]
 		f := r.folders[a.Item.Folder]
+		if row := a.Item.Row; a.Kind == conflict.Hold && heldAs(*row, a.Gone) && row.Why == a.Why {
+			continue // it is recorded, and a run that changes nothing need not touch the folder
+		}
 		if !f.usable() || !r.wanted(f.name) || f.dissolves && !f.onRemote && a.Kind != conflict.RemoveLocal && a.Kind != conflict.Drop {
 			f.unsafe = true
 			if from := a.Item.From; from != nil {
@@ -264,9 +274,6 @@ func (r *run) keepRows(ctx context.Context, w *work) error {
 		case conflict.Note:
 			row.Flags = a.Flags
 		case conflict.Hold:
-			if row.State == mail.Held && row.Gone == a.Gone && row.Why == a.Why {
-				continue
-			}
 			row.State, row.Gone, row.Why, row.RetryAt = mail.Held, a.Gone, a.Why, time.Time{}
 		}
 		seen(&row, a.Item)
@@ -372,6 +379,20 @@ func (r *run) secure(ctx context.Context, f *folder, files []mail.File) error {
 	return r.Local.Secure(ctx, f.name, files)
 }
 
+// secureGone makes durable that files are gone, once what takes their place is, and before
+// base forgets them. Else one that a program has removed, or moved, may be back when the
+// power goes, as a message that nothing is known of.
+func (r *run) secureGone(ctx context.Context, items []*conflict.Item) error {
+	left := map[*folder]bool{}
+	for _, item := range items {
+		if item.Local == conflict.Gone && item.Row != nil && item.Row.Key != "" {
+			left[r.folders[item.Folder]] = true
+		}
+	}
+	return r.each(ctx, r.usable(func(f *folder) bool { return left[f] && f.onLocal }), r.Connections,
+		func(ctx context.Context, f *folder) error { return r.Local.SyncFolder(ctx, f.name) })
+}
+
 // problem reports what failed and did not stop the folder.
 func (r *run) problem(f *folder, err error, hint string) {
 	r.mu.Lock()
@@ -415,7 +436,7 @@ func (r *run) settle(ctx context.Context) error {
 		}
 		f.base.Problem, f.base.Lost = "", 0
 		if !f.resettled || f.view != nil && f.listing != nil {
-			f.base.Settings, f.resettled = f.settings(), false
+			f.base.Settings, f.resettled = r.settings(f), false
 		}
 		if f.base != before || now.Sub(f.base.Synced) > syncedEvery {
 			f.base.Synced = now

@@ -1,6 +1,7 @@
 package sync_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -88,6 +89,31 @@ func TestCopiesOnTheServerAreLinked(t *testing.T) {
 	d.has("INBOX", n)
 	d.inStep()
 	d.quiet()
+}
+
+// A copy that moves on after the run died which was to link it here is one message still,
+// and its file goes with it.
+func TestACopyThatMovesOnAfterItsRunDied(t *testing.T) {
+	for step := 1; ; step++ {
+		s := account(t)
+		d := newDevice(t, s)
+		d.sync()
+		lists := len(s.Messages("Lists"))
+		copied := s.Copy("INBOX", s.Messages("INBOX")[1].UID, "Archive")
+		d.crash = sim.NewCrash(step)
+		_, err := d.run()
+		crashed := errors.Is(err, sim.ErrCrashed)
+		d.crash = nil
+		s.Move("Archive", copied, "Lists")
+		d.sync()
+		if a, l := len(s.Messages("Archive")), len(s.Messages("Lists")); a != 0 || l != lists+1 {
+			t.Errorf("killed at step %d: Archive has %d messages, and Lists %d, which had %d", step, a, l, lists)
+		}
+		d.inStep()
+		if !crashed {
+			return
+		}
+	}
 }
 
 // What is new in several folders at once is fetched once.

@@ -195,6 +195,7 @@ func TestLargeDeletionsAreHeldUntilAllowed(t *testing.T) {
 	if rep = d.sync(); len(rep.Held) != 1 || rep.Held[0].Count != 20 {
 		t.Errorf("held in the next run: %+v", rep.Held)
 	}
+	d.quiet() // what waits costs nothing
 	d.opts.AllowDeletes, d.opts.Only = true, []mail.Folder{"Archive"}
 	d.sync()
 	d.opts.AllowDeletes, d.opts.Only = false, nil

@@ -190,7 +190,7 @@ func (r *run) receive(ctx context.Context, f *folder, a *conflict.Action, b mail
 	if err != nil {
 		return nil, nil, err
 	}
-	n, err := io.Copy(in, b.Reader)
+	n, err := mail.Copy(in, b.Reader)
 	if err == nil && n != b.Size {
 		err = io.ErrUnexpectedEOF
 	}
@@ -258,44 +258,50 @@ func (r *run) land(ctx context.Context, f *folder, landings []*mail.Row) error {
 // settles the rows, or finds that the file is in neither place.
 func (r *run) recoverLandings(ctx context.Context) error {
 	for _, f := range r.usable(func(*folder) bool { return true }) {
-		published, scanned := false, false
+		var landings []mail.Row
 		for _, row := range r.unsettled[f.base.ID] {
-			if row.State != mail.Landing {
-				continue
+			if row.State == mail.Landing {
+				landings = append(landings, row)
 			}
-			f.localDirty = true
-			if r.DryRun || !f.onLocal {
-				continue
-			}
-			if row.Flags.Keywords != "" && !scanned {
-				// The run that was interrupted may have given letters that base does not know.
-				listing, err := r.Local.Scan(ctx, f.name, f.letters)
-				if err := r.fail(f, err); err != nil {
-					return err
-				}
-				if f.failed != nil {
-					break
-				}
-				f.letters, scanned = listing.Letters, true
-			}
-			letters, err := r.lettersFor(ctx, f, row.Flags.Keywords)
-			if err == nil {
-				_, err = r.Local.Publish(ctx, f.name, row.Key, row.Flags, letters)
-			}
-			if err != nil && !errors.Is(err, mail.ErrGone) {
-				if err := r.fail(f, err); err != nil {
-					return err
-				}
-				break
-			}
-			published = true // now, or before the crash
 		}
-		if published {
-			if err := r.fail(f, r.Local.SyncFolder(ctx, f.name)); err != nil {
-				return err
-			}
-			r.changed(f)
+		if len(landings) == 0 {
+			continue
+		}
+		f.localDirty = true
+		if r.DryRun || !f.onLocal {
+			continue
+		}
+		if err := r.fail(f, r.recover(ctx, f, landings)); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// recover publishes what of a folder's landings is not there. A crash may leave the name in
+// tmp/ beside the one that a file was published under, and that somebody has changed since.
+func (r *run) recover(ctx context.Context, f *folder, landings []mail.Row) error {
+	listing, err := r.Local.Scan(ctx, f.name, f.letters)
+	if err != nil {
+		return err
+	}
+	f.letters = listing.Letters // the run may have given some that base does not know
+	there := map[mail.Key]bool{}
+	for file := range listing.Files {
+		there[file.Key] = true
+	}
+	for _, row := range landings {
+		if there[row.Key] {
+			continue
+		}
+		letters, err := r.lettersFor(ctx, f, row.Flags.Keywords)
+		if err == nil {
+			_, err = r.Local.Publish(ctx, f.name, row.Key, row.Flags, letters)
+		}
+		if err != nil && !errors.Is(err, mail.ErrGone) {
+			return err
+		}
+	}
+	r.changed(f)
+	return r.Local.SyncFolder(ctx, f.name)
 }

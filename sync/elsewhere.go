@@ -17,12 +17,14 @@ import (
 // not know yet that it has one. It would be uploaded again, beside the message.
 
 // awaitElsewhere leaves out what may be one half of such a move: messages that are gone on
-// the server and whose files are kept, if a folder has got new ones since it was read; and
+// the server and have changed here, and files that may have been uploaded and are found
+// nowhere, if a folder has got new ones since it was read; and
 // new ones that are like a known one in another folder, if that has changed since. What
 // was read is read again in the next round, together with these folders. It costs a round
 // trip, and only where there are such messages.
 func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict.Item) ([]*conflict.Item, error) {
-	if r.DryRun || len(g.alike) == 0 && !slices.ContainsFunc(items, r.mayBeElsewhere) {
+	missing := func(item *conflict.Item) bool { return keptThoughGone(item) || g.uploaded[item] }
+	if r.DryRun || len(g.alike) == 0 && !slices.ContainsFunc(items, missing) {
 		return items, nil
 	}
 	got, changed, err := r.changedSince(ctx)
@@ -36,7 +38,7 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 				return true
 			}
 		}
-		return got && r.mayBeElsewhere(item)
+		return got && missing(item)
 	}
 	left := slices.DeleteFunc(slices.Clone(items), half)
 	if len(left) == len(items) {
@@ -114,23 +116,11 @@ func (r *run) surelyGone(ctx context.Context, g *gathered, f *folder, gone []*co
 	return sure, nil
 }
 
-// mayBeElsewhere tells whether a message is gone on the server, as far as is known, and
-// its file is to be kept: something about it says so, or nobody knows that it was there,
-// since the run that was about to upload it was interrupted.
-func (r *run) mayBeElsewhere(item *conflict.Item) bool {
-	if item.Remote == conflict.New || item.Moved != nil || item.From != nil && item.From.Row.UID != 0 {
-		return false
-	}
-	id := item.Identity
-	if row := item.Row; row != nil {
-		if row.State == mail.Settled {
-			return item.Remote == conflict.Gone && (item.Local == conflict.Flags || item.Followed)
-		}
-		id = row.Identity
-	}
-	return item.Lonely() && item.UID() == 0 && slices.ContainsFunc(r.intents, func(in mail.Intent) bool {
-		return in.Kind == mail.Upload && in.Identity.Content() == id.Content()
-	})
+// keptThoughGone tells whether a message is gone on the server, as far as is known, and
+// something about its file says that it may be kept.
+func keptThoughGone(item *conflict.Item) bool {
+	return item.Row != nil && item.Row.State == mail.Settled && item.Remote == conflict.Gone &&
+		item.Moved == nil && item.From == nil && (item.Local == conflict.Flags || item.Followed)
 }
 
 // asRead is how far the folder was when this run has read it last.

@@ -96,6 +96,7 @@ type run struct {
 	report Report
 	held   map[heldKey]Held
 	warned map[string]bool
+	named  map[settings]string
 	blank  bool // base knew no folder when the run began
 	losses map[conflict.Loss][]mail.Folder
 	// arrived are the new files of this round that are safely on the server, so that
@@ -125,7 +126,7 @@ type heldKey struct {
 // says why the run ended early: mail.ErrUnreachable, mail.ErrLogin,
 // mail.ErrUntrusted, mail.ErrMissing, mail.ErrNoSpace, mail.ErrState, or the context's.
 func Run(ctx context.Context, opts Options) (Report, error) {
-	r := &run{Options: opts, folders: map[mail.Folder]*folder{}, held: map[heldKey]Held{}, warned: map[string]bool{}, withheld: map[*folder]map[mail.UID]int{}}
+	r := &run{Options: opts, folders: map[mail.Folder]*folder{}, held: map[heldKey]Held{}, warned: map[string]bool{}, named: map[settings]string{}, withheld: map[*folder]map[mail.UID]int{}}
 	if r.Log == nil {
 		r.Log = slog.New(slog.DiscardHandler)
 	}

@@ -76,13 +76,24 @@ type folder struct {
 // synced tells whether the folder is one that is kept in step.
 func (f *folder) synced() bool { return f.selected && !f.vanished }
 
-// settings names what the folder's plans go by.
-func (f *folder) settings() string {
-	a := f.access()
-	if a.NewKeywords {
-		a.Settable.Keywords = "" // they come and go, and make no difference
+// settings are what a folder's plans go by.
+type settings struct {
+	policy conflict.Policy
+	access mail.Access
+}
+
+// settings names what the folder's plans go by. Most folders have the same.
+func (r *run) settings(f *folder) string {
+	s := settings{f.policy, f.access()}
+	if s.access.NewKeywords {
+		s.access.Settable.Keywords = "" // they come and go, and make no difference
 	}
-	return fmt.Sprint(f.policy, " ", a)
+	name, ok := r.named[s]
+	if !ok {
+		name = fmt.Sprint(s.policy, " ", s.access)
+		r.named[s] = name
+	}
+	return name
 }
 
 // info is what a plan needs to know of the folder.
@@ -129,7 +140,7 @@ func (r *run) listFolders(ctx context.Context) error {
 		}
 	}
 	for _, f := range r.folders {
-		if f.base.ID != 0 && f.base.Settings != f.settings() {
+		if f.base.ID != 0 && f.base.Settings != r.settings(f) {
 			f.resettled, f.localDirty, f.remoteDirty = true, true, true
 		}
 	}

@@ -31,6 +31,9 @@ type gathered struct {
 	// unmeasured are the folders with new files that were renamed, or changed, before they
 	// could be read.
 	unmeasured map[*folder]bool
+	// uploaded are the files that an interrupted run may have uploaded, and whose messages
+	// are not found.
+	uploaded map[*conflict.Item]bool
 	// alike are new messages that may be copies of known ones, with the folders of those.
 	alike map[*conflict.Item][]*folder
 }
@@ -40,7 +43,7 @@ func newGathered() *gathered {
 		rows:     map[mail.RowID]*conflict.Item{},
 		newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{},
 		resolving: map[upload]bool{}, unsure: map[upload]bool{}, unmeasured: map[*folder]bool{},
-		alike: map[*conflict.Item][]*folder{},
+		uploaded: map[*conflict.Item]bool{}, alike: map[*conflict.Item][]*folder{},
 	}
 }
 
@@ -133,8 +136,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.keepWhatMayHaveMoved(g, items)
-	if items, err = r.awaitElsewhere(ctx, g, items); err != nil {
+	if items, err = r.awaitElsewhere(ctx, g, r.keepWhatMayHaveMoved(g, items)); err != nil {
 		return nil, err
 	}
 	return items, r.dropFruitless(ctx, g)

@@ -282,43 +282,53 @@ func (r *run) presume(f *folder, item *conflict.Item) {
 
 // keepWhatMayHaveMoved takes back that files are gone which may have moved: to a folder
 // that has changed and cannot be looked at, or be worked on, to a file of their size that
-// cannot be read, or to one that was renamed before it could be.
-func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) {
-	if len(g.unmeasured) > 0 {
-		for _, item := range items {
-			if item.Row != nil && item.Local == conflict.Gone && item.Moved == nil && item.Row.State == mail.Settled {
-				r.presume(r.folders[item.Folder], item)
-			}
-		}
-	}
+// cannot be read, or to one that was renamed before it could be. Those that are gone, or
+// have moved, on the server, too, are left out: what is to be done depends on the file.
+func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) []*conflict.Item {
 	unknown := mail.Folder("")
 	for _, f := range r.folders {
-		if f.selected && f.failed != nil && f.localMoved && (unknown == "" || f.name < unknown) {
+		if f.selected && f.failed != nil && (f.localMoved || f.localDirty) && (unknown == "" || f.name < unknown) {
 			unknown = f.name
 		}
 	}
-	if unknown == "" && len(r.unread) == 0 {
-		return
+	if unknown == "" && len(r.unread) == 0 && len(g.unmeasured) == 0 {
+		return items
 	}
+	var left []*conflict.Item
 	kept := map[[2]mail.Folder]int{}
 	for _, item := range items {
-		if item.Local != conflict.Gone || item.Moved != nil || item.Row == nil || item.Row.State != mail.Settled {
-			continue
-		}
 		to := unknown
 		for _, u := range r.unread {
-			if u.stat.Size == item.Row.Stat.Size {
+			if item.Row != nil && u.stat.Size == item.Row.Stat.Size {
 				to = u.folder
 			}
 		}
+		if item.Local != conflict.Gone || item.Moved != nil || item.Row == nil || item.Row.State != mail.Settled ||
+			to == "" && len(g.unmeasured) == 0 {
+			left = append(left, item)
+			continue
+		}
+		if len(g.unmeasured) > 0 {
+			r.presume(r.folders[item.Folder], item)
+		}
+		item.Local = conflict.Same
+		for _, name := range []mail.Folder{item.Folder, item.Origin} {
+			if f := r.folders[name]; f != nil {
+				r.leave(f)
+			}
+		}
+		if item.Followed || item.Remote == conflict.Gone {
+			continue
+		}
+		left = append(left, item)
 		if to != "" {
-			item.Local, r.folders[item.Folder].unsafe = conflict.Same, true
 			kept[[2]mail.Folder{item.Folder, to}]++
 		}
 	}
 	for from, n := range kept {
 		r.once(from[0], fmt.Sprintf("%d gone from here stay on the server: they may be in %q, where not all can be read", n, string(from[1])))
 	}
+	return left
 }
 
 // fetchAgain makes downloads of the messages whose landing was interrupted and whose

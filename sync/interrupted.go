@@ -89,21 +89,29 @@ func (r *run) movedBack(g *gathered, item *conflict.Item) []*conflict.Item {
 }
 
 // mayHaveMoved tells whether a new file may be one that has moved here, from where a scan
-// lacks it that is not believed. It is left until that is known: if it were copied, other
+// lacks it that is not believed, or from a folder that cannot be looked at. It is left until
+// that is known: if it were copied, other
 // devices would see a copy and, later, a removal, and what they have done with the message
 // meanwhile would stand beside it.
 func (r *run) mayHaveMoved(ctx context.Context, g *gathered, item *conflict.Item, alike []mail.Row) (bool, error) {
 	var from []*folder
-	for _, known := range r.itemsOf(g, alike) {
-		f := r.folders[known.Folder]
-		if known.Row.Content() != item.Identity.Content() || known.Local == conflict.Gone || known.Row.Key == "" {
+	for _, row := range alike {
+		f := r.folderOf(row.Folder)
+		if f == nil || !f.synced() || row.Content() != item.Identity.Content() || row.Key == "" {
 			continue
 		}
-		missed := f.missed[known.Row.ID]
+		known := &conflict.Item{Row: &row}
+		if met := g.rows[row.ID]; met != nil {
+			known = met
+		}
+		if known.Local == conflict.Gone {
+			continue
+		}
+		missed := f.missed[row.ID]
 		if !missed && f.onLocal {
-			// Its folder may have changed since it was scanned, or was not scanned at all.
+			// Its folder may have changed since it was scanned, or was not scanned, or cannot be.
 			_, err := r.Local.Stat(ctx, f.name, fileOf(known))
-			if missed = errors.Is(err, mail.ErrGone); err != nil && !missed {
+			if missed = errors.Is(err, mail.ErrGone) || err != nil && f.failed != nil; err != nil && !missed {
 				return false, err
 			}
 		}
@@ -198,45 +206,54 @@ func (r *run) uploadedAndGone(g *gathered, f *folder) []*conflict.Item {
 
 // formerly makes, of new files whose messages may have been where they are, and that
 // somebody may have moved on, the items that they would be then: those that an
-// interrupted run may have uploaded, or brought here before base was restored, and all
-// where the Maildir follows the server. A file
-// at whose upload the connection broke off, when all was sent, is one of the former, and
-// has a row.
+// interrupted run may have uploaded, there or where they were before, or brought here before
+// base was restored, and all where the Maildir follows the server. A file at whose upload
+// the connection broke off, when all was sent, is one of the former, and has a row.
 func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item]*conflict.Item {
-	uploads, sent, moved := map[upload]bool{}, map[upload]bool{}, map[mail.Digest]bool{}
+	uploads, sent, gone := map[upload]bool{}, map[upload]bool{}, map[mail.Digest]int{}
 	for _, in := range r.intents {
 		if r.Remote.Abilities().Labels {
 			// That it is new elsewhere, as in All Mail, does not say that it has left its folder;
 			// and one that is uploaded again is not stored again.
 			break
 		}
-		if in.Kind == mail.Upload {
-			uploads[upload{in.Folder, in.Key}] = true
-			sent[upload{in.Folder, in.Key}] = sent[upload{in.Folder, in.Key}] || in.Sent
-			if f := r.folderOf(in.Folder); f != nil && f.listing != nil && !lists(f.listing, in.Key) {
-				moved[in.Identity.Content()] = true
-			}
+		if in.Kind != mail.Upload {
+			continue
+		}
+		at := upload{in.Folder, in.Key}
+		uploads[at], sent[at] = true, sent[at] || in.Sent
+		if f := r.folderOf(in.Folder); f != nil && f.listing != nil && f.listing.Believed && !lists(f.listing, in.Key) && !g.resolving[at] {
+			gone[in.Identity.Content()]++
 		}
 	}
 	files, follows := map[*conflict.Item]*conflict.Item{}, r.follows(mail.Local)
-	for _, file := range unpaired(arrived) {
-		f := r.folders[file.Folder]
-		outrun := f.outrun && !r.Remote.Abilities().Labels
-		if follows || outrun || uploads[upload{f.base.ID, file.File.Key}] || moved[file.Identity.Content()] {
-			files[r.settledOnce(file)] = file
-		}
-	}
 	for _, file := range arrived {
-		// Its file has moved since.
-		if from := file.From; from != nil && from.Row.State == mail.Pending && from.Row.UID == 0 && file.Remote != conflict.New &&
-			sent[upload{from.Row.Folder, from.Row.Key}] {
+		if file.Row != nil || file.Remote == conflict.New {
+			continue
+		}
+		f, content := r.folders[file.Folder], file.Identity.Content()
+		mine := uploads[upload{f.base.ID, file.File.Key}]
+		if from := file.From; from != nil {
+			// Its file has moved since.
+			if from.Row.State != mail.Pending || from.Row.UID != 0 {
+				continue
+			}
+			mine = mine || sent[upload{from.Row.Folder, from.Row.Key}]
+		} else if !mine && gone[content] > 0 {
+			mine = true
+			gone[content]--
+		}
+		outrun := f.outrun && !r.Remote.Abilities().Labels
+		if mine || file.From == nil && (follows || outrun) {
 			files[r.settledOnce(file)] = file
+			g.uploaded[file] = mine
 		}
 	}
 	for _, item := range g.known() {
 		if item.Row.State == mail.Pending && item.Row.UID == 0 && item.Lonely() &&
 			sent[upload{item.Row.Folder, item.Key()}] {
 			files[r.settledOnce(item)] = item
+			g.uploaded[item] = true
 		}
 	}
 	return files

@@ -385,6 +385,35 @@ func TestAnUnrecordedDownloadThatMovesOnBothSides(t *testing.T) {
 	d.quiet()
 }
 
+// A run dies after a download, before that is recorded. The power has left both names of
+// the file, and a reader flags it: it is not there twice afterwards.
+func TestAnUnrecordedDownloadUnderBothItsNames(t *testing.T) {
+	prepare := func() *device {
+		s := account(t)
+		d := newDevice(t, s)
+		d.opts.Connections = 1
+		d.sync()
+		s.Deliver("Archive", onWire(letter("fresh")), flags(`\Seen`), day)
+		return d
+	}
+	d := prepare()
+	d.crash = sim.NewCrash(0)
+	d.sync()
+	at := slices.Index(d.crash.Names(), "after Local.Publish") + 1
+	d = prepare()
+	d.crash = sim.NewCrash(at)
+	d.run()
+	d.crash = nil
+	path := d.find("Archive", "About fresh.")
+	key, _, _ := strings.Cut(filepath.Base(path), ":")
+	must(t, os.Link(path, filepath.Join(d.dir("Archive"), "tmp", key)))
+	d.rename(path, "cur", "FS")
+	d.sync()
+	d.has("Archive", 1)
+	d.inStep()
+	d.quiet()
+}
+
 // A run moves a file here and dies before it records that; the next one records that the
 // old place is empty, and dies before it records the new one. Then the message moves on:
 // the file goes along, and is not taken for a new one.
@@ -426,81 +455,56 @@ func TestAMoveThatIsHalfRecorded(t *testing.T) {
 	}
 }
 
-// A message is copied on the server, a run brings the copy here and dies, and the copy
-// moves on: its file goes along, and is not taken for one that somebody has made here.
-func TestACopyThatMovesOnAfterItsRunDied(t *testing.T) {
-	crash := func(at int) (*device, *sim.Crash) {
-		s := account(t)
-		must(t, s.CreateFolder("Drafts"))
-		uid := s.Deliver("Archive", onWire(letter("copied")), flags(`\Seen`), day)
-		d := newDevice(t, s)
-		d.opts.Connections = 1
-		d.sync()
-		s.Copy("Archive", uid, "Lists")
-		d.crash = sim.NewCrash(at)
-		d.run()
-		defer func() { d.crash = nil }()
-		return d, d.crash
-	}
-	_, whole := crash(0)
-	for at, step := range whole.Names() {
-		d, _ := crash(at + 1)
-		moveThere(d.server, "Lists", "About copied.", "Drafts")
-		d.sync()
-		d.sync()
-		t.Log(step)
-		d.has("Archive", 1)
-		d.has("Lists", 0)
-		d.has("Drafts", 1)
-		d.inStep()
-		d.quiet()
-	}
-}
-
-// The answer to an upload is lost, and both the file and the message move, to different
-// folders: it goes where the server has it.
+// An upload is interrupted, and both the file and the message move, to different folders,
+// also while the next sync looks: it goes where the server has it.
 func TestAnUploadThatBrokeOffAndMovesOnBothSides(t *testing.T) {
-	killed := func(s *sim.Server) {
-		s.After = func(call sim.Call) error {
-			if call.Method == "Append" {
-				return mail.ErrUnreachable
+	lost := func(d *device) {
+		breakOff(d.server)
+		if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+			t.Fatalf("the sync ended with %v", err)
+		}
+		d.server.After = nil
+	}
+	died := func(d *device) {
+		d.crash = sim.NewCrash(0)
+		d.crash.Strike = func(when, effect string) error {
+			if when+" "+effect == "after Remote.Append" {
+				return sim.ErrCrashed
 			}
 			return nil
 		}
+		if _, err := d.run(); !errors.Is(err, sim.ErrCrashed) {
+			t.Fatalf("the sync ended with %v", err)
+		}
+		d.crash = nil
 	}
-	for name, interrupt := range map[string]func(*sim.Server){"broke off": breakOff, "killed": killed} {
-		for _, at := range []mail.Folder{"", "Archive", "Lists"} { // when that is read
-			t.Run(fmt.Sprint(name, ", at ", at), func(t *testing.T) {
+	for name, breakOff := range map[string]func(*device){"its answer is lost": lost, "the run dies": died} {
+		for _, meanwhile := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, meanwhile %v", name, meanwhile), func(t *testing.T) {
 				s := account(t)
 				must(t, s.CreateFolder("Drafts"))
 				d := newDevice(t, s)
 				d.opts.Connections = 1
 				d.sync()
 				path := d.put("Archive", "1.other:2,S", letter("moved"))
-				interrupt(s)
-				if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
-					t.Fatalf("the sync ended with %v", err)
-				}
-				s.After = nil
+				breakOff(d)
 				must(t, os.Rename(path, filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")))
-				for _, folder := range []mail.Folder{"Drafts", "Lists"} { // each of them is read
-					s.Deliver(folder, onWire(letter("other")), flags(`\Seen`), day)
-				}
-				s.Before = func(call sim.Call) error {
-					if call.Folder == at && call.Method == "Scan" {
-						moveThere(s, "Archive", "About moved.", "Drafts")
+				moved := false
+				move := func(call sim.Call) error {
+					if call.Method == "Scan" && !moved {
+						moved = true
+						s.Move("Archive", s.Messages("Archive")[0].UID, "Drafts")
 					}
 					return nil
 				}
-				if at == "" {
-					moveThere(s, "Archive", "About moved.", "Drafts")
+				if s.Before = move; !meanwhile {
+					move(sim.Call{Method: "Scan"})
 				}
 				d.sync()
-				s.Before = nil
 				d.sync()
 				d.has("Archive", 0)
-				d.has("Lists", 1)
-				d.has("Drafts", 2)
+				d.has("Lists", 0)
+				d.has("Drafts", 1)
 				d.inStep()
 				d.quiet()
 			})

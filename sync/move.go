@@ -26,14 +26,18 @@ func (r *run) moveRemote(ctx context.Context, w *work) error {
 	f := w.folder
 	intents, batch := &mail.Batch{}, &mail.Batch{}
 	var files []mail.File
+	var left []*conflict.Item
 	for _, a := range w.movesThere {
-		files = append(files, fileOf(a.Item))
+		files, left = append(files, fileOf(a.Item)), append(left, a.Item.From)
 		intents.PutIntents = append(intents.PutIntents, &mail.Intent{
 			Kind: mail.Upload, Folder: f.base.ID, Key: a.Item.File.Key, Identity: a.Item.Identity,
 			UIDValidity: r.validity(f), UIDNext: r.uidNext(f), Created: r.Now().Truncate(time.Second),
 		})
 	}
 	if err := r.secure(ctx, f, files); err != nil {
+		return err
+	}
+	if err := r.secureGone(ctx, left); err != nil {
 		return err
 	}
 	if err := r.commit(ctx, intents); err != nil {
@@ -211,11 +215,11 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 }
 
 // link brings messages into the folder that are copies of what has a file elsewhere: as
-// further names of those files, which land like downloads.
+// further names of those files, which land as downloads do. What a crash leaves in tmp/ and
+// nothing speaks of is swept away.
 func (r *run) link(ctx context.Context, w *work) error {
 	f := w.folder
 	batch := &mail.Batch{}
-	var keys []mail.Key
 	var download []*conflict.Action
 	for _, a := range w.links {
 		source := a.Item.Source
@@ -232,17 +236,13 @@ func (r *run) link(ctx context.Context, w *work) error {
 			return err
 		}
 		row := *source.Row
-		row.ID, row.Folder, row.CopyOf, row.State = 0, f.base.ID, 0, mail.Landing
+		row.ID, row.Folder, row.CopyOf = 0, f.base.ID, 0
 		row.UID, row.Flags, row.Date, row.EmailID = a.Item.Message.UID, a.Base, a.Item.Message.Date, ""
-		row.Key, row.Name, row.New, row.Stat = key, "", false, source.Stat
+		row.State, row.Key, row.Name, row.New, row.Stat = mail.Landing, key, "", false, source.Stat
 		row.Listed(a.Item.Message)
-		keys = append(keys, key)
 		batch.PutRows = append(batch.PutRows, &row)
 	}
-	if len(keys) > 0 {
-		if err := r.Local.Harden(ctx, f.name, keys); err != nil {
-			return err
-		}
+	if len(batch.PutRows) > 0 {
 		if err := r.commit(ctx, batch); err != nil {
 			return err
 		}

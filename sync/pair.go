@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 
 	"mailtwin/conflict"
@@ -358,7 +357,7 @@ func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Ite
 			// As the file would have it: that is what identities are made of.
 			var m mail.Measure
 			lines := &mail.ToFile{W: &m}
-			if _, err := io.Copy(lines, b.Reader); err != nil {
+			if _, err := mail.Copy(lines, b.Reader); err != nil {
 				return err
 			}
 			if err := lines.Flush(); err != nil {

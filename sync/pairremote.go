@@ -57,8 +57,14 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 	}
 	for _, t := range ties {
 		t.Local.Moved, t.Remote.From = t.Remote, t.Local
-		g.resolving[upload{t.Local.Row.Folder, t.Local.Row.Key}] = true
-		if file := former[t.Local]; file.Row != nil {
+		for _, in := range r.intents {
+			if in.Kind == mail.Upload && in.Identity.Content() == t.Local.Row.Content() {
+				g.resolving[upload{in.Folder, in.Key}] = true
+			}
+		}
+		file := former[t.Local]
+		delete(g.uploaded, file)
+		if file.Row != nil {
 			*file = *t.Local
 		} else {
 			arrived = slices.DeleteFunc(arrived, func(item *conflict.Item) bool { return item == file })

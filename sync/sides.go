@@ -64,9 +64,8 @@ type Local interface {
 	// says flags; only a file without any stays in new/ if it was there. It is durable after SyncFolder of the folder it went to, and then of
 	// the one it left. mail.ErrGone as with Stat: then nothing was done.
 	Move(ctx context.Context, folder mail.Folder, file mail.File, to mail.Folder, flags mail.Flags, letters mail.Letters) (mail.File, error)
-	// Link starts a new message in the tmp/ of another folder, as Create does, and finishes
-	// it: as another name of a file. mail.ErrGone as with Stat: then nothing was done.
-	// mail.ErrNoLinks: the file system has no such names.
+	// Link gives a file another name, in another folder's tmp/, to be published there.
+	// mail.ErrGone as with Stat. mail.ErrNoLinks: the file system has no such names.
 	Link(ctx context.Context, folder mail.Folder, file mail.File, to mail.Folder) (mail.Key, error)
 	// Remove keeps the message in the store of removed messages and then unlinks it.
 	// mail.ErrGone as with Stat: then nothing was done.

@@ -19,6 +19,7 @@ type damaged struct {
 	engine.Local
 	folder                 mail.Folder
 	scans, reads, markings bool
+	syncs                  bool
 }
 
 var errDisk = errors.New("input/output error")
@@ -35,6 +36,13 @@ func (l damaged) Read(ctx context.Context, folder mail.Folder, file mail.File) (
 		return nil, fmt.Errorf("%w: %w", mail.ErrDamaged, errDisk)
 	}
 	return l.Local.Read(ctx, folder, file)
+}
+
+func (l damaged) SyncFolder(ctx context.Context, folder mail.Folder) error {
+	if l.syncs && folder == l.folder {
+		return errDisk
+	}
+	return l.Local.SyncFolder(ctx, folder)
 }
 
 func (l damaged) SetMarker(ctx context.Context, folder mail.Folder, marker mail.Marker) error {
@@ -96,6 +104,54 @@ func TestWhatMovedToWhereItCannotBeReadStaysOnTheServer(t *testing.T) {
 			d.quiet()
 		})
 	}
+}
+
+// A message that a program moves out of a folder which the run cannot look into is not a
+// copy, although the new file is all that can be seen of it.
+func TestWhatMovedFromWhereItCannotBeReadIsNoCopy(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	before := len(s.Messages("Lists"))
+	moved := d.find("INBOX", "About read.")
+	text, err := os.ReadFile(moved)
+	must(t, err)
+	d.put("Archive", "other.host:2,S", string(text))
+	must(t, os.Remove(moved))
+	d.local = func(local engine.Local) engine.Local { return damaged{Local: local, folder: "INBOX", scans: true} }
+	if rep, err := d.run(); err != nil || len(rep.Problems) == 0 {
+		t.Fatalf("%v, problems %v", err, rep.Problems)
+	}
+	s.Move("INBOX", s.Messages("INBOX")[1].UID, "Lists")
+	d.local = nil
+	d.sync()
+	if a, l := len(s.Messages("Archive")), len(s.Messages("Lists")); a != 0 || l != before+1 {
+		t.Errorf("Archive has %d messages, and Lists %d, which had %d", a, l, before)
+	}
+	d.inStep()
+	d.quiet()
+}
+
+// A run that cannot make durable what it has moved here does not forget what it was: the
+// message may move on.
+func TestAMoveHereThatCannotBeMadeDurable(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	before := len(s.Messages("Lists"))
+	s.Move("INBOX", s.Messages("INBOX")[1].UID, "Archive")
+	d.local = func(local engine.Local) engine.Local { return damaged{Local: local, folder: "Archive", syncs: true} }
+	if rep, err := d.run(); err != nil || len(rep.Problems) == 0 {
+		t.Fatalf("%v, problems %v", err, rep.Problems)
+	}
+	s.Move("Archive", s.Messages("Archive")[0].UID, "Lists")
+	d.local = nil
+	d.sync()
+	if a, l := len(s.Messages("Archive")), len(s.Messages("Lists")); a != 0 || l != before+1 {
+		t.Errorf("Archive has %d messages, and Lists %d, which had %d", a, l, before)
+	}
+	d.inStep()
+	d.quiet()
 }
 
 // stale is a Maildir on a server of files that shows what was there a while ago: a listing

@@ -243,7 +243,9 @@ func FingerprintOf(header []byte) (Fingerprint, string) {
 			break
 		}
 		if line[0] == ' ' || line[0] == '\t' {
-			value += " " + line
+			if name != "" {
+				value += " " + line
+			}
 			continue
 		}
 		end()

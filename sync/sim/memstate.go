@@ -74,7 +74,9 @@ func (s *State) Decisions() []mail.Decision {
 func (s *State) Folders(ctx context.Context) ([]mail.FolderBase, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return sorted(maps.Values(s.folders), func(a, b mail.FolderBase) int { return cmp.Compare(a.Name, b.Name) }), ctx.Err()
+	all := slices.AppendSeq(make([]mail.FolderBase, 0, len(s.folders)), maps.Values(s.folders))
+	slices.SortFunc(all, func(a, b mail.FolderBase) int { return cmp.Compare(a.Name, b.Name) })
+	return all, ctx.Err()
 }
 
 // RowsByKey yields the rows with a key, as they were when the loop began.

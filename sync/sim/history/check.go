@@ -2,8 +2,10 @@ package history
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -50,21 +52,23 @@ func (w *world) quiesce() {
 	}
 }
 
-// rest syncs until each device has nothing to do.
+// rest syncs until no device has anything to do twice in a row, or at the end of the last
+// round.
 func (w *world) rest() {
-	rounds := w.rounds()
+	rounds, before := w.rounds(), false
 	for round := 0; round <= rounds; round++ {
 		quiet := true
 		for _, d := range w.devices {
 			w.now = w.now.Add(time.Minute)
 			p := w.newProcess(d, fate{})
-			before := d.client.Traffic().RoundTrips
+			trips := d.client.Traffic().RoundTrips
 			rep, err := d.sync(p)
-			trips := d.client.Traffic().RoundTrips - before
+			trips = d.client.Traffic().RoundTrips - trips
 			w.note("%s: %v, here %+v, there %+v, %d held, %v", d.name, err, rep.Local, rep.Remote, len(rep.Held), rep.Problems)
 			// Where files are kept nothing goes; and what somebody has flagged stays, with its
 			// folder, although somebody else lets that go.
-			if held := fmt.Sprint(rep.Held); len(rep.Held) > 0 && d.Policy.OnRemoteDelete != conflict.KeepFile && held != d.held {
+			if held := fmt.Sprint(rep.Held); len(rep.Held) > 0 && held != d.held &&
+				(d.Policy.OnRemoteDelete != conflict.KeepFile || rep.Held[0].Side == mail.Local) {
 				d.held = held
 				w.hit("rest", "held")
 				var folders []mail.Folder
@@ -78,6 +82,12 @@ func (w *world) rest() {
 					rounds++ // what is held is not in step until somebody consents
 				}
 			}
+			if err == nil && w.makesWay(d, rep.Problems) {
+				if quiet = false; rounds < w.rounds()+maxAdvice {
+					rounds++
+				}
+				continue
+			}
 			if err != nil || len(rep.Problems) > 0 {
 				w.breaks("%s: a sync that nothing befell: %v %v", d.name, err, rep.Problems)
 				return
@@ -85,17 +95,52 @@ func (w *world) rest() {
 			if p.did > 0 {
 				quiet = false
 			}
-			if quiet && round == rounds {
+			if quiet && (before || round == rounds) {
 				w.checkCost(d, trips)
 			}
 		}
-		if quiet {
+		switch {
+		case quiet && (before || round == rounds):
 			w.hit("rest", fmt.Sprintf("after %d rounds", round))
-		}
-		if !quiet && round == rounds {
+			return
+		case round == rounds:
 			w.breaks("after %d rounds of syncs there is something left to do", rounds)
 		}
+		before = quiet
 	}
+}
+
+// maxAdvice bounds how often people get another round for doing as they were told.
+const maxAdvice = 2
+
+var inTheWay = regexp.MustCompile(`^rename it to "([^"]+)" (here|on the server)$`)
+
+// makesWay: where all that a device complains of are folders that stand where others are
+// to be renamed to, somebody gives them another name, as the hint says. That happens where
+// a device has forgotten what it has renamed, or others have.
+func (w *world) makesWay(d *device, problems []*engine.Problem) bool {
+	for _, p := range problems {
+		what, _, _ := strings.Cut(p.Err.Error(), ": ")
+		m := inTheWay.FindStringSubmatch(what)
+		if m == nil || !errors.Is(p.Err, mail.ErrExists) {
+			return false
+		}
+		folder := mail.Folder(m[1])
+		w.names++
+		fresh := mail.Folder(fmt.Sprintf("Folder %d", w.names))
+		w.note("%s: as told, %s becomes %s %s", d.name, folder, fresh, m[2])
+		w.hit("rest", "made way for a folder")
+		var err error
+		if m[2] == "here" {
+			err = d.mail().Rename(d.directory(folder), d.directory(fresh))
+		} else {
+			err = w.server.RenameFolder(folder, fresh)
+		}
+		if err != nil {
+			return false
+		}
+	}
+	return len(problems) > 0
 }
 
 // consent: somebody lets go what a device holds of a folder.

@@ -1,29 +1,32 @@
 package history_test
 
-import "strings"
+import (
+	"strings"
+
+	"mailtwin/sync/sim/history"
+)
 
 // mustStrike lists what a budget of histories has to strike at least once: each action of
 // the plan, carried out and interrupted; each call of the engine that has an effect,
 // before and after it; each call of the disk and of the server, in each way that it can
-// fail; and each kind of step. What the brake holds in a folder is not among them, since
-// it asks for more messages than a history has: the properties of conflict test it.
-func mustStrike() []string {
-	var all []string
+// fail; and each kind of step.
+func mustStrike() []history.Strike {
+	var all []history.Strike
 	each := func(what string, how ...string) {
 		for _, name := range strings.Fields(what) {
 			for _, h := range how {
-				all = append(all, name+": "+h)
+				all = append(all, history.Strike{What: name, How: h})
 			}
 		}
 	}
 	prefixed := func(prefix, what string, how ...string) {
 		for _, name := range strings.Fields(what) {
 			for _, h := range how {
-				all = append(all, prefix+" "+name+": "+h)
+				all = append(all, history.Strike{What: prefix + " " + name, How: h})
 			}
 		}
 	}
-	prefixed("plan", "agree download upload move-remote move-local copy-remote link remove-local move-to-trash expunge-remote part note drop",
+	prefixed("plan", "agree download upload move-remote move-local copy-remote link remove-local move-to-trash expunge-remote part note hold drop",
 		"planned")
 	prefixed("plan", "agree download upload move-remote move-local copy-remote link remove-local move-to-trash expunge-remote part drop",
 		"killed", "hindered")
@@ -46,7 +49,6 @@ func mustStrike() []string {
 	prefixed("server", "Append Store Move Copy Expunge CreateFolder", "never done")
 	prefixed("server", "Fetch Append", "cut off", "cut off at its end")
 	prefixed("server", "Fetch Identify", "told twice")
-	prefixed("step", "sync change folder wait power lose old oldmail unmount renumber restore refuse", "done")
-	all = append(all, "power: lost", "rest: held")
-	return all
+	prefixed("step", "sync change folder wait power lose old oldmail unmount renumber restore refuse crowd clear", "done")
+	return append(all, history.Strike{What: "power", How: "lost"}, history.Strike{What: "rest", How: "held"})
 }

@@ -32,7 +32,10 @@ type device struct {
 	backup  *disk.Disk
 	removed map[string]time.Time // when a sync has removed the last file of a token
 	held    string               // what it held back when somebody consented to that
+	runs    int                  // how many syncs it has begun
+	refused int                  // which of them was the last that could not upload
 	clean   bool                 // nothing befell its last sync
+	holding bool                 // its last sync has held something back
 	synced  bool                 // its base knows the Maildir
 	old     bool                 // its state is, since a sync went well
 	failed  bool                 // its disk has failed since a sync went well

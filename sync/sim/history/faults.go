@@ -123,6 +123,7 @@ type process struct {
 func (w *world) newProcess(d *device, f fate) *process {
 	p := &process{world: w, device: d, fate: f, r: rand.New(rand.NewPCG(w.r.Uint64(), 1)), crash: sim.NewCrash(0), acts: map[string]bool{}}
 	p.crash.Strike = p.step
+	d.runs++
 	return p
 }
 
@@ -228,6 +229,9 @@ func (w *world) beforeCall(call sim.Call) error {
 	w.happened("call", call.Method, string(call.Folder))
 	if call.Method == "Move" || call.Method == "Expunge" {
 		w.leaves(call.Folder, call.UIDs)
+		if call.Method == "Expunge" || call.Target == trash {
+			w.checkReplaced(p, call.Folder, call.UIDs)
+		}
 	}
 	if call.Method != "DeleteFolder" {
 		p.meanwhile() // IMAP cannot delete a folder only if it is empty: what comes then is gone
@@ -238,6 +242,9 @@ func (w *world) beforeCall(call sim.Call) error {
 	changes := !strings.Contains("Folders Scan Identify Fetch Examine", call.Method)
 	if changes && w.refuses != nil && p.roll(0.5) {
 		p.strike("server "+call.Method, "refused")
+		if call.Method == "Append" {
+			p.device.refused = p.device.runs
+		}
 		return fmt.Errorf("%s: %w", call.Method, w.refuses)
 	}
 	if p.strikes(p.fate.net) {

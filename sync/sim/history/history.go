@@ -60,6 +60,8 @@ const (
 	Renumber Kind = "renumber" // a folder of the server gets another UIDVALIDITY
 	Restore  Kind = "restore"  // the server gets an older backup back
 	Refuse   Kind = "refuse"   // the server begins or ends to refuse
+	Crowd    Kind = "crowd"    // many messages arrive in a folder
+	Clear    Kind = "clear"    // somebody removes all of a folder that has many
 )
 
 // weights say how often each kind of step comes. Losses are rare, or there would be
@@ -99,7 +101,25 @@ func New(seed uint64) *History {
 		}
 		h.Steps = append(h.Steps, step)
 	}
+	h.crowd(rand.New(rand.NewPCG(seed, 0x63726f77)))
 	return h
+}
+
+// crowd makes some histories ones with so many messages in a folder that a device holds
+// back their removal. They take longer, so they are few.
+func (h *History) crowd(r *rand.Rand) {
+	if r.IntN(80) > 0 {
+		return
+	}
+	for _, kind := range []Kind{Crowd, Clear} {
+		half := len(h.Steps) / 2
+		at := r.IntN(half)
+		if kind == Clear {
+			at += half
+		}
+		step := Step{Kind: kind, Device: r.IntN(len(h.Setup.Devices)), Seed: r.Uint64()}
+		h.Steps = slices.Insert(h.Steps, at, step)
+	}
 }
 
 func newSetup(r *rand.Rand) Setup {

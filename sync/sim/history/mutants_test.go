@@ -11,9 +11,10 @@ import (
 	"time"
 )
 
-// mutant is a mistake in the shipped code: in that file, old is replaced by new.
+// mutant is a mistake in the shipped code: in that file, old is replaced by new. Where
+// there is an aim, the histories are those in which all that happens befalls that call.
 type mutant struct {
-	name, file, old, new string
+	name, file, old, new, aim string
 }
 
 // mutants are mistakes that the fast lane has to find. None has a history written for it.
@@ -22,60 +23,72 @@ var mutants = []mutant{
 		`		if err := t.sync(batch...); err != nil {
 			return t.gone(err, dir, "tmp")`, `		_ = batch
 		if err := error(nil); err != nil {
-			return t.gone(err, dir, "tmp")`},
+			return t.gone(err, dir, "tmp")`, ""},
 	{"directories are not synced", "maildir/land.go",
 		`		if err := t.sync(path.Join(dir, sub)); err != nil {
 			return t.gone(err, dir, sub)`, `		if err := error(nil); err != nil {
-			return t.gone(err, dir, sub)`},
+			return t.gone(err, dir, sub)`, ""},
 	{"the store of removed messages is not synced", "maildir/removed.go",
 		`		if err := t.syncIn(store, kept); err != nil {
 			return "", false, err
 		}
-		return kept, fresh, t.syncIn(store, path.Dir(kept))`, `		return kept, fresh, nil`},
+		return kept, fresh, t.syncIn(store, path.Dir(kept))`, `		return kept, fresh, nil`, ""},
 	{"files of other programs are not synced", "sync/carry.go",
-		`	return r.Local.Secure(ctx, f.name, files)`, `	return nil`},
+		`	return r.Local.Secure(ctx, f.name, files)`, `	return nil`, ""},
 	{"a removed message is not kept", "maildir/removed.go",
 		`	kept, fresh, err := t.keep(ctx, store, name, st)`, `	kept, fresh, err := "", false, error(nil)
-	_ = st`},
+	_ = st`, ""},
 	{"the record comes before the effect", "sync/download.go",
 		`	row.State, row.Why, row.Tries, row.RetryAt = mail.Landing, "", 0, time.Time{}`,
-		`	row.State, row.Why, row.Tries, row.RetryAt = mail.Settled, "", 0, time.Time{}`},
+		`	row.State, row.Why, row.Tries, row.RetryAt = mail.Settled, "", 0, time.Time{}`, ""},
 	{"a body that breaks off is taken for whole", "sync/download.go",
 		`	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = fmt.Errorf(`, `	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = nil
 	}
 	if false {
-		err = fmt.Errorf(`},
+		err = fmt.Errorf(`, ""},
 	{"a missing file is taken at face value", "maildir/scan.go",
-		`		if atRest {`, `		if atRest || true {`},
+		`		if atRest {`, `		if atRest || true {`, ""},
 	{"UIDVALIDITY is not looked at", "conflict/lost.go",
 		`	case now.UIDValidity != since.UIDValidity:
 		return Renumbered`, `	case false:
-		return Renumbered`},
+		return Renumbered`, ""},
 	{"UIDNEXT may go backwards", "conflict/lost.go",
 		`	case now.UIDNext != 0 && now.UIDNext < since.UIDNext,
-		now.HighestModSeq != 0 && now.HighestModSeq < since.HighestModSeq:`, `	case false:`},
+		now.HighestModSeq != 0 && now.HighestModSeq < since.HighestModSeq:`, `	case false:`, ""},
 	{"markers are not compared", "conflict/lost.go",
-		`	case now == base, now == next, base == mail.Marker{} && now.Generation == 1:`, `	case true:`},
+		`	case now == base, now == next, base == mail.Marker{} && now.Generation == 1:`, `	case true:`, ""},
 	{"a cursor moves past what was left undone", "sync/carry.go",
 		`		if f.unsafe {
 			f.stale = f.stale || f.view != nil
 			continue
 		}
-		batch.DropIntents`, `		batch.DropIntents`},
+		batch.DropIntents`, `		batch.DropIntents`, ""},
 	{"the message that another one expunges is the next one", "sync/remove.go",
 		`	if err := r.Remote.Expunge(ctx, f.name, r.validity(f), uidsOf(actions)); err != nil {`,
 		`	uids := uidsOf(actions)
 	uids.Add(actions[0].Item.UID() + 1)
-	if err := r.Remote.Expunge(ctx, f.name, r.validity(f), uids); err != nil {`},
+	if err := r.Remote.Expunge(ctx, f.name, r.validity(f), uids); err != nil {`, ""},
 	{"flags of one side win", "conflict/merge.go",
 		`	return base.With(set).Without(cleared)`, `	_, _ = set, cleared
-	return local`},
+	return local`, ""},
 	{"a Maildir that is not there is an empty one", "sync/folders.go",
-		`	if inbox != nil && inbox.base.OnLocal && !inbox.onLocal {`, `	if false && inbox != nil {`},
+		`	if inbox != nil && inbox.base.OnLocal && !inbox.onLocal {`, `	if false && inbox != nil {`, ""},
 	{"what is deleted goes for ever", "conflict/decide.go",
-		`		a.Kind, a.Target = MoveToTrash, w.Trash`, `		a.Kind = ExpungeRemote`},
+		`		a.Kind, a.Target = MoveToTrash, w.Trash`, `		a.Kind = ExpungeRemote`, ""},
+	{"removals do not wait for new files that were refused", "sync/remove.go",
+		`	for _, a := range w.remote {
+		switch {`, `	w = &work{folder: f, remote: w.remote}
+	for _, a := range w.remote {
+		switch {`, ""},
+	{"uploads have no intents", "sync/upload.go",
+		`	if err := r.commit(ctx, intents); err != nil {
+		return err
+	}
+	var failed error
+	for _, o := range out {`, `	var failed error
+	for _, o := range out {`, "Remote.Append"},
 }
 
 // mutantBudget is how many histories it may take to find one.
@@ -115,7 +128,7 @@ func TestHistoriesFindMistakes(t *testing.T) {
 			write(t, wrong, strings.Replace(string(source), m.old, m.new, 1))
 			write(t, overlay, string(replace))
 			cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-overlay", overlay, "-run", "^TestHistories$", ".")
-			cmd.Env = append(os.Environ(), "MAILTWIN_HISTORIES="+strconv.Itoa(mutantBudget), "MAILTWIN_SEED=1", "MAILTWIN_STEPS=")
+			cmd.Env = append(os.Environ(), "MAILTWIN_HISTORIES="+strconv.Itoa(mutantBudget), "MAILTWIN_SEED=1", "MAILTWIN_STEPS=", "MAILTWIN_AIM="+m.aim)
 			began := time.Now()
 			out, err := cmd.CombinedOutput()
 			if err == nil {

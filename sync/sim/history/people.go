@@ -47,6 +47,75 @@ func (w *world) arrive() {
 	w.server.Deliver(to, []byte(t.text), pick(w.r, someFlags), w.now.Add(-1e15))
 }
 
+// manyMessages is more than a folder needs for its removals to be looked at as a whole.
+const manyMessages = 24
+
+// crowd: many messages arrive in one folder.
+func (w *world) crowd() {
+	to := pick(w.r, w.server.Folders())
+	if to == trash {
+		to = mail.Inbox // Trash may be emptied
+	}
+	w.note("%d messages arrive in %s", manyMessages, to)
+	for range manyMessages {
+		w.server.Deliver(to, []byte(w.compose().text), mail.Flags{}, w.now.Add(-1e15))
+	}
+}
+
+// clear: somebody removes all messages of the folder that has most of them.
+func (w *world) clear(d *device) {
+	if w.chance(2) {
+		w.clearThere()
+		return
+	}
+	var most mail.Folder
+	var files []file
+	for _, folder := range d.folders() {
+		if in := d.files(folder); folder != trash && len(in) > len(files) {
+			most, files = folder, in
+		}
+	}
+	w.note("%s: all %d messages of %s are removed", d.name, len(files), most)
+	d.disk.Actor = "user"
+	defer func() { d.disk.Actor = "" }()
+	for _, f := range files {
+		if t := w.tokenOf(f.text); t != nil {
+			w.unlink(d, most, f, t)
+		}
+	}
+}
+
+// clearThere is clear, on the phone.
+func (w *world) clearThere() {
+	var most mail.Folder
+	for _, folder := range w.server.Folders() {
+		if folder != trash && (most == "" || len(w.server.Messages(folder)) > len(w.server.Messages(most))) {
+			most = folder
+		}
+	}
+	messages := w.server.Messages(most)
+	w.note("phone: all %d messages of %s are removed", len(messages), most)
+	for _, m := range messages {
+		if t := w.tokenOf(string(m.Raw)); t != nil {
+			w.expunge(most, m.UID, t)
+		}
+	}
+}
+
+// unlink: somebody removes a file.
+func (w *world) unlink(d *device, folder mail.Folder, f file, t *token) {
+	t.removed = true
+	t.expunged = t.expunged || folder == trash || d.Policy.OnLocalDelete == conflict.Expunge || !w.isThere(t)
+	d.mail().Unlink(f.path)
+}
+
+// expunge: somebody removes a message from the server for ever.
+func (w *world) expunge(folder mail.Folder, uid mail.UID, t *token) {
+	t.removed, t.expunged = true, true
+	w.leaves(folder, mail.UIDs(uid))
+	w.server.Expunge(folder, uid)
+}
+
 // save: a mail program saves a message, durably but for its name.
 func (w *world) save(d *device) {
 	folders := d.folders()
@@ -127,9 +196,7 @@ func (w *world) onFile(d *device) {
 		rename(to)
 	case 3, 4: // remove
 		w.note("%s: %s is removed from %s", d.name, t.name, folder)
-		t.removed = true
-		t.expunged = t.expunged || folder == trash || d.Policy.OnLocalDelete == conflict.Expunge || !w.isThere(t)
-		m.Unlink(f.path)
+		w.unlink(d, folder, f, t)
 	case 5: // move
 		to := pick(w.r, folders)
 		if to == folder {
@@ -183,6 +250,7 @@ func (w *world) onFile(d *device) {
 		e.text = strings.Replace(t.text, "This is "+t.name, "This is "+e.name, 1) + strings.Repeat("+", 1000*len(w.tokens)) + "\n"
 		e.removed = folder == trash
 		w.mayPurge(e, f.flags())
+		t.became, t.editor, t.runs = e, d, d.runs
 		w.tokens[e.name], w.bodies[e.text] = e, e.name
 		w.note("%s: %s in %s is edited and becomes %s", d.name, t.name, folder, e.name)
 		t.removed = true
@@ -282,9 +350,7 @@ func (w *world) onPhone() {
 		w.server.SetFlags(folder, m.UID, f)
 	case 3:
 		w.note("phone: %s is removed from %s", t.name, folder)
-		t.removed, t.expunged = true, true
-		w.leaves(folder, mail.UIDs(m.UID))
-		w.server.Expunge(folder, m.UID)
+		w.expunge(folder, m.UID, t)
 	case 4, 5, 6:
 		if to == folder {
 			return

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
 	"mailtwin/maildir"
 	"mailtwin/sync/sim/disk"
@@ -88,6 +89,10 @@ func (w *world) play(step Step) {
 		w.server.ChangeUIDValidity(pick(w.r, w.server.Folders()))
 	case Restore:
 		w.restore()
+	case Crowd:
+		w.crowd()
+	case Clear:
+		w.clear(d)
 	case Refuse:
 		w.refuses = pick(w.r, []error{nil, mail.ErrRefused, fmt.Errorf("%w: %w", mail.ErrOverQuota, mail.ErrRefused), fmt.Errorf("%w: %w", mail.ErrRefused, mail.ErrTryLater)})
 	}
@@ -135,6 +140,7 @@ func (w *world) run(p *process, backup bool) {
 		d.failed, d.old = false, false
 	}
 	d.clean = p.struck == 0 && p.changes == 0 && err == nil && len(rep.Problems) == 0
+	d.holding = len(rep.Held) > 0
 	d.synced = d.synced || err == nil && p.struck == 0 && len(rep.Problems) == 0
 	if backup && err == nil && p.struck == 0 {
 		w.note("backups are taken")
@@ -149,10 +155,11 @@ func (w *world) run(p *process, backup bool) {
 // again, as long as it sees both ends; if a failing disk has kept it from that, a message
 // is in both places afterwards. So it is if a state is
 // only one run older than the Maildir: that is not told from a run that was interrupted.
-// And what a run has begun and not ended is on the server twice.
+// And what a run has begun and not ended is on the server twice. What a policy, or the
+// brake, has kept here when it left its folder on the server is new mail by then.
 func (w *world) forgotten(d *device, how Kind) {
 	d.synced = false
-	if how != OldState && d.clean && !d.failed {
+	if how != OldState && d.clean && !d.failed && !d.holding && d.Policy.OnRemoteDelete != conflict.KeepFile {
 		return
 	}
 	for _, folder := range d.folders() {
@@ -255,6 +262,24 @@ func (w *world) leaves(folder mail.Folder, uids mail.UIDSet) {
 		if at.folder == folder && uids.Has(at.uid) {
 			t.removed, t.expunged = true, true
 			t.copies++
+		}
+	}
+}
+
+// checkReplaced: what somebody has edited on a device is removed from the server by the
+// first sync of that device only when its new form is there. One that was refused in a
+// sync before waits for its time, and what was removed since then does not.
+func (w *world) checkReplaced(p *process, folder mail.Folder, uids mail.UIDSet) {
+	d := p.device
+	for _, m := range w.server.Messages(folder) {
+		t := w.tokenOf(string(m.Raw))
+		if t == nil || !uids.Has(m.UID) || t.became == nil || t.editor != d || t.runs < d.runs-1 ||
+			t.became.removed || w.isThere(t.became) || t.runs <= d.refused && d.refused < d.runs {
+			continue
+		}
+		new := slices.ContainsFunc(d.files(folder), func(f file) bool { return w.tokenOf(f.text) == t.became })
+		if _, moved := w.tokensOn(d)[t.name]; new && !moved {
+			w.breaks("%s: %s leaves %s before %s, which it became, is on the server", d.name, t.name, folder, t.became.name)
 		}
 	}
 }

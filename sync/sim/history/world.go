@@ -49,6 +49,11 @@ type token struct {
 	// removed: somebody removed one somewhere, so it may be only in Trash. expunged:
 	// somebody removed one for ever, so it may be nowhere.
 	removed, expunged bool
+	// became is what somebody has made of it on the device editor, when that had begun so
+	// many syncs: its new form.
+	became *token
+	editor *device
+	runs   int
 }
 
 const trash mail.Folder = "Trash"
@@ -111,7 +116,7 @@ func (w *world) breaks(format string, args ...any) {
 }
 
 // hit counts a strike.
-func (w *world) hit(what, how string) { w.cover[what+": "+how]++ }
+func (w *world) hit(what, how string) { w.cover[Strike{what, how}]++ }
 
 func (w *world) chance(one int) bool { return w.r.IntN(one) == 0 }
 
