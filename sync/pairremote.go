@@ -56,6 +56,16 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 		return nil, err
 	}
 	for _, t := range ties {
+		// It may be one that is known elsewhere, and has left there since that was read.
+		rows, err := r.State.Alike(ctx, t.Local.Row.Fingerprint)
+		if err != nil {
+			return nil, fmt.Errorf("read the state: %w", err)
+		}
+		for _, known := range r.itemsOf(g, rows) {
+			if known.AtRest() && known.Folder != t.Remote.Folder && known.Row.Content() == t.Local.Row.Content() {
+				g.alike[t.Remote] = append(g.alike[t.Remote], r.folders[known.Folder])
+			}
+		}
 		t.Local.Moved, t.Remote.From = t.Remote, t.Local
 		for _, in := range r.intents {
 			if in.Kind == mail.Upload && in.Identity.Content() == t.Local.Row.Content() {
