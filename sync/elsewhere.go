@@ -33,7 +33,7 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 	got, changed := false, map[*folder]bool{}
 	for _, listed := range listing.Folders {
 		f := r.folders[listed.Name]
-		if f == nil || !f.usable() {
+		if f == nil || !f.usable() || listed.NoSelect {
 			continue
 		}
 		status := listed.Status
