@@ -104,7 +104,7 @@ func (r *run) mayHaveMoved(ctx context.Context, g *gathered, item *conflict.Item
 		if known.Local == conflict.Gone {
 			continue
 		}
-		missed := f.missed[row.ID]
+		missed := f.missed[row.ID] || fileOf(known).Name == "" // its landing was interrupted
 		if !missed && f.onLocal {
 			// Its folder may have changed since it was scanned, or was not scanned, or cannot be.
 			_, err := r.Local.Stat(ctx, f.name, fileOf(known))
