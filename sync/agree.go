@@ -22,7 +22,7 @@ func (r *run) agree(ctx context.Context, w *work) error {
 	}
 	batch := &mail.Batch{}
 	var met []mail.File // that base did not know
-	synced := false
+	renamed, noticed := false, false
 	for _, a := range w.agrees {
 		file := fileOf(a.Item)
 		if a.Rename {
@@ -41,7 +41,7 @@ func (r *run) agree(ctx context.Context, w *work) error {
 			} else if err != nil {
 				return err
 			}
-			synced = true
+			renamed = true
 			r.count(func(rep *Report) { rep.Local.Flags++ })
 		}
 		row := r.settled(f, a, file)
@@ -55,11 +55,16 @@ func (r *run) agree(ctx context.Context, w *work) error {
 		if from := a.Item.From; from != nil && r.dropNow(from.Row) {
 			batch.DropRows = append(batch.DropRows, from.Row.ID) // it moved alike on both sides
 		}
+		noticed = noticed || a.Item.Local == conflict.Flags
 		r.arrive(a.Item)
 	}
-	if synced {
+	if renamed {
 		r.dirty(f, mail.Local)
 		r.changed(f)
+	}
+	if renamed || noticed {
+		// Nor must a file have its old name back when the power goes, once base says that a
+		// program has given it another one: see secureGone.
 		if err := r.Local.SyncFolder(ctx, f.name); err != nil {
 			return err
 		}

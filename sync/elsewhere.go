@@ -18,10 +18,10 @@ import (
 
 // awaitElsewhere leaves out what may be one half of such a move: messages that are gone on
 // the server and have changed here, and files that may have been uploaded and are found
-// nowhere, if a folder has got new ones since it was read; and
-// new ones that are like a known one in another folder, if that has changed since. What
-// was read is read again in the next round, together with these folders. It costs a round
-// trip, and only where there are such messages.
+// nowhere, if a folder has got new ones since it was read; and new ones that are like a known
+// one in another folder, if that has changed since. What was read is read again in the next
+// round, together with these folders. It costs a round trip, and only where there are such
+// messages.
 func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict.Item) ([]*conflict.Item, error) {
 	missing := func(item *conflict.Item) bool { return keptThoughGone(item) || g.uploaded[item] }
 	if r.DryRun || len(g.alike) == 0 && !slices.ContainsFunc(items, missing) {
@@ -65,14 +65,22 @@ func (r *run) changedSince(ctx context.Context) (got bool, changed map[*folder]b
 	changed = map[*folder]bool{}
 	for _, listed := range listing.Folders {
 		f := r.folders[listed.Name]
-		if f == nil || !f.usable() || listed.Status.UIDNext == 0 {
+		if f == nil || !f.usable() || listed.NoSelect {
 			continue
 		}
+		status := listed.Status
+		if status.UIDNext == 0 { // there are servers that have to be asked for each
+			examined, err := r.Remote.Examine(ctx, f.name)
+			if err := r.fail(f, err); err != nil {
+				return false, nil, err
+			}
+			status = examined.Status
+		}
 		was := r.asRead(f)
-		if listed.Status.UIDNext > was.UIDNext {
+		if status.UIDNext > was.UIDNext {
 			got, f.remoteDirty = true, true
 		}
-		changed[f] = listed.Status.UIDNext != was.UIDNext || listed.Status.Messages != was.Messages
+		changed[f] = status.UIDNext != 0 && (status.UIDNext != was.UIDNext || status.Messages != was.Messages)
 	}
 	return got, changed, nil
 }

@@ -107,7 +107,7 @@ func (r *run) mayHaveMoved(ctx context.Context, g *gathered, item *conflict.Item
 		if known.Local == conflict.Gone {
 			continue
 		}
-		missed := f.missed[row.ID]
+		missed := f.missed[row.ID] || fileOf(known).Name == "" // its landing was interrupted
 		if !missed && f.onLocal {
 			// Its folder may have changed since it was scanned, or was not scanned, or cannot be.
 			_, err := r.Local.Stat(ctx, f.name, fileOf(known))
@@ -207,10 +207,10 @@ func (r *run) uploadedAndGone(g *gathered, f *folder) []*conflict.Item {
 // formerly makes, of new files whose messages may have been where they are, and that
 // somebody may have moved on, the items that they would be then: those that an
 // interrupted run may have uploaded, there or where they were before, or brought here before
-// base was restored, and all where the Maildir follows the server. A file at whose upload
-// the connection broke off, when all was sent, is one of the former, and has a row.
+// base was restored, and all where the Maildir follows the server. A file whose upload
+// broke off before is one of the former, and has a row.
 func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item]*conflict.Item {
-	uploads, sent, gone := map[upload]bool{}, map[upload]bool{}, map[mail.Digest]int{}
+	uploads, gone := map[upload]bool{}, map[mail.Digest]int{}
 	for _, in := range r.intents {
 		if r.Remote.Abilities().Labels {
 			// That it is new elsewhere, as in All Mail, does not say that it has left its folder;
@@ -221,7 +221,7 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 			continue
 		}
 		at := upload{in.Folder, in.Key}
-		uploads[at], sent[at] = true, sent[at] || in.Sent
+		uploads[at] = true
 		if f := r.folderOf(in.Folder); f != nil && f.listing != nil && f.listing.Believed && !lists(f.listing, in.Key) && !g.resolving[at] {
 			gone[in.Identity.Content()]++
 		}
@@ -238,7 +238,7 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 			if from.Row.State != mail.Pending || from.Row.UID != 0 {
 				continue
 			}
-			mine = mine || sent[upload{from.Row.Folder, from.Row.Key}]
+			mine = mine || uploads[upload{from.Row.Folder, from.Row.Key}]
 		} else if !mine && gone[content] > 0 {
 			mine = true
 			gone[content]--
@@ -250,8 +250,7 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 		}
 	}
 	for _, item := range g.known() {
-		if item.Row.State == mail.Pending && item.Row.UID == 0 && item.Lonely() &&
-			sent[upload{item.Row.Folder, item.Key()}] {
+		if item.Row.State == mail.Pending && item.Row.UID == 0 && item.Lonely() && uploads[upload{item.Row.Folder, item.Key()}] {
 			files[r.settledOnce(item)] = item
 			g.uploaded[item] = true
 		}

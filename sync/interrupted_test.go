@@ -492,7 +492,17 @@ func TestAnUploadThatBrokeOffAndMovesOnBothSides(t *testing.T) {
 		}
 		d.crash = nil
 	}
-	for name, breakOff := range map[string]func(*device){"its answer is lost": lost, "the run dies": died} {
+	again := func(d *device) {
+		d.server.Cut = func(sim.Call, int64) int64 { return 10 }
+		if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+			t.Fatalf("the sync ended with %v", err)
+		}
+		d.server.Cut = nil
+		died(d)
+	}
+	for name, breakOff := range map[string]func(*device){
+		"its answer is lost": lost, "the run dies": died, "the second try dies": again,
+	} {
 		for _, meanwhile := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, meanwhile %v", name, meanwhile), func(t *testing.T) {
 				s := account(t)

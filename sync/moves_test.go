@@ -168,3 +168,31 @@ func TestRewrittenMailWithoutAMessageIDIsMoved(t *testing.T) {
 	}
 	d.quiet()
 }
+
+// A server without MOVE refuses to expunge what it has copied, and then another program
+// moves that: it is one message still.
+func TestAnOriginalThatMovesOnBeforeItIsExpunged(t *testing.T) {
+	s := account(t)
+	s.Options.NoMove = true
+	must(t, s.CreateFolder("Drafts"))
+	d := newDevice(t, s)
+	d.sync()
+	uid := s.Messages("INBOX")[1].UID
+	must(t, os.Rename(d.find("INBOX", "About read."), filepath.Join(d.dir("Archive"), "cur", "2.other:2,S")))
+	s.Before = func(call sim.Call) error {
+		if call.Method == "Expunge" {
+			return mail.ErrRefused
+		}
+		return nil
+	}
+	if rep, err := d.run(); err != nil || len(rep.Problems) != 1 {
+		t.Fatalf("%v, %v", err, rep.Problems)
+	}
+	s.Before = nil
+	s.Move("INBOX", uid, "Drafts")
+	d.sync()
+	d.has("Drafts", 0)
+	d.has("Archive", 1)
+	d.inStep()
+	d.quiet()
+}

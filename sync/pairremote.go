@@ -18,7 +18,7 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 		switch {
 		case item.Remote == conflict.Gone && item.Lonely():
 			gone = append(gone, item)
-		case item.Vanished() && item.Moved == nil:
+		case item.Vanished() && (item.Moved == nil || item.Moved.Row != nil):
 			vanished = append(vanished, item)
 		}
 	}
@@ -47,7 +47,12 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 	}
 	for _, t := range ties {
 		f := r.folders[t.Remote.Folder]
+		other := t.Local.Moved
 		t.Local.Follow(t.Remote, f.base.ID)
+		if other != nil {
+			// It was copied to elsewhere already, and was to go: it does so from where it is.
+			t.Local.Moved, t.Local.Followed = other, false
+		}
 		g.dropRemote(f, t.Remote)
 	}
 	// What surely was there comes before what may have been: an equal copy can be on its way.

@@ -191,14 +191,17 @@ func TestAMoveOnTheServerOfWhichHalfIsSeen(t *testing.T) {
 		must(d.t, os.Rename(path, filepath.Join(d.dir("Drafts"), "cur", "2.other:2,FS")))
 	}
 	for name, c := range map[string]struct {
-		act func(d *device, path string)
-		at  mail.Folder // before that one is read
+		act    func(d *device, path string)
+		at     mail.Folder // before that one is read
+		silent bool        // the server tells no status
 	}{
-		"flagged, and gone": {flag, "Lists"}, "flagged, and come": {flag, "Archive"},
-		"moved, and gone": {move, "Lists"}, "moved, and come": {move, "Archive"},
+		"flagged, and gone": {flag, "Lists", false}, "flagged, and come": {flag, "Archive", false},
+		"moved, and gone": {move, "Lists", false}, "moved, and come": {move, "Archive", false},
+		"flagged, and gone without a status": {flag, "Lists", true}, "moved, and gone without a status": {move, "Lists", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := account(t)
+			s.Options.NoStatus = c.silent
 			must(t, s.CreateFolder("Drafts"))
 			uid := s.Deliver("Lists", onWire(letter("moved")), flags(`\Seen`), day)
 			other := s.Deliver("Archive", onWire(letter("other")), flags(`\Seen`), day)

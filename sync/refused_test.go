@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
 	"mailtwin/sync/sim"
 )
@@ -154,4 +155,35 @@ func TestAMessageChangedBeyondRecognitionIsNotUploadedOverAndOver(t *testing.T) 
 	if n := len(s.Messages("INBOX")) - before; n != 2 {
 		t.Errorf("an hour later it was uploaded %d times", n)
 	}
+}
+
+// A message that was flagged \Deleted, and is to be expunged for that, does not wait for
+// what the server refuses.
+func TestWhatIsPurgedDoesNotWaitForARefusedUpload(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.opts.Policy = always(conflict.Policy{ExpungeDeleted: true})
+	d.sync()
+	before := len(s.Messages("INBOX"))
+	d.put("INBOX", "1.refused", letter("refused"))
+	must(t, s.AddFlags("INBOX", s.Messages("INBOX")[1].UID, flags(`\Deleted`)))
+	now := time.Now()
+	d.opts.Now = func() time.Time { return now }
+	s.Before = func(c sim.Call) error {
+		if c.Method == "Append" {
+			return mail.ErrRefused
+		}
+		return nil
+	}
+	if rep, err := d.run(); err != nil || len(rep.Problems) != 1 {
+		t.Fatalf("%v, %v", err, rep.Problems)
+	}
+	if n := len(s.Messages("INBOX")); n != before-1 {
+		t.Errorf("INBOX has %d messages of %d", n, before)
+	}
+	s.Before = nil
+	now = now.Add(time.Hour)
+	d.sync()
+	d.inStep()
+	d.quiet()
 }

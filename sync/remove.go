@@ -23,6 +23,8 @@ func (r *run) removeRemote(ctx context.Context, w *work) error {
 	wait := &mail.Batch{}
 	for _, a := range w.remote {
 		switch {
+		case purges(a):
+			ready = append(ready, a)
 		case w.behind && !w.retryAt.IsZero() && a.Item.Row != nil:
 			row := *a.Item.Row
 			row.State, row.Gone, row.Why, row.RetryAt = mail.Held, mail.Local, whyBehind, w.retryAt
@@ -65,6 +67,11 @@ func (r *run) removeRemote(ctx context.Context, w *work) error {
 	return nil
 }
 
+// purges tells whether a removal takes a file along, which nothing takes the place of.
+func purges(a *conflict.Action) bool {
+	return a.Item.Local != conflict.Gone && (a.Item.Row == nil || a.Item.Row.Key != "")
+}
+
 // safe tells whether a message that takes another one's place is on the server.
 func (r *run) safe(item *conflict.Item) bool {
 	return r.arrived[item] || item.Row != nil && item.Row.State == mail.Settled
@@ -89,7 +96,7 @@ func (r *run) expunge(ctx context.Context, f *folder, actions []*conflict.Action
 	batch := &mail.Batch{}
 	var purged []*conflict.Action
 	for _, a := range actions {
-		if a.Item.Local != conflict.Gone && (a.Item.Row == nil || a.Item.Row.Key != "") {
+		if purges(a) {
 			purged = append(purged, a)
 		} else {
 			batch.DropRows = append(batch.DropRows, a.Item.Row.ID)

@@ -173,6 +173,8 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 		if stored.sent {
 			o.intent.Sent = true
 			batch.PutIntents = append(batch.PutIntents, o.intent)
+		} else {
+			batch.DropIntents = append(batch.DropIntents, o.intent.ID) // it cannot be there
 		}
 		if errors.Is(err, mail.ErrBrokeOff) {
 			return r.suspect(f, o, err, batch)
@@ -230,7 +232,7 @@ type stored struct {
 	uid      mail.UID // 0 where the server does not tell
 	validity uint32
 	date     time.Time
-	sent     bool // with an error: all was sent, and no answer came
+	sent     bool // with an error: all may have been sent, and no answer came
 }
 
 // put appends a file to the server's folder.
@@ -267,6 +269,7 @@ func (r *run) putCopy(ctx context.Context, f *folder, o *outgoing) (s stored, er
 	r.leave(f)
 	s.date, s.validity = source.Row.Date, r.validity(f)
 	s.uid, err = r.Remote.Copy(ctx, from.name, r.validity(from), source.UID(), f.name)
+	s.sent = err != nil // who knows
 	if errors.Is(err, mail.ErrGone) || errors.Is(err, mail.ErrRestarted) {
 		r.dirty(from, mail.Remote)
 		r.leave(from)
