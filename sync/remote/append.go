@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
 
 	"mailtwin/conflict/mail"
 )
@@ -31,25 +32,22 @@ func (a *Account) Append(ctx context.Context, folder mail.Folder, flags mail.Fla
 			return fmt.Errorf("%w: its %d octets are more than the %d that it takes (APPENDLIMIT)", mail.ErrRefused, size, *limit)
 		}
 		s.done = true // the source can be read once
-		cmd := s.client.Append(name, size, opts)
-		w := &exactly{w: cmd, left: size}
-		_, err := source.WriteTo(w)
-		if err == nil && w.err == nil && w.left > 0 {
-			err = fmt.Errorf("%w: %d octets of %d are missing", mail.ErrChanged, w.left, size)
-		}
-		if err != nil && w.err == nil {
-			s.broken = true
-			s.conn.Close()
-			cmd.Close() // it flushes into the closed connection, and gives the lock back
-			cmd.Wait()  // it ends with the connection
+		w := &exactly{left: size}
+		cmd, err := s.upload(name, size, opts, func(to io.Writer) error {
+			w.w = to
+			_, err := source.WriteTo(w)
+			switch {
+			case w.err != nil:
+				return nil // the server's or the connection's fault, as the answer tells
+			case err == nil && w.left > 0:
+				return fmt.Errorf("%w: %d octets of %d are missing", mail.ErrChanged, w.left, size)
+			}
+			return err
+		})
+		if err != nil {
 			return fmt.Errorf("read the message: %w", err)
 		}
 		sent = w.left == 0
-		if cmd.Close() != nil {
-			// The server said NO to the literal, or the connection broke. The client cannot
-			// go on after either.
-			s.broken = true
-		}
 		data, err := cmd.Wait()
 		if err != nil {
 			err = s.troubleOfAppend(err)
@@ -63,6 +61,32 @@ func (a *Account) Append(ctx context.Context, folder mail.Folder, flags mail.Fla
 		return nil
 	})
 	return uid, validity, sent, err
+}
+
+// upload sends an APPEND with what write writes. An error is that of write, and then the
+// connection is closed.
+func (s *session) upload(name string, size int64, opts *imap.AppendOptions, write func(io.Writer) error) (*imapclient.AppendCommand, error) {
+	if size < worthAsking && s.caps.Has(imap.CapLiteralPlus) {
+		var failed error
+		s.conn.Fill(size, func(to io.Writer) error { failed = write(to); return failed })
+		cmd := s.client.Append(name, 0, opts)
+		cmd.Close()
+		if s.broken = failed != nil; s.broken {
+			cmd.Wait() // it ends with the connection
+		}
+		return cmd, failed
+	}
+	cmd := s.client.Append(name, size, opts) // it waits to be asked for the literal
+	err := write(cmd)
+	if err != nil {
+		s.broken = true
+		s.conn.Close()
+		cmd.Close() // it flushes into the closed connection, and gives the lock back
+		cmd.Wait()  // it ends with the connection
+	} else if cmd.Close() != nil {
+		s.broken = true // the server said NO to the literal, after which the client cannot go on
+	}
+	return cmd, err
 }
 
 // worthAsking is the size of a message for which to ask for the limit costs less than to

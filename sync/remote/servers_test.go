@@ -361,7 +361,8 @@ func (m *message) Identity() mail.Identity { return mail.Identity{Size: m.size} 
 func (m *message) Stat() mail.Stat         { return mail.Stat{} }
 func (m *message) Close() error            { return nil }
 func (m *message) WriteTo(w io.Writer) (int64, error) {
-	n, err := m.Reader.WriteTo(w)
+	// In pieces, as a file comes.
+	n, err := io.Copy(struct{ io.Writer }{w}, struct{ io.Reader }{m.Reader})
 	if err == nil {
 		err = m.fail
 	}

@@ -217,12 +217,20 @@ func TestAStoreWithManyAnswersEnds(t *testing.T) {
 	}
 }
 
-// appendServer plays a server up to the literal of an APPEND, which it asks for,
-// and tells what came then, up to the end of the connection.
-func appendServer(t *testing.T, after func(s *script, tag string, size int) bool) (Options, <-chan string) {
+// eachLiteral runs a test on servers that ask for literals, and on ones that take them
+// unasked.
+func eachLiteral(t *testing.T, test func(t *testing.T, caps string)) {
+	for _, caps := range []string{"UIDPLUS", "UIDPLUS LITERAL+"} {
+		t.Run(caps, func(t *testing.T) { test(t, caps) })
+	}
+}
+
+// appendServer plays a server up to the literal of an APPEND, for which it has to ask
+// unless plus, and tells what came then, up to the end of the connection.
+func appendServer(t *testing.T, caps string, after func(s *script, tag string, size int, ask func()) bool) (Options, <-chan string) {
 	got := make(chan string, 10)
 	return scripted(t, func(s *script) {
-		s.login("UIDPLUS")
+		s.login(caps)
 		for {
 			tag, command := s.hear()
 			switch {
@@ -235,9 +243,14 @@ func appendServer(t *testing.T, after func(s *script, tag string, size int) bool
 				s.say(tag + " OK")
 				continue
 			}
-			size := 0
-			fmt.Sscanf(command[strings.LastIndex(command, "{"):], "{%d}", &size)
-			if after(s, tag, size) {
+			size, plus := 0, ""
+			fmt.Sscanf(command[strings.LastIndex(command, "{"):], "{%d%s", &size, &plus)
+			ask := func() {
+				if plus == "}" {
+					s.say("+ go on")
+				}
+			}
+			if after(s, tag, size, ask) {
 				continue
 			}
 			rest, _ := io.ReadAll(s.r)
@@ -248,72 +261,90 @@ func appendServer(t *testing.T, after func(s *script, tag string, size int) bool
 }
 
 func TestWhatAnUploadSends(t *testing.T) {
-	opts, got := appendServer(t, func(s *script, tag string, size int) bool {
-		s.say("+ go on")
-		text := make([]byte, size+2)
-		io.ReadFull(s.r, text)
-		if string(text) != letter("one")+"\r\n" {
-			s.t.Errorf("the server got %q", text)
+	eachLiteral(t, func(t *testing.T, caps string) {
+		text := strings.Repeat(letter("one"), 200) // more than a buffer
+		opts, got := appendServer(t, caps, func(s *script, tag string, size int, ask func()) bool {
+			ask()
+			sent := make([]byte, size+2)
+			io.ReadFull(s.r, sent)
+			if string(sent) != text+"\r\n" {
+				s.t.Errorf("the server got %q", sent)
+			}
+			s.say(tag + " OK [APPENDUID 7 42] done")
+			return true
+		})
+		a := open(t, opts)
+		if err := a.CreateFolder(t.Context(), "Next"); err != nil { // LIST comes with the first command
+			t.Fatal(err)
 		}
-		s.say(tag + " OK [APPENDUID 7 42] done")
-		return true
+		before := a.Traffic().RoundTrips
+		flags := mail.Flags{System: mail.Seen, Keywords: mail.NewKeywords("work", `quo"ted`, "(no)")}
+		uid, validity, sent, err := a.Append(t.Context(), "INBOX", flags, time.Unix(1136214245, 0), newMessage(text))
+		if uid != 42 || validity != 7 || sent || err != nil {
+			t.Errorf("append gives %d, %d, %v, %v", uid, validity, sent, err)
+		}
+		plus, trips := "", 2
+		if strings.Contains(caps, "+") {
+			plus, trips = "+", 1
+		}
+		want := fmt.Sprintf(`APPEND INBOX (\Seen work) " 2-Jan-2006 15:04:05 +0000" {%d%s}`, len(text), plus)
+		if command := <-got; command != want {
+			t.Errorf("the command was %q, want %q", command, want)
+		}
+		if n := a.Traffic().RoundTrips - before; n != trips {
+			t.Errorf("%d round trips, want %d", n, trips)
+		}
 	})
-	a := open(t, opts)
-	flags := mail.Flags{System: mail.Seen, Keywords: mail.NewKeywords("work", `quo"ted`, "(no)")}
-	uid, validity, sent, err := a.Append(t.Context(), "INBOX", flags, time.Unix(1136214245, 0), newMessage(letter("one")))
-	if uid != 42 || validity != 7 || sent || err != nil {
-		t.Errorf("append gives %d, %d, %v, %v", uid, validity, sent, err)
-	}
-	want := fmt.Sprintf(`APPEND INBOX (\Seen work) " 2-Jan-2006 15:04:05 +0000" {%d}`, len(letter("one")))
-	if command := <-got; command != want {
-		t.Errorf("the command was %q, want %q", command, want)
-	}
 }
 
 func TestAnUploadWhoseSourceFailsStoresNothing(t *testing.T) {
-	text := strings.Repeat(letter("one"), 200) // more than a buffer
+	text := strings.Repeat(letter("one"), 2000) // more than the buffers
 	for name, source := range map[string]func() *message{
-		"it is shorter than announced": func() *message { return &message{Reader: bytes.NewReader([]byte(text[:9000])), size: int64(len(text))} },
-		"it is longer than announced":  func() *message { return &message{Reader: bytes.NewReader([]byte(text)), size: 9000} },
+		"it is shorter than announced": func() *message { return &message{Reader: bytes.NewReader([]byte(text[:90000])), size: int64(len(text))} },
+		"it is longer than announced":  func() *message { return &message{Reader: bytes.NewReader([]byte(text)), size: 90000} },
 		"it cannot be read": func() *message {
-			return &message{Reader: bytes.NewReader([]byte(text[:9000])), size: int64(len(text)), fail: mail.ErrChanged}
+			return &message{Reader: bytes.NewReader([]byte(text[:90000])), size: int64(len(text)), fail: mail.ErrChanged}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			opts, got := appendServer(t, func(s *script, tag string, size int) bool {
-				s.say("+ go on")
-				return false
+			eachLiteral(t, func(t *testing.T, caps string) {
+				opts, got := appendServer(t, caps, func(s *script, tag string, size int, ask func()) bool {
+					ask()
+					return false
+				})
+				a := open(t, opts)
+				m := source()
+				_, _, sent, err := a.Append(t.Context(), "INBOX", mail.Flags{}, time.Now(), m)
+				if sent || !errors.Is(err, mail.ErrChanged) {
+					t.Errorf("append gives %v, %v", sent, err)
+				}
+				<-got
+				if rest := <-got; int64(len(rest)) >= m.size {
+					t.Errorf("the server got %d octets of %d", len(rest), m.size)
+				}
+				if err := a.CreateFolder(t.Context(), "Next"); err != nil {
+					t.Errorf("afterwards: %v", err)
+				}
 			})
-			a := open(t, opts)
-			m := source()
-			_, _, sent, err := a.Append(t.Context(), "INBOX", mail.Flags{}, time.Now(), m)
-			if sent || !errors.Is(err, mail.ErrChanged) {
-				t.Errorf("append gives %v, %v", sent, err)
-			}
-			<-got
-			if rest := <-got; int64(len(rest)) >= m.size {
-				t.Errorf("the server got %d octets of %d", len(rest), m.size)
-			}
-			if err := a.CreateFolder(t.Context(), "Next"); err != nil {
-				t.Errorf("afterwards: %v", err)
-			}
 		})
 	}
 }
 
 func TestAnUploadWithoutAnswerMayBeStored(t *testing.T) {
-	opts, got := appendServer(t, func(s *script, tag string, size int) bool {
-		s.say("+ go on")
-		io.ReadFull(s.r, make([]byte, size+2))
-		s.conn.Close()
-		return false
+	eachLiteral(t, func(t *testing.T, caps string) {
+		opts, got := appendServer(t, caps, func(s *script, tag string, size int, ask func()) bool {
+			ask()
+			io.ReadFull(s.r, make([]byte, size+2))
+			s.conn.Close()
+			return false
+		})
+		a := open(t, opts)
+		_, _, sent, err := a.Append(t.Context(), "INBOX", mail.Flags{}, time.Now(), newMessage(letter("one")))
+		if !sent || !errors.Is(err, mail.ErrUnreachable) || !errors.Is(err, mail.ErrBrokeOff) {
+			t.Errorf("append gives %v, %v", sent, err)
+		}
+		<-got
 	})
-	a := open(t, opts)
-	_, _, sent, err := a.Append(t.Context(), "INBOX", mail.Flags{}, time.Now(), newMessage(letter("one")))
-	if !sent || !errors.Is(err, mail.ErrUnreachable) || !errors.Is(err, mail.ErrBrokeOff) {
-		t.Errorf("append gives %v, %v", sent, err)
-	}
-	<-got
 }
 
 func TestAnUploadThatIsRefused(t *testing.T) {
@@ -327,11 +358,11 @@ func TestAnUploadThatIsRefused(t *testing.T) {
 		{"[TOOBIG] too big", []error{mail.ErrRefused}},
 		{"Request is throttled. Suggested Backoff Time: 299961 milliseconds", []error{mail.ErrRefused, mail.ErrTryLater}},
 	} {
-		for _, when := range []string{"before the literal", "after it"} {
+		for when, caps := range map[string]string{"before the literal": "UIDPLUS", "after it": "UIDPLUS", "of one that is sent unasked": "UIDPLUS LITERAL+"} {
 			t.Run(c.code[:8]+" "+when, func(t *testing.T) {
-				opts, _ := appendServer(t, func(s *script, tag string, size int) bool {
-					if when == "after it" {
-						s.say("+ go on")
+				opts, _ := appendServer(t, caps, func(s *script, tag string, size int, ask func()) bool {
+					if when != "before the literal" {
+						ask()
 						io.ReadFull(s.r, make([]byte, size+2))
 					}
 					s.say(tag + " NO " + c.code)

@@ -69,7 +69,8 @@ type Conn struct {
 
 	reading sync.Mutex // held by Read; guards in
 	in      inbound
-	writing sync.Mutex // held by Write
+	writing sync.Mutex // held by Write; guards fill
+	fill    *fill
 
 	mu     sync.Mutex // guards all below; never held while something blocks
 	talk   dialogue

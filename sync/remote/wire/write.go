@@ -13,6 +13,14 @@ import (
 func (c *Conn) Write(p []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	if c.fill != nil {
+		return c.filled(p)
+	}
+	return c.send(p)
+}
+
+// send is Write; writing is held.
+func (c *Conn) send(p []byte) (int, error) {
 	sent := 0
 	for sent < len(p) {
 		piece := p[sent:min(len(p), sent+maxChunk)]
