@@ -300,8 +300,10 @@ func TestWhatAnUploadSends(t *testing.T) {
 func TestAnUploadWhoseSourceFailsStoresNothing(t *testing.T) {
 	text := strings.Repeat(letter("one"), 2000) // more than the buffers
 	for name, source := range map[string]func() *message{
-		"it is shorter than announced": func() *message { return &message{Reader: bytes.NewReader([]byte(text[:90000])), size: int64(len(text))} },
-		"it is longer than announced":  func() *message { return &message{Reader: bytes.NewReader([]byte(text)), size: 90000} },
+		"it is shorter than announced": func() *message {
+			return &message{Reader: bytes.NewReader([]byte(text[:90000])), size: int64(len(text))}
+		},
+		"it is longer than announced": func() *message { return &message{Reader: bytes.NewReader([]byte(text)), size: 90000} },
 		"it cannot be read": func() *message {
 			return &message{Reader: bytes.NewReader([]byte(text[:90000])), size: int64(len(text)), fail: mail.ErrChanged}
 		},
