@@ -314,7 +314,10 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 		return err
 	}
 	if _, err := t.stamp(dir); err != nil {
-		return err
+		if _, none := t.fs.Lstat(path.Join(dir, unfinished)); none != nil {
+			return err
+		}
+		return t.removeHere(folder, dir) // which was begun, and did not come to its end
 	}
 	// Old leftovers in tmp/ are no messages.
 	if err := t.Sweep(ctx, folder, func(mail.Key) bool { return false }); err != nil {
@@ -332,14 +335,7 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 	// like the place where a disk was mounted. So the whole of it goes at once, to a name
 	// that nobody looks at; unless there are folders inside, or files of other programs.
 	if t.empty(dir, append(slices.Clone(folderParts), ours...)...) != nil {
-		if err := t.removeParts(dir); err != nil {
-			return err
-		}
-		t.place(folder, "")
-		if err := errors.Join(t.fs.Rmdir(path.Join(dir, unfinished)), t.sync(dir)); err != nil {
-			return err
-		}
-		return t.tidy(dir)
+		return t.removeHere(folder, dir)
 	}
 	away := path.Join(path.Dir(dir), interim(path.Base(dir)))
 	if err := t.clearAway(away); err != nil { // a crash may have left it
@@ -360,6 +356,18 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 		return err
 	}
 	return t.tidy(path.Dir(dir))
+}
+
+// removeHere removes a folder, and leaves its directory if something else is in it.
+func (t *Tree) removeHere(folder mail.Folder, dir string) error {
+	if err := t.removeParts(dir); err != nil {
+		return err
+	}
+	t.place(folder, "")
+	if err := errors.Join(t.fs.Rmdir(path.Join(dir, unfinished)), t.sync(dir)); err != nil {
+		return err
+	}
+	return t.tidy(dir)
 }
 
 // tidy removes a directory that was there only for the folders inside it, if there is none

@@ -90,8 +90,8 @@ func (w *walk) visit(ctx context.Context, s spot) error {
 func (w *walk) add(s spot, whole bool) {
 	stamp, err := w.t.stampWith(s.dir, s.info)
 	name, ok := w.known[s.dir].Name, true
-	if isNoFolder(err) || err != nil && !whole && !w.holds(s.dir) {
-		return
+	if isNoFolder(err) || err != nil && !whole && (name != "" || !w.holds(s.dir)) {
+		return // the removal of one that is known is yet to be ended
 	}
 	if !whole && name == "" {
 		stamp = mail.Stamp{} // what was being made need not be durable, nor complete
@@ -105,8 +105,8 @@ func (w *walk) add(s spot, whole bool) {
 	}
 }
 
-// holds tells whether there may be messages in a directory: a folder whose removal came
-// too late, and could not be taken back.
+// holds tells whether there may be messages in a directory that is marked: somebody takes it
+// for a folder, and it is to become one again.
 func (w *walk) holds(dir string) bool {
 	for _, sub := range []string{"cur", "new"} {
 		if err := w.t.empty(path.Join(dir, sub)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -340,7 +340,7 @@ func seen(row *mail.Row, item *conflict.Item) {
 	if row.Key == "" || item.File.Name == "" {
 		return
 	}
-	row.Name, row.New = item.File.Name, item.File.New
+	row.Key, row.Name, row.New = item.File.Key, item.File.Name, item.File.New
 	if item.Stat != (mail.Stat{}) {
 		row.Stat = item.Stat
 	}

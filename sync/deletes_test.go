@@ -104,6 +104,26 @@ func TestDeletedOnTheServer(t *testing.T) {
 	}
 }
 
+// A file that is kept, and that a program gave another name altogether, is known by that
+// from then on.
+func TestWhatIsKeptUnderAnotherName(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.opts.Policy = always(conflict.Policy{OnRemoteDelete: conflict.KeepFile})
+	d.sync()
+	gone := s.Messages("INBOX")[1]
+	must(t, s.Expunge("INBOX", gone.UID))
+	must(t, os.Rename(d.find("INBOX", "About read."), filepath.Join(d.dir("INBOX"), "cur", "1.renamed.host:2,S")))
+	d.sync()
+	if n := len(d.files("INBOX")); n != 3 {
+		t.Errorf("INBOX has %d files, want 3", n)
+	}
+	if n := len(s.Messages("INBOX")); n != 2 {
+		t.Errorf("INBOX has %d messages, want 2: what was removed stays removed", n)
+	}
+	d.quiet()
+}
+
 func TestDeleteAgainstEdit(t *testing.T) {
 	flagged, read := flags(`\Flagged`), flags(`\Answered`)
 	for name, c := range map[string]struct {

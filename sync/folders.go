@@ -302,6 +302,12 @@ func (r *run) matchFolders(ctx context.Context) error {
 		switch {
 		case !f.onLocal && !f.onRemote && !f.vanished:
 			if f.base.ID != 0 {
+				if err := r.clearAway(ctx, f); err != nil {
+					if err := r.fail(f, err); err != nil {
+						return err
+					}
+					continue
+				}
 				batch.DropFolders = append(batch.DropFolders, f.base.ID)
 			}
 			delete(r.folders, name)
@@ -331,10 +337,22 @@ func (r *run) matchFolders(ctx context.Context) error {
 	return r.commit(ctx, batch)
 }
 
+// clearAway removes what is left of a folder whose removal here did not come to its end.
+// One that got a message meanwhile is whole again after that, and there in the next run.
+func (r *run) clearAway(ctx context.Context, f *folder) error {
+	if r.DryRun || !f.base.OnLocal {
+		return nil
+	}
+	if err := r.Local.RemoveFolder(ctx, f.name); !errors.Is(err, mail.ErrGone) {
+		return err
+	}
+	return nil
+}
+
 // complete makes sure of a folder that is new here and not known to be whole.
 func (r *run) complete(ctx context.Context, f *folder) error {
-	if _, err := r.Local.Scan(ctx, f.name, f.letters); err != nil || r.DryRun {
-		return err
+	if r.DryRun {
+		return nil
 	}
 	if err := r.Local.CreateFolder(ctx, f.name); !errors.Is(err, mail.ErrExists) {
 		return err
