@@ -55,7 +55,18 @@ func (t *Tree) SetMarker(ctx context.Context, folder mail.Folder, marker mail.Ma
 	if err := t.fs.Rmdir(path.Join(dir, unfinished)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return t.writeSmall(dir, markerFile, []byte(formatMarker(marker)))
+	if err := t.writeSmall(dir, markerFile, []byte(formatMarker(marker))); err != nil || marker.Generation > 1 {
+		return err
+	}
+	// Base is about to learn of the folder. If the power took the directory then, as it may
+	// one that another program has made, or an interrupted run, it would count as removed.
+	for dir != "." {
+		dir = path.Dir(dir)
+		if err := t.sync(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func formatMarker(m mail.Marker) string {
