@@ -389,8 +389,10 @@ func (r *run) secureGone(ctx context.Context, items []*conflict.Item) error {
 			left[r.folders[item.Folder]] = true
 		}
 	}
-	return r.each(ctx, r.usable(func(f *folder) bool { return left[f] && f.onLocal }), r.Connections,
-		func(ctx context.Context, f *folder) error { return r.Local.SyncFolder(ctx, f.name) })
+	r.mu.Lock() // others are at work, and may fail
+	folders := r.usable(func(f *folder) bool { return left[f] && f.onLocal })
+	r.mu.Unlock()
+	return r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error { return r.Local.SyncFolder(ctx, f.name) })
 }
 
 // problem reports what failed and did not stop the folder.

@@ -90,9 +90,8 @@ func (r *run) movedBack(g *gathered, item *conflict.Item) []*conflict.Item {
 
 // mayHaveMoved tells whether a new file may be one that has moved here, from where a scan
 // lacks it that is not believed, or from a folder that cannot be looked at. It is left until
-// that is known: if it were copied, other
-// devices would see a copy and, later, a removal, and what they have done with the message
-// meanwhile would stand beside it.
+// that is known: if it were copied, other devices would see a copy and, later, a removal,
+// and what they have done with the message meanwhile would stand beside it.
 func (r *run) mayHaveMoved(ctx context.Context, g *gathered, item *conflict.Item, alike []mail.Row) (bool, error) {
 	var from []*folder
 	for _, row := range alike {
