@@ -86,13 +86,15 @@ func (s *source) measure(ctx context.Context) error {
 	s.stat = statOf(info)
 	var m mail.Measure
 	var all bytes.Buffer
-	to := io.Writer(&m)
-	if info.Size <= smallMessage {
-		all.Grow(int(info.Size) + 1) // content is not nil even if it is empty
-		to = io.MultiWriter(&m, &all)
-	}
 	// One octet more than the file has tells a file that grows from one that does not.
-	n, err := mail.Copy(to, io.LimitReader(stoppable{ctx, s.file}, info.Size+1))
+	from, n := io.LimitReader(stoppable{ctx, s.file}, info.Size+1), int64(0)
+	if info.Size <= smallMessage {
+		all.Grow(int(info.Size) + bytes.MinRead) // content is not nil even if it is empty
+		n, err = all.ReadFrom(from)
+		m.Write(all.Bytes())
+	} else {
+		n, err = io.Copy(&m, from)
+	}
 	if err != nil {
 		return unreadable(err)
 	}

@@ -194,7 +194,7 @@ func copyFile(ctx context.Context, fromFS FS, name string, toFS FS, as string, s
 	if err != nil {
 		return err
 	}
-	n, err := mail.Copy(to, io.LimitReader(stoppable{ctx, from}, st.Size+1))
+	n, err := io.Copy(to, io.LimitReader(stoppable{ctx, from}, st.Size+1))
 	err = errors.Join(err, to.Close())
 	if err == nil && n != st.Size {
 		err = mail.ErrChanged

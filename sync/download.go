@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	stdsync "sync"
 	"time"
 
 	"mailtwin/conflict"
@@ -184,13 +185,23 @@ func (r *run) withhold(f *folder, missing map[mail.UID]*conflict.Action, batch *
 	}
 }
 
+var bodyBuffers = stdsync.Pool{New: func() any { return new([32 << 10]byte) }}
+
+// copyBody is io.Copy. Messages are many and small, and a buffer for each of them would be
+// most of what is allocated for it.
+func copyBody(to io.Writer, from io.Reader) (int64, error) {
+	b := bodyBuffers.Get().(*[32 << 10]byte)
+	defer bodyBuffers.Put(b)
+	return io.CopyBuffer(to, from, b[:])
+}
+
 // receive writes one message into tmp/.
 func (r *run) receive(ctx context.Context, f *folder, a *conflict.Action, b mail.Body) (mail.Incoming, *mail.Row, error) {
 	in, err := r.Local.Create(ctx, f.name, b.Date)
 	if err != nil {
 		return nil, nil, err
 	}
-	n, err := mail.Copy(in, b.Reader)
+	n, err := copyBody(in, b.Reader)
 	if err == nil && n != b.Size {
 		err = io.ErrUnexpectedEOF
 	}

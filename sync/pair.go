@@ -357,7 +357,7 @@ func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Ite
 			// As the file would have it: that is what identities are made of.
 			var m mail.Measure
 			lines := &mail.ToFile{W: &m}
-			if _, err := mail.Copy(lines, b.Reader); err != nil {
+			if _, err := copyBody(lines, b.Reader); err != nil {
 				return err
 			}
 			if err := lines.Flush(); err != nil {
