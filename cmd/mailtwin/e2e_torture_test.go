@@ -297,13 +297,18 @@ func TestTorture(t *testing.T) {
 		seed = n
 	}
 	x := newTorture(t, seed)
-	for round := 1; round <= rounds && !t.Failed(); round++ {
+	// What has not been struck by then gets half as many rounds more.
+	last := rounds
+	for round := 1; round <= last && !t.Failed(); round++ {
 		x.round()
-		if round%bout == 0 || round == rounds {
+		if round == last && last < rounds+rounds/2 && len(x.lacking(rounds)) > 0 {
+			last++
+		}
+		if round%bout == 0 || round == last {
 			x.settle(fmt.Sprintf("after round %d", round))
 			x.census()
 			x.lastWord()
-			if round < rounds {
+			if round < last {
 				x.thin(60)
 			}
 		}
@@ -317,6 +322,19 @@ func TestTorture(t *testing.T) {
 	for _, what := range slices.Sorted(maps.Keys(x.struck)) {
 		t.Logf("%5d %s", x.struck[what], what)
 	}
+	for _, lack := range x.lacking(rounds) {
+		t.Errorf("%s: it was no torture", lack)
+	}
+	if n, want := x.struck["conflicts"], leastConflicts*rounds/usual; n < want {
+		t.Errorf("%d conflicts, want at least %d: it was no torture", n, want)
+	}
+}
+
+// lacking tells what has happened too seldom for so many rounds.
+func (x *torture) lacking(rounds int) []string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var lacks []string
 	for _, l := range least {
 		got := 0
 		for name, times := range x.struck {
@@ -325,9 +343,10 @@ func TestTorture(t *testing.T) {
 			}
 		}
 		if want := l.times * rounds / usual; got < want {
-			t.Errorf("%q: %d times, want at least %d: it was no torture", l.what, got, want)
+			lacks = append(lacks, fmt.Sprintf("%q: %d times, want at least %d", l.what, got, want))
 		}
 	}
+	return lacks
 }
 
 // least is how often each thing must at least have happened in as many rounds as usual.
@@ -355,5 +374,7 @@ var least = []struct {
 	{"^synced: moved on the server$", 3},
 	{"^synced: removed here$", 10},
 	{"^synced: removed on the server$", 5},
-	{"^conflicts$", 5},
 }
+
+// leastConflicts is the like for conflicts, which are counted at the end.
+const leastConflicts = 5
