@@ -9,7 +9,6 @@ import (
 	"strings"
 	stdsync "sync"
 	"testing"
-	"time"
 
 	"mailtwin/conflict/mail"
 	engine "mailtwin/sync"
@@ -31,10 +30,17 @@ type pausing struct {
 	before, after func()
 }
 
-func (p *pausing) Append(ctx context.Context, folder mail.Folder, flags mail.Flags, date time.Time, source mail.Source) (mail.UID, uint32, bool, error) {
-	p.before()
-	defer p.after()
-	return p.Remote.Append(ctx, folder, flags, date, source)
+func (p *pausing) Append(ctx context.Context, folder mail.Folder, next func() *mail.Outgoing, answered func(mail.Appended)) {
+	p.Remote.Append(ctx, folder, func() *mail.Outgoing {
+		u := next()
+		if u != nil {
+			p.before()
+		}
+		return u
+	}, func(a mail.Appended) {
+		p.after()
+		answered(a)
+	})
 }
 
 // adopting gives a device with an empty INBOX that was never in step.

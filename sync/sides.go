@@ -116,10 +116,11 @@ type Remote interface {
 	// visit ends the fetch and comes back as it is.
 	Fetch(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, visit func(mail.Body) error) error
 
-	// Append uploads a message. uid is 0 where the server does not tell. sent tells,
-	// where there was an error, that all bytes went out and no answer came: the
-	// server may have stored the message.
-	Append(ctx context.Context, folder mail.Folder, flags mail.Flags, date time.Time, source mail.Source) (uid mail.UID, validity uint32, sent bool, err error)
+	// Append uploads the messages that next gives, until it gives nil. It may ask for
+	// more before the first is answered, and has read a Source when it asks for the next
+	// one. answered hears of each in that order, once. After one that was neither stored
+	// nor refused it asks for no more. Neither function may call a Remote.
+	Append(ctx context.Context, folder mail.Folder, next func() *mail.Outgoing, answered func(mail.Appended))
 
 	// Store adds and removes flags of all the messages, and touches no others.
 	// Messages that are gone are passed over; so it calls met, unless that is nil, for each

@@ -18,8 +18,12 @@ const (
 	lastRetry  = 24 * time.Hour
 )
 
-// uploadBatch is how many uploads share the commit of their intents.
-const uploadBatch = 64
+// A batch of uploads shares the commit of the intents, and the wait for the last answers.
+// The first one is smaller: after it one knows whether another device uploads the same.
+const (
+	firstUploads = 64
+	uploadBatch  = 256
+)
 
 // upload appends new files to the server's folder. The intent of each is durable
 // before its APPEND; the commit that drops it records the UID.
@@ -29,8 +33,8 @@ func (r *run) upload(ctx context.Context, w *work) error {
 	if len(actions) > 0 {
 		w.folder.ours, w.folder.others, w.folder.looked = nil, nil, r.uidNext(w.folder)
 	}
-	for len(actions) > 0 {
-		n := min(len(actions), uploadBatch)
+	for size := firstUploads; len(actions) > 0; size = uploadBatch {
+		n := min(len(actions), size)
 		if err := r.uploadBatch(ctx, w, actions[:n]); err != nil {
 			return err
 		}
@@ -52,7 +56,9 @@ type outgoing struct {
 	file   mail.File
 	id     mail.Identity
 	stat   mail.Stat
+	date   time.Time // of the message on the server
 	intent *mail.Intent
+	answer mail.Appended
 	row    *mail.Row // once it is on the server, and its UID is known
 }
 
@@ -102,12 +108,7 @@ func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Acti
 	if err := r.commit(ctx, intents); err != nil {
 		return err
 	}
-	var failed error
-	for _, o := range out {
-		if failed = r.appendOne(ctx, w, o, batch); failed != nil {
-			break
-		}
-	}
+	failed := r.send(ctx, w, out, batch)
 	if failed == nil {
 		failed = r.giveWay(ctx, w, out, batch)
 	}
@@ -141,53 +142,156 @@ func (r *run) uidNext(f *folder) mail.UID {
 	return f.base.Remote.UIDNext
 }
 
-// appendOne uploads one file, and adds to batch what to record of it.
-func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.Batch) error {
+// send brings messages to the server, and adds to batch what to record of them.
+func (r *run) send(ctx context.Context, w *work, out []*outgoing, batch *mail.Batch) error {
+	var uploads []*outgoing
+	for _, o := range out {
+		if o.action.Kind != conflict.CopyRemote {
+			uploads = append(uploads, o)
+			continue
+		}
+		o.answer = r.copyOne(ctx, w.folder, o)
+		if err := r.sent(ctx, w, o, true, batch); err != nil {
+			return err
+		}
+	}
+	var failed error
+	for len(uploads) > 0 && failed == nil {
+		var tried []*outgoing
+		tried, uploads = r.appendSome(ctx, w, uploads, batch)
+		for _, o := range tried {
+			if err := r.sent(ctx, w, o, failed == nil, batch); failed == nil {
+				failed = err
+			}
+		}
+	}
+	return failed
+}
+
+// appendSome uploads files, several of which may be under way at once, up to the first that
+// breaks the connection. It gives those that have an answer, and those that are left.
+func (r *run) appendSome(ctx context.Context, w *work, out []*outgoing, batch *mail.Batch) (tried, left []*outgoing) {
 	f := w.folder
-	if f.full > 0 && o.id.Size >= f.full {
-		w.behind = true
-		w.retryAt = r.setAside(f, o, mail.ErrOverQuota, batch)
-		w.untried = append(w.untried, o.file.Name)
+	var source mail.Source
+	var waiting []*outgoing
+	next := func() *mail.Outgoing {
+		if source != nil {
+			source.Close()
+		}
+		for len(out) > 0 {
+			o := out[0]
+			out = out[1:]
+			if f.full > 0 && o.id.Size >= f.full {
+				w.behind = true
+				w.retryAt = r.setAside(f, o, mail.ErrOverQuota, batch)
+				w.untried = append(w.untried, o.file.Name)
+				continue
+			}
+			tried = append(tried, o)
+			if source, o.answer.Err = r.open(ctx, f, o); o.answer.Err == nil {
+				waiting = append(waiting, o)
+				return &mail.Outgoing{Source: source, Flags: o.action.Flags, Date: o.date, Alone: tries(o.action) > 0}
+			}
+			source = nil
+			if ends(o.answer.Err) {
+				break
+			}
+		}
 		return nil
 	}
-	put := r.put
-	if o.action.Kind == conflict.CopyRemote {
-		put = r.putCopy
-	}
-	stored, err := put(ctx, f, o)
-	switch {
-	case err == nil:
-	case errors.Is(err, mail.ErrGone), errors.Is(err, mail.ErrChanged), errors.Is(err, mail.ErrDamaged), errors.Is(err, mail.ErrRestarted):
-		_, err := r.skipUpload(w, err)
-		batch.DropIntents = append(batch.DropIntents, o.intent.ID)
-		return err
-	case errors.Is(err, mail.ErrRefused):
-		if errors.Is(err, mail.ErrOverQuota) {
+	r.Remote.Append(ctx, f.name, next, func(a mail.Appended) {
+		o := waiting[0]
+		waiting, o.answer = waiting[1:], a
+		switch {
+		case a.Err == nil:
+			r.Progress(Progress{Folder: f.name, Messages: 1, Bytes: o.id.Size})
+		case errors.Is(a.Err, mail.ErrOverQuota) && (f.full == 0 || o.id.Size < f.full):
 			f.full = o.id.Size
 		}
+	})
+	if source != nil {
+		source.Close()
+	}
+	return tried, out
+}
+
+// open reads a file that is to be uploaded.
+func (r *run) open(ctx context.Context, f *folder, o *outgoing) (mail.Source, error) {
+	var err error
+	if o.file, err = r.relabel(ctx, f, o.action); err != nil {
+		return nil, err
+	}
+	source, err := r.Local.Read(ctx, f.name, o.file)
+	if err != nil {
+		return nil, err
+	}
+	if source.Identity().Digest != o.id.Digest {
+		source.Close()
+		return nil, mail.ErrChanged
+	}
+	// A message that is brought back comes without a Stat: nothing but its flags changed.
+	o.stat = source.Stat()
+	o.date = time.Unix(0, o.stat.ModTime)
+	r.dirty(f, mail.Remote)
+	return source, nil
+}
+
+// copyOne copies on the server the message of which the file is a copy. That has the
+// flags which it has there, so what the file says is for the next round.
+func (r *run) copyOne(ctx context.Context, f *folder, o *outgoing) (a mail.Appended) {
+	if o.file, a.Err = r.relabel(ctx, f, o.action); a.Err != nil {
+		return a
+	}
+	source := o.action.Item.Source
+	from := r.folders[source.Folder]
+	r.dirty(f, mail.Remote)
+	r.dirty(f, mail.Local)
+	r.leave(f)
+	o.date, a.UIDValidity = source.Row.Date, r.validity(f)
+	a.UID, a.Err = r.Remote.Copy(ctx, from.name, r.validity(from), source.UID(), f.name)
+	a.Sent = a.Err != nil // who knows
+	if errors.Is(a.Err, mail.ErrGone) || errors.Is(a.Err, mail.ErrRestarted) {
+		r.dirty(from, mail.Remote)
+		r.leave(from)
+	}
+	if a.Err == nil {
+		r.Progress(Progress{Folder: f.name, Messages: 1, Bytes: o.id.Size})
+	}
+	return a
+}
+
+// sent adds to batch what to record of a file that was to be brought to the server. Of those
+// that were under way when a connection broke, it broke at the first.
+func (r *run) sent(ctx context.Context, w *work, o *outgoing, first bool, batch *mail.Batch) error {
+	f, a := w.folder, o.answer
+	switch {
+	case a.Err == nil:
+	case errors.Is(a.Err, mail.ErrGone), errors.Is(a.Err, mail.ErrChanged), errors.Is(a.Err, mail.ErrDamaged), errors.Is(a.Err, mail.ErrRestarted):
+		_, err := r.skipUpload(w, a.Err)
+		batch.DropIntents = append(batch.DropIntents, o.intent.ID)
+		return err
+	case errors.Is(a.Err, mail.ErrRefused):
 		w.behind = true
-		w.retryAt = r.setAside(f, o, err, batch)
-		r.reportRefused(f, o, err, w.retryAt)
+		w.retryAt = r.setAside(f, o, a.Err, batch)
+		r.reportRefused(f, o, a.Err, w.retryAt)
 		return nil
 	default:
-		if stored.sent {
-			o.intent.Sent = true
-			batch.PutIntents = append(batch.PutIntents, o.intent)
-		} else {
+		if !a.Sent {
 			batch.DropIntents = append(batch.DropIntents, o.intent.ID) // it cannot be there
 		}
-		if errors.Is(err, mail.ErrBrokeOff) {
-			return r.suspect(f, o, err, batch)
+		if first && errors.Is(a.Err, mail.ErrBrokeOff) {
+			return r.suspect(f, o, a.Err, batch)
 		}
-		return fmt.Errorf("upload %q: %w", o.file.Name, err)
+		return fmt.Errorf("upload %q: %w", o.file.Name, a.Err)
 	}
 	r.arrive(o.action.Item)
-	if stored.uid != 0 && stored.validity == r.validity(f) {
+	told := a.UID != 0 && a.UIDValidity == r.validity(f)
+	if told {
 		in := arriving{file: o.file, id: o.id, stat: o.stat}
 		if o.action.Kind == conflict.CopyRemote {
 			in.base = o.action.Base
 		}
-		second, err := r.isSecond(ctx, f, in, stored.uid, batch)
+		second, err := r.isSecond(ctx, f, in, a.UID, batch)
 		if second {
 			batch.DropIntents = append(batch.DropIntents, o.intent.ID)
 			if row := o.action.Item.Row; row != nil {
@@ -199,8 +303,7 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 		}
 	}
 	r.count(func(rep *Report) { rep.Remote.New++ })
-	r.Progress(Progress{Folder: f.name, Messages: 1, Bytes: o.id.Size})
-	if stored.uid == 0 || stored.validity != r.validity(f) {
+	if !told {
 		// The server does not tell where it is: the next round finds it by the intent.
 		o.intent.Done = true
 		r.expect(o.intent)
@@ -213,7 +316,7 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 		return nil
 	}
 	row := r.rowOf(f, o)
-	row.UID, row.State, row.Date, row.Flags = stored.uid, mail.Settled, stored.date.Truncate(time.Second), o.action.Base
+	row.UID, row.State, row.Date, row.Flags = a.UID, mail.Settled, o.date.Truncate(time.Second), o.action.Base
 	if source := o.action.Item.Source; o.action.Kind == conflict.CopyRemote {
 		row.CopyOf = source.Row.ID
 		row.Identity, row.RemoteSize, row.RemoteDigest = source.Row.Identity, source.Row.RemoteSize, source.Row.RemoteDigest
@@ -225,56 +328,6 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 	batch.PutRows = append(batch.PutRows, row)
 	batch.DropIntents = append(batch.DropIntents, o.intent.ID)
 	return nil
-}
-
-// stored is what an upload, or a copy, has become.
-type stored struct {
-	uid      mail.UID // 0 where the server does not tell
-	validity uint32
-	date     time.Time
-	sent     bool // with an error: all may have been sent, and no answer came
-}
-
-// put appends a file to the server's folder.
-func (r *run) put(ctx context.Context, f *folder, o *outgoing) (s stored, err error) {
-	if o.file, err = r.relabel(ctx, f, o.action); err != nil {
-		return s, err
-	}
-	source, err := r.Local.Read(ctx, f.name, o.file)
-	if err != nil {
-		return s, err
-	}
-	defer source.Close()
-	if source.Identity().Digest != o.id.Digest {
-		return s, mail.ErrChanged
-	}
-	// A message that is brought back comes without a Stat: nothing but its flags changed.
-	o.stat = source.Stat()
-	r.dirty(f, mail.Remote)
-	s.date = time.Unix(0, o.stat.ModTime)
-	s.uid, s.validity, s.sent, err = r.Remote.Append(ctx, f.name, o.action.Flags, s.date, source)
-	return s, err
-}
-
-// putCopy copies on the server the message of which the file is a copy. That has the
-// flags which it has there, so what the file says is for the next round.
-func (r *run) putCopy(ctx context.Context, f *folder, o *outgoing) (s stored, err error) {
-	if o.file, err = r.relabel(ctx, f, o.action); err != nil {
-		return s, err
-	}
-	source := o.action.Item.Source
-	from := r.folders[source.Folder]
-	r.dirty(f, mail.Remote)
-	r.dirty(f, mail.Local)
-	r.leave(f)
-	s.date, s.validity = source.Row.Date, r.validity(f)
-	s.uid, err = r.Remote.Copy(ctx, from.name, r.validity(from), source.UID(), f.name)
-	s.sent = err != nil // who knows
-	if errors.Is(err, mail.ErrGone) || errors.Is(err, mail.ErrRestarted) {
-		r.dirty(from, mail.Remote)
-		r.leave(from)
-	}
-	return s, err
 }
 
 // sourceOf is the row that an action copies, 0 if it copies none.

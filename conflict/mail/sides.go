@@ -121,6 +121,26 @@ type Source interface {
 	io.Closer
 }
 
+// Outgoing is a message that is to be appended to a folder of the server.
+type Outgoing struct {
+	Source Source
+	Flags  Flags
+	Date   time.Time // its INTERNALDATE
+	// Alone: nothing else is to be under way with it, so that it is known which message a
+	// connection breaks at.
+	Alone bool
+}
+
+// Appended is what became of an Outgoing.
+type Appended struct {
+	UID         UID // 0 where the server does not tell, and with an error
+	UIDValidity uint32
+	Err         error
+	// Sent, with an error: all bytes went out and no answer came, so the server may have
+	// stored the message.
+	Sent bool
+}
+
 // Incoming is a message that is being written into tmp/. It takes wire bytes.
 type Incoming interface {
 	io.Writer

@@ -114,7 +114,7 @@ func TestMessagesComeAsTheyWent(t *testing.T) {
 		a := open(t, opts)
 		big := letter("big") + string(slices.Repeat([]byte("0123456789abcdef\r\n"), 20_000))
 		one := put(t, a, "INBOX", "one", mail.Flags{System: mail.Seen})
-		two, validity, sent, err := a.Append(t.Context(), "INBOX", mail.Flags{}, time.Unix(1136214245, 0), newMessage(big))
+		two, validity, sent, err := appendTo(t.Context(), a, "INBOX", mail.Flags{}, time.Unix(1136214245, 0), newMessage(big))
 		if err != nil || sent || two == 0 || validity == 0 {
 			t.Fatalf("append gives %d, %d, %v, %v", two, validity, sent, err)
 		}
@@ -271,7 +271,7 @@ func TestAReadOnlyAccountChangesNothing(t *testing.T) {
 			t.Errorf("a dry run fetches %v", got)
 		}
 		ctx, validity := t.Context(), v.Cursor.UIDValidity
-		_, _, _, appended := a.Append(ctx, "INBOX", mail.Flags{}, time.Now(), newMessage(letter("two")))
+		_, _, _, appended := appendTo(ctx, a, "INBOX", mail.Flags{}, time.Now(), newMessage(letter("two")))
 		_, moved := a.Move(ctx, "INBOX", validity, 1, "INBOX")
 		for what, err := range map[string]error{
 			"append": appended, "move": moved,

@@ -13,78 +13,176 @@ import (
 	"mailtwin/conflict/mail"
 )
 
-// Append uploads a message.
+// How much may be under way in APPENDs that are not answered yet. It is what a line of
+// 100 MB/s holds in 40 ms; the server's answers free it.
+const (
+	maxAppends     = 256
+	maxAppendBytes = 4 << 20
+)
+
+// Append uploads messages. Where the server takes literals unasked, it goes on with the
+// next one before the last one is answered.
 //
 // A literal that ends early cannot be taken back: what the client sends next would
 // become message text. So where the source does not give exactly the octets that
 // were announced, the connection is closed in the middle of the literal, and the
 // server stores nothing (RFC 9051, 6.3.12).
-func (a *Account) Append(ctx context.Context, folder mail.Folder, flags mail.Flags, date time.Time, source mail.Source) (uid mail.UID, validity uint32, sent bool, err error) {
-	size := source.Identity().Size
-	opts := &imap.AppendOptions{Flags: settable(flags), Time: date.UTC()}
+func (a *Account) Append(ctx context.Context, folder mail.Folder, next func() *mail.Outgoing, answered func(mail.Appended)) {
+	var failed error
+	tell := func(done mail.Appended) {
+		if done.Err != nil && ctx.Err() != nil {
+			done.Err = ctx.Err()
+		} else if done.Err != nil {
+			done.Err = fmt.Errorf("append to %s: %w", mail.Clean(string(folder), maxText), done.Err)
+		}
+		if done.Err != nil && !errors.Is(done.Err, mail.ErrRefused) {
+			failed = done.Err
+		}
+		answered(done)
+	}
+	u := next()
+	for u != nil {
+		err := a.change(ctx, "append to", folder, func(s *session, name string) error {
+			p := &appends{session: s, name: name, answered: tell}
+			defer p.drain(0)
+			for u != nil && p.takes(u) {
+				if err := p.send(u); err != nil {
+					return err
+				}
+				u = nil
+				if failed == nil {
+					u = next()
+				}
+			}
+			return nil
+		})
+		switch {
+		case u == nil:
+			return
+		case err != nil:
+			answered(mail.Appended{Err: err})
+			return
+		case failed != nil:
+			answered(mail.Appended{Err: failed})
+			return
+		}
+		// After a BAD a session is not used again, and another one goes on.
+	}
+}
+
+// appends are the APPENDs of a session that are under way.
+type appends struct {
+	*session
+	name     string
+	answered func(mail.Appended)
+	sent     []*appending // oldest first
+	bytes    int64
+}
+
+type appending struct {
+	cmd  *imapclient.AppendCommand
+	size int64
+	sent bool // all of it
+}
+
+// asks tells whether the server is asked before the literal is sent.
+func (p *appends) asks(u *mail.Outgoing) bool {
+	return u.Source.Identity().Size >= worthAsking || !p.caps.Has(imap.CapLiteralPlus)
+}
+
+// takes waits until a message may follow those that are under way, and tells whether the
+// session is still of use.
+func (p *appends) takes(u *mail.Outgoing) bool {
+	size := u.Source.Identity().Size
+	if p.asks(u) || u.Alone {
+		p.drain(0)
+	}
+	for len(p.sent) == maxAppends || len(p.sent) > 0 && p.bytes+size > maxAppendBytes {
+		p.drain(len(p.sent) - 1)
+	}
+	return !p.broken
+}
+
+// send sends one message. An error says that it was not begun.
+func (p *appends) send(u *mail.Outgoing) error {
+	size := u.Source.Identity().Size
+	if limit, err := p.appendLimit(p.name, size); err != nil {
+		return err
+	} else if limit != nil && size > int64(*limit) {
+		p.drain(0)
+		p.answered(mail.Appended{Err: fmt.Errorf("%w: its %d octets are more than the %d that it takes (APPENDLIMIT)", mail.ErrRefused, size, *limit)})
+		return nil
+	}
+	opts := &imap.AppendOptions{Flags: settable(u.Flags), Time: u.Date.UTC()}
 	if y := opts.Time.Year(); y < 1 || y > 9999 {
 		opts.Time = time.Time{} // no date-time has room for it; the server takes today
 	}
-	err = a.change(ctx, "append to", folder, func(s *session, name string) error {
-		if limit, err := s.appendLimit(name, size); err != nil {
-			return err
-		} else if limit != nil && size > int64(*limit) {
-			return fmt.Errorf("%w: its %d octets are more than the %d that it takes (APPENDLIMIT)", mail.ErrRefused, size, *limit)
+	p.done = true // the source can be read once
+	w := &exactly{left: size}
+	cmd, err := p.upload(u, opts, func(to io.Writer) error {
+		w.w = to
+		_, err := u.Source.WriteTo(w)
+		if err == nil && w.left > 0 {
+			err = fmt.Errorf("%w: %d octets of %d are missing", mail.ErrChanged, w.left, size)
 		}
-		s.done = true // the source can be read once
-		w := &exactly{left: size}
-		cmd, err := s.upload(name, size, opts, func(to io.Writer) error {
-			w.w = to
-			_, err := source.WriteTo(w)
-			switch {
-			case w.err != nil:
-				return nil // the server's or the connection's fault, as the answer tells
-			case err == nil && w.left > 0:
-				return fmt.Errorf("%w: %d octets of %d are missing", mail.ErrChanged, w.left, size)
-			}
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("read the message: %w", err)
+		if w.err != nil || err == nil {
+			return nil // the server's or the connection's fault, as the answer tells
 		}
-		sent = w.left == 0
-		data, err := cmd.Wait()
-		if err != nil {
-			err = s.troubleOfAppend(err)
-			if errors.Is(err, mail.ErrRefused) {
-				sent = false
-			}
-			return err
-		}
-		sent = false
-		uid, validity = mail.UID(data.UID), data.UIDValidity
-		return nil
+		p.drain(0) // before the connection is closed
+		return err
 	})
-	return uid, validity, sent, err
+	if err != nil {
+		p.answered(mail.Appended{Err: fmt.Errorf("read the message: %w", err)})
+		return nil
+	}
+	p.sent = append(p.sent, &appending{cmd: cmd, size: size, sent: w.left == 0})
+	p.bytes += size
+	if p.asks(u) || u.Alone || w.left > 0 {
+		p.drain(0)
+	}
+	return nil
+}
+
+// drain takes answers until no more than so many are missing.
+func (p *appends) drain(left int) {
+	for len(p.sent) > left {
+		oldest := p.sent[0]
+		p.sent = p.sent[1:]
+		p.bytes -= oldest.size
+		data, err := oldest.cmd.Wait()
+		if err != nil {
+			err = p.troubleOfAppend(err)
+			p.answered(mail.Appended{Err: err, Sent: oldest.sent && !errors.Is(err, mail.ErrRefused)})
+			continue
+		}
+		p.answered(mail.Appended{UID: mail.UID(data.UID), UIDValidity: data.UIDValidity})
+	}
 }
 
 // upload sends an APPEND with what write writes. An error is that of write, and then the
 // connection is closed.
-func (s *session) upload(name string, size int64, opts *imap.AppendOptions, write func(io.Writer) error) (*imapclient.AppendCommand, error) {
-	if size < worthAsking && s.caps.Has(imap.CapLiteralPlus) {
+func (p *appends) upload(u *mail.Outgoing, opts *imap.AppendOptions, write func(io.Writer) error) (*imapclient.AppendCommand, error) {
+	size := u.Source.Identity().Size
+	if !p.asks(u) {
 		var failed error
-		s.conn.Fill(size, func(to io.Writer) error { failed = write(to); return failed })
-		cmd := s.client.Append(name, 0, opts)
+		p.conn.Fill(size, func(to io.Writer) error { failed = write(to); return failed })
+		cmd := p.client.Append(p.name, 0, opts)
 		cmd.Close()
-		if s.broken = failed != nil; s.broken {
+		if failed != nil {
+			p.broken = true
 			cmd.Wait() // it ends with the connection
 		}
 		return cmd, failed
 	}
-	cmd := s.client.Append(name, size, opts) // it waits to be asked for the literal
+	cmd := p.client.Append(p.name, size, opts) // it waits to be asked for the literal
 	err := write(cmd)
 	if err != nil {
-		s.broken = true
-		s.conn.Close()
+		p.broken = true
+		p.conn.Close()
 		cmd.Close() // it flushes into the closed connection, and gives the lock back
 		cmd.Wait()  // it ends with the connection
 	} else if cmd.Close() != nil {
-		s.broken = true // the server said NO to the literal, after which the client cannot go on
+		p.broken = true // the server said NO to the literal, after which the client cannot go on
 	}
 	return cmd, err
 }

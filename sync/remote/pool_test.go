@@ -67,7 +67,7 @@ func TestWhatMayHaveHappenedIsNotTriedAgain(t *testing.T) {
 	ctx := context.Background()
 	for kind, call := range map[string]func(a *Account) error{
 		"APPEND": func(a *Account) error {
-			_, _, _, err := a.Append(ctx, "INBOX", seen, time.Unix(1136214245, 0), newMessage(letter("one")))
+			_, _, _, err := appendTo(ctx, a, "INBOX", seen, time.Unix(1136214245, 0), newMessage(letter("one")))
 			return err
 		},
 		"UID MOVE": func(a *Account) error { _, err := a.Move(ctx, "INBOX", 7, 1, "Other"); return err },

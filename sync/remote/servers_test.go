@@ -24,6 +24,7 @@ import (
 	"github.com/emersion/go-imap/v2/imapserver/imapmemserver"
 
 	"mailtwin/conflict/mail"
+	"mailtwin/sync/sim/remotetest"
 )
 
 const (
@@ -375,10 +376,16 @@ func letter(id string) string {
 		"From: a@example.org\r\nTo: b@example.org\r\nSubject: " + id + "\r\n\r\nHello " + id + ".\r\n"
 }
 
+// appendTo appends one message.
+func appendTo(ctx context.Context, a *Account, folder mail.Folder, flags mail.Flags, date time.Time, source mail.Source) (uid mail.UID, validity uint32, sent bool, err error) {
+	done := remotetest.Append(ctx, a, folder, flags, date, source)
+	return done.UID, done.UIDValidity, done.Sent, done.Err
+}
+
 // put appends a letter, and gives its UID.
 func put(t *testing.T, a *Account, folder mail.Folder, id string, flags mail.Flags) mail.UID {
 	t.Helper()
-	uid, _, _, err := a.Append(t.Context(), folder, flags, time.Unix(1136214245, 0), newMessage(letter(id)))
+	uid, _, _, err := appendTo(t.Context(), a, folder, flags, time.Unix(1136214245, 0), newMessage(letter(id)))
 	if err != nil {
 		t.Fatalf("append %s: %v", id, err)
 	}

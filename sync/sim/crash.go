@@ -131,13 +131,23 @@ func act[T any](c *Crash, name string, do func() (T, error)) (T, error) {
 
 // quiet does what has an effect and makes no step of it.
 func quiet[T any](c *Crash, do func() (T, error)) (T, error) {
-	c.effects.RLock()
-	defer c.effects.RUnlock()
-	if err := c.Alive(); err != nil {
+	over, err := c.begin()
+	if err != nil {
 		var none T
 		return none, err
 	}
+	defer over()
 	return do()
+}
+
+// begin begins an effect, unless the process is dead, and gives what ends it.
+func (c *Crash) begin() (over func(), err error) {
+	c.effects.RLock()
+	if err := c.Alive(); err != nil {
+		c.effects.RUnlock()
+		return nil, err
+	}
+	return c.effects.RUnlock, nil
 }
 
 // look does what has no effect.

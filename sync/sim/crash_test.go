@@ -74,6 +74,14 @@ func callZero(method reflect.Value) (err error) {
 			args = append(args, reflect.ValueOf(context.Background()))
 		case in == reflect.TypeFor[io.Writer]():
 			args = append(args, reflect.ValueOf(ptr(io.Discard)).Elem())
+		case in == reflect.TypeFor[func() *mail.Outgoing]():
+			one := &mail.Outgoing{}
+			args = append(args, reflect.ValueOf(func() (next *mail.Outgoing) {
+				next, one = one, nil
+				return next
+			}))
+		case in == reflect.TypeFor[func(mail.Appended)]():
+			args = append(args, reflect.ValueOf(func(done mail.Appended) { err = done.Err }))
 		default:
 			args = append(args, reflect.Zero(in))
 		}
@@ -152,7 +160,8 @@ func TestACrashIsBeforeTheEffectOrLosesItsAnswer(t *testing.T) {
 		crash := sim.NewCrash(at)
 		crash.Stop = func() { stopped = account(s) }
 		remote := crash.Remote(s.Client())
-		uid1, _, _, err1 := remote.Append(t.Context(), box, seen, when, remotetest.Source(raw))
+		done := remotetest.Append(t.Context(), remote, box, seen, when, remotetest.Source(raw))
+		uid1, err1 := done.UID, done.Err
 		err2 := remote.Store(t.Context(), box, validity, mail.UIDs(uids...), seen, mail.Flags{}, nil)
 		_, err3 := remote.Folders(t.Context())
 

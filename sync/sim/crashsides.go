@@ -196,17 +196,41 @@ func (c *crashReader) Read(p []byte) (int, error) {
 	return look(c.crash, func() (int, error) { return c.reader.Read(p) })
 }
 
-func (c *crashRemote) Append(ctx context.Context, folder mail.Folder, flags mail.Flags, date time.Time, source mail.Source) (mail.UID, uint32, bool, error) {
-	type answer struct {
-		uid      mail.UID
-		validity uint32
-		sent     bool
+// Append makes an effect of each message: it begins when that is given, and is over when
+// the next one is asked for, or it has an answer.
+func (c *crashRemote) Append(ctx context.Context, folder mail.Folder, next func() *mail.Outgoing, answered func(mail.Appended)) {
+	var over func() // ends the effect that is under way
+	end := func() {
+		if over != nil {
+			over()
+			over = nil
+		}
 	}
-	a, err := act(c.crash, "Remote.Append", func() (answer, error) {
-		uid, validity, sent, err := c.remote.Append(ctx, folder, flags, date, source)
-		return answer{uid, validity, sent}, err
+	var dead error // before the effect of a message that was asked for
+	c.remote.Append(ctx, folder, func() *mail.Outgoing {
+		end()
+		u := next()
+		if u == nil {
+			return nil
+		}
+		if dead = c.crash.step("before", "Remote.Append"); dead == nil {
+			over, dead = c.crash.begin()
+		}
+		if dead != nil {
+			return nil
+		}
+		return u
+	}, func(a mail.Appended) {
+		end()
+		if crashed := c.crash.step("after", "Remote.Append"); crashed != nil {
+			a = mail.Appended{Err: crashed}
+		}
+		answered(a)
 	})
-	return a.uid, a.validity, a.sent, err
+	end()
+	if dead != nil {
+		answered(mail.Appended{Err: dead})
+	}
 }
 
 func (c *crashRemote) Store(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, add, remove mail.Flags, met func(mail.UID)) error {

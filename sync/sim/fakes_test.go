@@ -152,9 +152,11 @@ func (f fakeRemote) Fetch(context.Context, mail.Folder, uint32, mail.UIDSet, fun
 	f.add("Fetch")
 	return nil
 }
-func (f fakeRemote) Append(context.Context, mail.Folder, mail.Flags, time.Time, mail.Source) (mail.UID, uint32, bool, error) {
-	f.add("Append")
-	return 1, 1, false, nil
+func (f fakeRemote) Append(_ context.Context, _ mail.Folder, next func() *mail.Outgoing, answered func(mail.Appended)) {
+	for next() != nil {
+		f.add("Append")
+		answered(mail.Appended{UID: 1, UIDValidity: 1})
+	}
 }
 func (f fakeRemote) Store(context.Context, mail.Folder, uint32, mail.UIDSet, mail.Flags, mail.Flags, func(mail.UID)) error {
 	f.add("Store")

@@ -71,8 +71,7 @@ func calls(c engine.Remote, uids []mail.UID, validity uint32) map[string]func(co
 			})
 		},
 		"Append": func(ctx context.Context) error {
-			_, _, _, err := c.Append(ctx, box, seen, when, remotetest.Source(raw))
-			return err
+			return remotetest.Append(ctx, c, box, seen, when, remotetest.Source(raw)).Err
 		},
 		"Store": func(ctx context.Context) error { return c.Store(ctx, box, validity, set, seen, mail.Flags{}, nil) },
 		"Move": func(ctx context.Context) error {
@@ -136,13 +135,41 @@ func TestALostAnswerOfAppendSaysThatAllWasSent(t *testing.T) {
 		} else {
 			s.After = func(sim.Call) error { return mail.ErrUnreachable }
 		}
-		uid, _, sent, err := c.Append(t.Context(), box, seen, when, remotetest.Source(raw))
-		if !errors.Is(err, mail.ErrUnreachable) || sent == before || uid != 0 {
-			t.Errorf("before: %v: uid %d, sent %v, error %v", before, uid, sent, err)
+		done := remotetest.Append(t.Context(), c, box, seen, when, remotetest.Source(raw))
+		if !errors.Is(done.Err, mail.ErrUnreachable) || done.Sent == before || done.UID != 0 {
+			t.Errorf("before: %v: %+v", before, done)
 		}
 	}
 	if got := len(s.Messages(box)); got != 4 {
 		t.Errorf("%d messages, want one more than 3", got)
+	}
+}
+
+// Answers that come late are lost when the connection breaks, and so is what was sent after.
+func TestAppendsThatAreUnderWay(t *testing.T) {
+	s, _, _ := filled(t)
+	s.Behind = func(sim.Call) int { return 2 }
+	n := 0
+	s.After = func(sim.Call) error {
+		if n++; n == 4 {
+			return mail.ErrUnreachable
+		}
+		return nil
+	}
+	asked := 0
+	var got []string
+	s.Client().Append(t.Context(), box, func() *mail.Outgoing {
+		asked++
+		return &mail.Outgoing{Source: remotetest.Source(fmt.Appendf(nil, "Subject: %d\n\n", asked)), Date: when}
+	}, func(done mail.Appended) {
+		got = append(got, fmt.Sprint(done.UID != 0, done.Sent, errors.Is(done.Err, mail.ErrUnreachable)))
+	})
+	lost := "false true true"
+	if want := []string{"true false false", lost, lost, lost, lost, lost}; !slices.Equal(got, want) {
+		t.Errorf("the answers are %q, want %q", got, want)
+	}
+	if asked != 6 || len(s.Messages(box)) != 3+4 {
+		t.Errorf("it asked for %d, and the folder has %d", asked, len(s.Messages(box)))
 	}
 }
 
@@ -242,9 +269,9 @@ func TestAnAppendIsCutWhileItGoes(t *testing.T) {
 	before := account(s)
 	for _, pass := range []int64{0, 1, size - 1, size} {
 		s.Cut = func(sim.Call, int64) int64 { return pass }
-		_, _, sent, err := c.Append(t.Context(), box, seen, when, remotetest.Source(raw))
-		if !errors.Is(err, mail.ErrUnreachable) || sent != (pass == size) {
-			t.Errorf("after %d octets: sent %v, error %v", pass, sent, err)
+		done := remotetest.Append(t.Context(), c, box, seen, when, remotetest.Source(raw))
+		if !errors.Is(done.Err, mail.ErrUnreachable) || done.Sent != (pass == size) {
+			t.Errorf("after %d octets: %+v", pass, done)
 		}
 		if after := account(s); after != before {
 			t.Errorf("after %d octets: account is\n%s, was\n%s", pass, after, before)

@@ -221,9 +221,10 @@ func TestOddServers(t *testing.T) {
 	t.Run("other bytes than it was sent", func(t *testing.T) {
 		s, _, _ := filled(t)
 		s.Options.Rewrite = func(raw []byte) []byte { return append([]byte("X-Id: 1\r\n"), raw...) }
-		uid, validity, _, err := s.Client().Append(ctx, box, seen, when, remotetest.Source(raw))
-		if err != nil {
-			t.Fatal(err)
+		done := remotetest.Append(ctx, s.Client(), box, seen, when, remotetest.Source(raw))
+		uid, validity := done.UID, done.UIDValidity
+		if done.Err != nil {
+			t.Fatal(done.Err)
 		}
 		got := s.Messages(box)[3]
 		if got.UID != uid || !bytes.Equal(got.Raw, s.Options.Rewrite(raw)) {
@@ -246,17 +247,17 @@ func TestOddServers(t *testing.T) {
 		s, uids, _ := filled(t)
 		s.Options.Dedupe = true
 		there := s.Messages(box)[1]
-		uid, _, _, err := s.Client().Append(ctx, box, seen, when, remotetest.Source(there.Raw))
-		if err != nil || uid != uids[1] || len(s.Messages(box)) != 3 {
-			t.Errorf("UID is %d, error %v", uid, err)
+		done := remotetest.Append(ctx, s.Client(), box, seen, when, remotetest.Source(there.Raw))
+		if done.Err != nil || done.UID != uids[1] || len(s.Messages(box)) != 3 {
+			t.Errorf("it gives %+v", done)
 		}
 	})
 	t.Run("without a UID to tell", func(t *testing.T) {
 		s, uids, validity := filled(t)
 		s.Options.NoUIDPlus = true
 		c := s.Client()
-		if uid, under, _, err := c.Append(ctx, box, seen, when, remotetest.Source(raw)); uid != 0 || under != 0 || err != nil {
-			t.Errorf("append: UID %d under %d, error %v", uid, under, err)
+		if done := remotetest.Append(ctx, c, box, seen, when, remotetest.Source(raw)); done != (mail.Appended{}) {
+			t.Errorf("append gives %+v", done)
 		}
 		if err := c.Expunge(ctx, box, validity, mail.UIDs(uids...)); !errors.Is(err, mail.ErrRefused) {
 			t.Errorf("expunge: error is %v", err)

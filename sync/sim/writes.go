@@ -3,14 +3,66 @@ package sim
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"mailtwin/conflict/mail"
 )
 
-// Append stores a message if its source gives all of it.
-func (c *Client) Append(ctx context.Context, folder mail.Folder, flags mail.Flags, date time.Time, source mail.Source) (uid mail.UID, validity uint32, sent bool, err error) {
+// Append stores messages whose sources give all of them. The answers come late, by as many
+// messages as Behind says; those that are missing when the connection breaks are lost, and
+// as many messages as Behind says then were sent in vain.
+func (c *Client) Append(ctx context.Context, folder mail.Folder, next func() *mail.Outgoing, answered func(mail.Appended)) {
+	behind := func() int {
+		if c.server.Behind == nil {
+			return 0
+		}
+		return c.server.Behind(Call{Client: c.number, Method: "Append", Folder: folder})
+	}
+	var stored []mail.Appended
+	take := func(left int) {
+		for len(stored) > left {
+			first := stored[0]
+			stored = stored[1:]
+			answered(first)
+		}
+	}
+	defer func() { take(0) }()
+	for u := next(); u != nil; u = next() {
+		if u.Alone {
+			take(0)
+		}
+		var a mail.Appended
+		a.UID, a.UIDValidity, a.Sent, a.Err = c.append(ctx, folder, u.Flags, u.Date, u.Source)
+		stored = append(stored, a)
+		switch {
+		case u.Alone || a.Err != nil && !errors.Is(a.Err, mail.ErrUnreachable):
+			take(0)
+		case a.Err != nil:
+			lost := mail.Appended{Sent: true, Err: a.Err}
+			for i := range stored[:len(stored)-1] {
+				stored[i] = lost
+			}
+			for range behind() {
+				if u = next(); u == nil {
+					break
+				}
+				u.Source.WriteTo(io.Discard)
+				stored = append(stored, lost)
+			}
+			take(0)
+		default:
+			take(behind())
+		}
+		if a.Err != nil && !errors.Is(a.Err, mail.ErrRefused) {
+			return
+		}
+	}
+}
+
+func (c *Client) append(ctx context.Context, folder mail.Folder, flags mail.Flags, date time.Time, source mail.Source) (uid mail.UID, validity uint32, sent bool, err error) {
 	call := Call{Client: c.number, Method: "Append", Folder: folder}
 	err = c.call(ctx, call, func() error {
 		s := c.server

@@ -293,6 +293,15 @@ func (w *world) lateCall(call sim.Call, done func()) bool {
 	return true
 }
 
+// behind tells how many messages are under way when something may befall one of them.
+func (w *world) behind(sim.Call) int {
+	p := w.process
+	if p == nil || p.fate.net == 0 && p.fate.kill == 0 {
+		return 0
+	}
+	return p.r.IntN(4)
+}
+
 func (w *world) twiceCall(call sim.Call) bool {
 	p := w.process
 	if p == nil || !p.strikes(p.fate.net) {

@@ -86,9 +86,11 @@ var mutants = []mutant{
 		`	if err := r.commit(ctx, intents); err != nil {
 		return err
 	}
-	var failed error
-	for _, o := range out {`, `	var failed error
-	for _, o := range out {`, "Remote.Append"},
+	failed := r.send(`, `	failed := r.send(`, "Remote.Append"},
+	{"what is under way when a connection breaks has no intents left", "sync/upload.go",
+		`		if !a.Sent {
+			batch.DropIntents`, `		if !a.Sent || !first {
+			batch.DropIntents`, "Remote.Append"},
 }
 
 // mutantBudget is how many histories it may take to find one.

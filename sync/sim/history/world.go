@@ -69,7 +69,7 @@ func newWorld(h *History, lane Lane, cover Coverage) (*world, error) {
 	// Two accounts that were the same once do not come to the same numbers by other ways.
 	steps := rand.New(rand.NewPCG(h.Seed, 4))
 	s.Step = func() uint64 { return 1 + steps.Uint64N(1000) }
-	s.Before, s.After, s.Cut, s.Late, s.Twice = w.beforeCall, w.afterCall, w.cutCall, w.lateCall, w.twiceCall
+	s.Before, s.After, s.Cut, s.Late, s.Twice, s.Behind = w.beforeCall, w.afterCall, w.cutCall, w.lateCall, w.twiceCall, w.behind
 	for _, f := range []mail.Folder{"Archive", "Lists", "Lists/go", trash} {
 		if err := s.CreateFolder(f); err != nil {
 			return nil, err

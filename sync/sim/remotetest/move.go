@@ -152,7 +152,7 @@ var errorTests = []test{
 		validity := a.validity(folder)
 		ctx, cancel := context.WithCancel(a.ctx)
 		cancel()
-		_, _, _, err := a.remote.Append(ctx, folder, mail.Flags{}, time.Time{}, Source(letter("two")))
+		err := Append(ctx, a.remote, folder, mail.Flags{}, time.Time{}, Source(letter("two"))).Err
 		a.wantErr("append", err, context.Canceled)
 		err = a.remote.Store(ctx, folder, validity, mail.UIDs(uids...), mail.Flags{System: mail.Seen}, mail.Flags{}, nil)
 		a.wantErr("store", err, context.Canceled)

@@ -2,11 +2,14 @@ package remotetest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"mailtwin/conflict/mail"
+	engine "mailtwin/sync"
 )
 
 // Source makes the source of an upload of these bytes, in the line ends of a file
@@ -19,6 +22,16 @@ func BrokenSource(raw []byte, err error) mail.Source {
 	s := newSource(raw)
 	s.err = err
 	return s
+}
+
+// Append uploads one message.
+func Append(ctx context.Context, remote engine.Remote, folder mail.Folder, flags mail.Flags, date time.Time, source mail.Source) (done mail.Appended) {
+	one := &mail.Outgoing{Source: source, Flags: flags, Date: date}
+	remote.Append(ctx, folder, func() (next *mail.Outgoing) {
+		next, one = one, nil
+		return next
+	}, func(a mail.Appended) { done = a })
+	return done
 }
 
 // Wire gives the canonical bytes of a message: each LF that no CR precedes becomes

@@ -60,9 +60,9 @@ var writeTests = []test{
 		uid := a.deliver(folder, "one")[0]
 		for _, raw := range [][]byte{letter("two"), largeLetter()} {
 			for _, reason := range []error{mail.ErrChanged, errors.New("disk error")} {
-				_, _, sent, err := a.remote.Append(a.ctx, folder, mail.Flags{}, when, BrokenSource(raw, reason))
-				a.wantErr("append", err, reason)
-				if sent {
+				done := Append(a.ctx, a.remote, folder, mail.Flags{}, when, BrokenSource(raw, reason))
+				a.wantErr("append", done.Err, reason)
+				if done.Sent {
 					a.Error("all was sent, it says")
 				}
 				a.holds(folder, uid)
@@ -71,9 +71,9 @@ var writeTests = []test{
 		a.appended(mail.Flags{}, when, letter("two"), a.validity(folder))
 	}},
 	{"append to a folder that is not there", func(a *account) {
-		_, _, sent, err := a.remote.Append(a.ctx, folder, mail.Flags{}, when, Source(letter("one")))
-		a.wantErr("append", err, mail.ErrGone, mail.ErrRefused)
-		if sent {
+		done := Append(a.ctx, a.remote, folder, mail.Flags{}, when, Source(letter("one")))
+		a.wantErr("append", done.Err, mail.ErrGone, mail.ErrRefused)
+		if done.Sent {
 			a.Error("there was an answer, and sent is true")
 		}
 		if f, ok := a.folders()[folder]; ok {
@@ -147,8 +147,7 @@ var writeTests = []test{
 		for i := range errs {
 			f := folders[i%len(folders)]
 			workers.Go(func() {
-				_, _, _, err := a.remote.Append(a.ctx, f, mail.Flags{}, when, Source(letter(fmt.Sprint("no ", i))))
-				if err != nil {
+				if err := Append(a.ctx, a.remote, f, mail.Flags{}, when, Source(letter(fmt.Sprint("no ", i)))).Err; err != nil {
 					errs[i] = err
 					return
 				}
@@ -177,9 +176,10 @@ var writeTests = []test{
 func (a *account) appended(flags mail.Flags, date time.Time, raw []byte, validity uint32) mail.UID {
 	a.Helper()
 	before := a.phone.Messages(folder)
-	uid, under, sent, err := a.remote.Append(a.ctx, folder, flags, date, Source(raw))
-	a.noErr("append", err)
-	if sent {
+	done := Append(a.ctx, a.remote, folder, flags, date, Source(raw))
+	uid, under := done.UID, done.UIDValidity
+	a.noErr("append", done.Err)
+	if done.Sent {
 		a.Error("there was an answer, and sent is true")
 	}
 	after := a.phone.Messages(folder)
