@@ -3,6 +3,7 @@ package sync_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -154,6 +155,33 @@ func TestAMessageChangedBeyondRecognitionIsNotUploadedOverAndOver(t *testing.T) 
 	d.run()
 	if n := len(s.Messages("INBOX")) - before; n != 2 {
 		t.Errorf("an hour later it was uploaded %d times", n)
+	}
+}
+
+// A mail program saves the new form of a message while a sync runs, and then removes the old
+// one. The server refuses the new one in one round, and the old one stays in the next.
+func TestTheOldFormStaysWhenTheNewOneWasRefusedBefore(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.opts.Policy = always(conflict.Policy{OnLocalDelete: conflict.Expunge})
+	d.sync()
+	before := len(s.Messages("INBOX"))
+	old := d.find("INBOX", "About read.")
+	d.put("INBOX", "1.edited:2,S", letter("edited"))
+	s.Before = func(c sim.Call) error {
+		if c.Method != "Append" {
+			return nil
+		}
+		if err := os.Remove(old); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+		return mail.ErrRefused
+	}
+	if rep, err := d.run(); err != nil || len(rep.Problems) != 1 {
+		t.Fatalf("%v, %v", err, rep.Problems)
+	}
+	if n := len(s.Messages("INBOX")); n != before {
+		t.Errorf("INBOX has %d messages of %d", n, before)
 	}
 }
 

@@ -25,11 +25,11 @@ func (r *run) removeRemote(ctx context.Context, w *work) error {
 		switch {
 		case purges(a):
 			ready = append(ready, a)
-		case w.behind && !w.retryAt.IsZero() && a.Item.Row != nil:
+		case !f.retryAt.IsZero() && a.Item.Row != nil:
 			row := *a.Item.Row
-			row.State, row.Gone, row.Why, row.RetryAt = mail.Held, mail.Local, whyBehind, w.retryAt
+			row.State, row.Gone, row.Why, row.RetryAt = mail.Held, mail.Local, whyBehind, f.retryAt
 			wait.PutRows = append(wait.PutRows, &row)
-		case w.behind, a.Item.Moved != nil && !r.safe(a.Item.Moved):
+		case w.behind, !f.retryAt.IsZero(), a.Item.Moved != nil && !r.safe(a.Item.Moved):
 			r.leave(f)
 		default:
 			ready = append(ready, a)

@@ -42,7 +42,7 @@ func (r *run) upload(ctx context.Context, w *work) error {
 	}
 	if len(w.untried) > 0 {
 		r.problem(w.folder, fmt.Errorf("upload %s: not tried: %w", names(w.untried), mail.ErrOverQuota),
-			"they stay here, too, until after "+localTime(w.retryAt))
+			"they stay here, too, until after "+localTime(w.folder.retryAt))
 	}
 	return nil
 }
@@ -71,8 +71,8 @@ func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Acti
 		if f.stored[o.file.Key] {
 			// To upload it over and over would fill the folder with what nobody knows again.
 			w.behind = true
-			w.retryAt = r.setAside(f, o, errNotShown, batch)
-			r.reportRefused(f, o, errNotShown, w.retryAt)
+			f.retryAt = r.setAside(f, o, errNotShown, batch)
+			r.reportRefused(f, o, errNotShown, f.retryAt)
 			continue
 		}
 		if o.id.Digest == (mail.Digest{}) {
@@ -183,7 +183,7 @@ func (r *run) appendSome(ctx context.Context, w *work, out []*outgoing, batch *m
 			out = out[1:]
 			if f.full > 0 && o.id.Size >= f.full {
 				w.behind = true
-				w.retryAt = r.setAside(f, o, mail.ErrOverQuota, batch)
+				f.retryAt = r.setAside(f, o, mail.ErrOverQuota, batch)
 				w.untried = append(w.untried, o.file.Name)
 				continue
 			}
@@ -272,8 +272,8 @@ func (r *run) sent(ctx context.Context, w *work, o *outgoing, first bool, batch 
 		return err
 	case errors.Is(a.Err, mail.ErrRefused):
 		w.behind = true
-		w.retryAt = r.setAside(f, o, a.Err, batch)
-		r.reportRefused(f, o, a.Err, w.retryAt)
+		f.retryAt = r.setAside(f, o, a.Err, batch)
+		r.reportRefused(f, o, a.Err, f.retryAt)
 		return nil
 	default:
 		if !a.Sent {
