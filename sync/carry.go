@@ -22,7 +22,8 @@ type work struct {
 	links                 []*conflict.Action // new messages that are copies of what has a file
 	remote                []*conflict.Action // removals on the server
 	local                 []*conflict.Action // removals here
-	behind                bool               // an upload into the folder was not done
+	behind                bool               // an upload into the folder was not done, and is tried again at once
+	retryAt               time.Time          // when those are tried again that were set aside
 	untried               []string           // files that would be refused like others before
 }
 
@@ -258,6 +259,7 @@ func (r *run) recordDecisions(ctx context.Context, plan conflict.Plan) error {
 // keepRows does the actions that change base alone.
 func (r *run) keepRows(ctx context.Context, w *work) error {
 	batch := &mail.Batch{}
+	var items []*conflict.Item
 	for _, a := range w.rows {
 		row := *a.Item.Row
 		switch a.Kind {
@@ -277,6 +279,10 @@ func (r *run) keepRows(ctx context.Context, w *work) error {
 		}
 		seen(&row, a.Item)
 		batch.PutRows = append(batch.PutRows, &row)
+		items = append(items, a.Item)
+	}
+	if err := r.secureGone(ctx, items); err != nil {
+		return err
 	}
 	return r.commit(ctx, batch)
 }
@@ -384,8 +390,11 @@ func (r *run) secure(ctx context.Context, f *folder, files []mail.File) error {
 func (r *run) secureGone(ctx context.Context, items []*conflict.Item) error {
 	left := map[*folder]bool{}
 	for _, item := range items {
-		if item.Local == conflict.Gone && item.Row != nil && item.Row.Key != "" {
+		switch {
+		case item.Local == conflict.Gone && item.Row != nil && item.Row.Key != "":
 			left[r.folders[item.Folder]] = true
+		case item.Local != conflict.Gone && item.Origin != "":
+			left[r.folders[item.Origin]] = true
 		}
 	}
 	r.mu.Lock() // others are at work, and may fail

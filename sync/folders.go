@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	stdsync "sync"
-	"time"
 
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
@@ -53,9 +52,6 @@ type folder struct {
 	// full is the size of the smallest message that was refused by this run because of a
 	// quota: none that is larger would be taken. 0: no such one.
 	full int64
-	// retryAt is when the uploads are tried again that the server has refused in this run;
-	// zero: it has refused none.
-	retryAt time.Time
 	// ours are the uploads of this round, or the last one that had any; others is what
 	// somebody else has brought into the folder meanwhile, below the UID looked.
 	ours, others []*conflict.Item

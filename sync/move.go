@@ -172,6 +172,7 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 	}
 	batch := &mail.Batch{}
 	left := map[*folder]bool{}
+	var moved []*conflict.Item
 	for _, a := range w.movesHere {
 		from := r.folders[a.Item.From.Folder]
 		file, err := r.Local.Move(ctx, from.name, fileOf(a.Item.From), f.name, a.Flags, letters)
@@ -191,6 +192,7 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 			return err
 		}
 		left[from] = true
+		moved = append(moved, a.Item.From)
 		row := movedRow(f, a)
 		row.UID, row.Key, row.Name, row.New = a.Item.Message.UID, file.Key, file.Name, file.New
 		row.Listed(a.Item.Message)
@@ -200,6 +202,9 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 	}
 	if len(batch.PutRows) == 0 {
 		return nil
+	}
+	if err := r.secureGone(ctx, moved); err != nil { // from where they were before
+		return err
 	}
 	if err := r.Local.SyncFolder(ctx, f.name); err != nil {
 		return err

@@ -159,29 +159,58 @@ func TestAMessageChangedBeyondRecognitionIsNotUploadedOverAndOver(t *testing.T) 
 }
 
 // A mail program saves the new form of a message while a sync runs, and then removes the old
-// one. The server refuses the new one in one round, and the old one stays in the next.
-func TestTheOldFormStaysWhenTheNewOneWasRefusedBefore(t *testing.T) {
-	s := account(t)
-	d := newDevice(t, s)
-	d.opts.Policy = always(conflict.Policy{OnLocalDelete: conflict.Expunge})
-	d.sync()
-	before := len(s.Messages("INBOX"))
-	old := d.find("INBOX", "About read.")
-	d.put("INBOX", "1.edited:2,S", letter("edited"))
-	s.Before = func(c sim.Call) error {
-		if c.Method != "Append" {
-			return nil
+// one. The server refuses the new one, and the old one stays until it takes it, also if the
+// removal is seen only in another round, or in the next run. What is removed later, when the
+// new one was refused again, does not wait.
+func TestTheOldFormStaysWhenTheNewOneWasRefused(t *testing.T) {
+	for _, next := range []bool{false, true} {
+		s := account(t)
+		d := newDevice(t, s)
+		d.opts.Policy = always(conflict.Policy{OnLocalDelete: conflict.Expunge})
+		now := time.Now()
+		d.opts.Now = func() time.Time { return now }
+		d.sync()
+		before := len(s.Messages("INBOX"))
+		old, other := d.find("INBOX", "About read."), d.find("INBOX", "About unread.")
+		d.put("INBOX", "1.edited:2,S", letter("edited"))
+		saved := func() { must(t, os.Remove(old)) }
+		refuse := func(c sim.Call) error {
+			if c.Method != "Append" {
+				return nil
+			}
+			if !next {
+				saved()
+			}
+			return mail.ErrRefused
 		}
-		if err := os.Remove(old); err != nil && !errors.Is(err, os.ErrNotExist) {
-			t.Error(err)
+		s.Before = refuse
+		runs := func(want int) {
+			t.Helper()
+			if _, err := d.run(); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(s.Messages("INBOX")); n != want {
+				t.Fatalf("INBOX has %d messages, want %d", n, want)
+			}
 		}
-		return mail.ErrRefused
-	}
-	if rep, err := d.run(); err != nil || len(rep.Problems) != 1 {
-		t.Fatalf("%v, %v", err, rep.Problems)
-	}
-	if n := len(s.Messages("INBOX")); n != before {
-		t.Errorf("INBOX has %d messages of %d", n, before)
+		runs(before)
+		if next {
+			saved()
+			runs(before)
+		}
+		saved = func() {}
+		now = now.Add(time.Hour)
+		runs(before) // it is refused once more
+		must(t, os.Remove(other))
+		runs(before - 1)
+		s.Before, now = nil, now.Add(24*time.Hour)
+		d.sync()
+		runs(before - 1)
+		if n := len(s.Messages("INBOX")); n != before-1 {
+			t.Errorf("INBOX has %d messages, want %d", n, before-1)
+		}
+		d.inStep()
+		d.quiet()
 	}
 }
 

@@ -19,17 +19,25 @@ const whyBehind = "removed here when the server refused a new file of the folder
 // server before the old ones leave it.
 func (r *run) removeRemote(ctx context.Context, w *work) error {
 	f := w.folder
+	if len(w.remote) == 0 {
+		return nil
+	}
+	refused, err := r.refused(ctx, f)
+	if err != nil {
+		return err
+	}
 	var ready []*conflict.Action
 	wait := &mail.Batch{}
 	for _, a := range w.remote {
+		until := refused.until(a.Item.Row)
 		switch {
 		case purges(a):
 			ready = append(ready, a)
-		case !f.retryAt.IsZero() && a.Item.Row != nil:
+		case !until.IsZero():
 			row := *a.Item.Row
-			row.State, row.Gone, row.Why, row.RetryAt = mail.Held, mail.Local, whyBehind, f.retryAt
+			row.State, row.Gone, row.Why, row.RetryAt = mail.Held, mail.Local, whyBehind, until
 			wait.PutRows = append(wait.PutRows, &row)
-		case w.behind, !f.retryAt.IsZero(), a.Item.Moved != nil && !r.safe(a.Item.Moved):
+		case w.behind, a.Item.Moved != nil && !r.safe(a.Item.Moved):
 			r.leave(f)
 		default:
 			ready = append(ready, a)
@@ -65,6 +73,44 @@ func (r *run) removeRemote(ctx context.Context, w *work) error {
 		}
 	}
 	return nil
+}
+
+// refused tells until when removals from a folder wait for uploads that the server has
+// refused; zero: for none.
+type refused struct {
+	once time.Time // for those that it has refused once: what was removed since may be the old form of one
+	any  time.Time // for all of them
+}
+
+// until tells how long the removal of a message waits. One that waits already does so until
+// none of the uploads is left that it may be waiting for.
+func (w refused) until(row *mail.Row) time.Time {
+	switch {
+	case row == nil:
+		return time.Time{}
+	case row.State == mail.Held && row.Why == whyBehind:
+		return w.any
+	}
+	return w.once
+}
+
+func (r *run) refused(ctx context.Context, f *folder) (w refused, err error) {
+	rows, err := r.State.Unsettled(ctx)
+	if err != nil {
+		return w, fmt.Errorf("read the state: %w", err)
+	}
+	for _, row := range rows {
+		if row.Folder != f.base.ID || row.State != mail.Pending || row.UID != 0 {
+			continue
+		}
+		if w.any.Before(row.RetryAt) {
+			w.any = row.RetryAt
+		}
+		if row.Tries == 1 && w.once.Before(row.RetryAt) {
+			w.once = row.RetryAt
+		}
+	}
+	return w, nil
 }
 
 // purges tells whether a removal takes a file along, which nothing takes the place of.

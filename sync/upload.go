@@ -42,7 +42,7 @@ func (r *run) upload(ctx context.Context, w *work) error {
 	}
 	if len(w.untried) > 0 {
 		r.problem(w.folder, fmt.Errorf("upload %s: not tried: %w", names(w.untried), mail.ErrOverQuota),
-			"they stay here, too, until after "+localTime(w.folder.retryAt))
+			"they stay here, too, until after "+localTime(w.retryAt))
 	}
 	return nil
 }
@@ -70,9 +70,8 @@ func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Acti
 		o := &outgoing{action: a, file: fileOf(a.Item), id: a.Item.Identity, stat: a.Item.Stat}
 		if f.stored[o.file.Key] {
 			// To upload it over and over would fill the folder with what nobody knows again.
-			w.behind = true
-			f.retryAt = r.setAside(f, o, errNotShown, batch)
-			r.reportRefused(f, o, errNotShown, f.retryAt)
+			w.retryAt = r.setAside(f, o, errNotShown, batch)
+			r.reportRefused(f, o, errNotShown, w.retryAt)
 			continue
 		}
 		if o.id.Digest == (mail.Digest{}) {
@@ -91,11 +90,15 @@ func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Acti
 	if err != nil {
 		return errors.Join(err, r.commit(ctx, batch))
 	}
-	files := make([]mail.File, len(out))
+	files, items := make([]mail.File, len(out)), make([]*conflict.Item, len(out))
 	for i, o := range out {
-		files[i] = o.file
+		files[i], items[i] = o.file, o.action.Item
 	}
-	if err := r.secure(ctx, f, files); err != nil {
+	err = r.secure(ctx, f, files)
+	if err == nil {
+		err = r.secureGone(ctx, items) // their rows move along
+	}
+	if err != nil {
 		return errors.Join(err, r.commit(ctx, batch))
 	}
 	for _, o := range out {
@@ -182,8 +185,7 @@ func (r *run) appendSome(ctx context.Context, w *work, out []*outgoing, batch *m
 			o := out[0]
 			out = out[1:]
 			if f.full > 0 && o.id.Size >= f.full {
-				w.behind = true
-				f.retryAt = r.setAside(f, o, mail.ErrOverQuota, batch)
+				w.retryAt = r.setAside(f, o, mail.ErrOverQuota, batch)
 				w.untried = append(w.untried, o.file.Name)
 				continue
 			}
@@ -271,9 +273,8 @@ func (r *run) sent(ctx context.Context, w *work, o *outgoing, first bool, batch 
 		batch.DropIntents = append(batch.DropIntents, o.intent.ID)
 		return err
 	case errors.Is(a.Err, mail.ErrRefused):
-		w.behind = true
-		f.retryAt = r.setAside(f, o, a.Err, batch)
-		r.reportRefused(f, o, a.Err, f.retryAt)
+		w.retryAt = r.setAside(f, o, a.Err, batch)
+		r.reportRefused(f, o, a.Err, w.retryAt)
 		return nil
 	default:
 		if !a.Sent {

@@ -78,10 +78,11 @@ var mutants = []mutant{
 	{"what is deleted goes for ever", "conflict/decide.go",
 		`		a.Kind, a.Target = MoveToTrash, w.Trash`, `		a.Kind = ExpungeRemote`, ""},
 	{"removals do not wait for new files that were refused", "sync/remove.go",
-		`	for _, a := range w.remote {
-		switch {`, `	w = &work{folder: f, remote: w.remote}
-	for _, a := range w.remote {
-		switch {`, ""},
+		`	refused, err := r.refused(ctx, f)
+	if err != nil {
+		return err
+	}`, `	var refused refused
+	w = &work{folder: f, remote: w.remote}`, ""},
 	{"uploads have no intents", "sync/upload.go",
 		`	if err := r.commit(ctx, intents); err != nil {
 		return err
