@@ -122,7 +122,11 @@ func (w *world) save(d *device) {
 	if len(folders) == 0 {
 		return
 	}
-	t, to := w.compose(), pick(w.r, folders)
+	w.saveIn(d, pick(w.r, folders))
+}
+
+func (w *world) saveIn(d *device, to mail.Folder) {
+	t := w.compose()
 	if to == trash {
 		t.removed = true
 	}
@@ -133,6 +137,9 @@ func (w *world) save(d *device) {
 	flags := pick(w.r, []string{"", ":2,", ":2,S", ":2,F", ":2,DS"})
 	w.note("%s: %s is saved in %s with %q", d.name, t.name, to, flags)
 	d.put(to, fmt.Sprintf("%d.u%d.host", w.now.Unix(), w.r.IntN(1e9)), flags, text)
+	if w.history.Aim == "Remote.Append" && w.chance(2) {
+		w.saveIn(d, to) // so that several are under way
+	}
 }
 
 // put writes a file as a mail program does: into cur/ if its name has flags.
