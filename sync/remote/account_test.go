@@ -383,6 +383,26 @@ func TestFoldersCostOneRoundTrip(t *testing.T) {
 	}
 }
 
+// What has changed is asked for behind the SELECT.
+func TestAScanOfChangesCostsOneRoundTrip(t *testing.T) {
+	opts := dovecotServer(t)
+	a, b := open(t, opts), open(t, opts)
+	one := put(t, a, "INBOX", "one", mail.Flags{})
+	v := scanFolder(t, b, "INBOX", mail.Cursor{}, 0)
+	two := put(t, a, "INBOX", "two", mail.Flags{})
+	if err := a.Store(t.Context(), "INBOX", v.Cursor.UIDValidity, mail.UIDs(one), seen, mail.Flags{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	before := b.Traffic().RoundTrips
+	again := scanFolder(t, b, "INBOX", v.Cursor, 1)
+	if again.Full || !slices.Equal(again.order, []mail.UID{one, two}) || again.Absence != mail.NothingGone {
+		t.Errorf("the second scan gives %+v", again)
+	}
+	if n := b.Traffic().RoundTrips - before; n != 1 {
+		t.Errorf("it took %d round trips", n)
+	}
+}
+
 func TestAScanWithNothingNewCostsOneSelect(t *testing.T) {
 	a := open(t, dovecotServer(t))
 	put(t, a, "INBOX", "one", mail.Flags{})

@@ -3,7 +3,9 @@ package remote
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -25,9 +27,15 @@ import (
 func (a *Account) Scan(ctx context.Context, folder mail.Folder, since mail.Cursor, known int, visit func(mail.Message) error) (mail.View, error) {
 	var view mail.View
 	err := a.on(ctx, "scan", folder, func(s *session, name string) error {
-		if err := s.open(name, a.opts.ReadOnly); err != nil {
+		sc := &scan{s: s, visit: visit, view: &view, since: since, known: known}
+		end := s.begin(name, a.opts.ReadOnly)
+		sc.ask()
+		notes, err := end()
+		if err != nil {
+			sc.discard()
 			return err
 		}
+		sc.partial = notes.MessageLimit
 		s.box.scan = a.scans.begin(name)
 		now := s.box.cursor
 		view = mail.View{Cursor: now, MailboxID: s.box.id}
@@ -40,12 +48,14 @@ func (a *Account) Scan(ctx context.Context, folder mail.Folder, since mail.Curso
 			view.Settable, view.NewKeywords = permanence(nil)
 		}
 		view.Restarted = restarted(since, now) || s.box.fleeting && since != (mail.Cursor{})
-		sc := &scan{s: s, visit: visit, view: &view, since: since, known: known}
-		if view.Restarted || since.HighestModSeq == 0 || since.UIDNext == 0 || now.HighestModSeq == 0 {
+		if view.Restarted || !sc.asked || now.HighestModSeq == 0 {
+			if err := sc.discard(); err != nil {
+				return err
+			}
 			a.mu.Lock()
 			sc.buffer = a.unsorted
 			a.mu.Unlock()
-			err := sc.full()
+			err = sc.full()
 			if sc.unsorted {
 				a.mu.Lock()
 				a.unsorted = true
@@ -88,6 +98,12 @@ type scan struct {
 	since mail.Cursor
 	known int
 
+	// What was sent behind the SELECT, before it was known whether it is of use.
+	asked      bool
+	cmds       []closer
+	old, fresh []reply
+	partial    bool // the server has said that it shows only a part of the folder
+
 	// flagsBelow: of messages with lower UIDs flags are all that is asked.
 	flagsBelow mail.UID
 
@@ -122,7 +138,7 @@ func (sc *scan) full() error {
 		return err
 	}
 	sc.next()
-	if s.limited() {
+	if sc.partial || s.limited() {
 		return nil
 	}
 	// The listing and the count agree: it is complete. An empty folder is asked for
@@ -233,25 +249,47 @@ func (r reply) with(late reply) reply {
 	return r
 }
 
-// delta asks for changed flags and for new messages, both at once.
-func (sc *scan) delta() error {
-	s, since, now := sc.s, sc.since, sc.s.box.cursor
-	var old, fresh []reply
-	var cmds []closer
-	if now.Messages > 0 && now.HighestModSeq != since.HighestModSeq && since.UIDNext > 1 {
+// ask sends for what has changed since the cursor, if that says enough: changed flags, and
+// new messages.
+func (sc *scan) ask() {
+	s, since := sc.s, sc.since
+	sc.asked = since.HighestModSeq != 0 && since.UIDNext != 0 && s.caps.Has(imap.CapCondStore)
+	if !sc.asked {
+		return
+	}
+	if since.UIDNext > 1 {
 		cmd := s.client.Fetch(imap.UIDSet{{Start: 1, Stop: imap.UID(since.UIDNext - 1)}},
 			&imap.FetchOptions{UID: true, Flags: true, ChangedSince: since.HighestModSeq})
-		cmds = append(cmds, start(func() error { return s.collect(cmd, &old) }))
+		sc.cmds = append(sc.cmds, start(func() error { return s.collect(cmd, &sc.old) }))
 	}
-	if now.Messages > 0 && now.UIDNext != since.UIDNext {
-		// n:* names the last message even where its UID is lower (RFC 9051, 9: seq-range);
-		// the client passes on only what is in the range as it is written.
-		cmd := s.client.Fetch(imap.UIDSet{{Start: imap.UID(since.UIDNext), Stop: 0}}, listItems)
-		cmds = append(cmds, start(func() error { return s.collect(cmd, &fresh) }))
+	// n:* would name the last message even where its UID is lower (RFC 9051, 9: seq-range).
+	cmd := s.client.Fetch(imap.UIDSet{{Start: imap.UID(since.UIDNext), Stop: math.MaxUint32}}, listItems)
+	sc.cmds = append(sc.cmds, start(func() error { return s.collect(cmd, &sc.fresh) }))
+}
+
+// discard waits for what ask has asked for, where it is of no use: no folder is selected, or
+// another one, or one without mod-sequences, for which the server refuses it (RFC 7162, 3.1.2.2).
+func (sc *scan) discard() error {
+	var errs []error
+	for _, c := range sc.cmds {
+		if err := <-c; refused(err) == nil {
+			errs = append(errs, sc.s.trouble(err))
+		}
 	}
-	if err := s.wait(cmds); err != nil {
+	return errors.Join(errs...)
+}
+
+// delta takes the changed flags and the new messages.
+func (sc *scan) delta() error {
+	s, since, now := sc.s, sc.since, sc.s.box.cursor
+	answer := func() error { return s.wait(sc.cmds) }
+	if now.Messages == 0 {
+		answer = sc.discard // some refuse to look for messages in an empty folder
+	}
+	if err := answer(); err != nil {
 		return err
 	}
+	old, fresh := sc.old, sc.fresh
 	for _, r := range old {
 		if !r.hasFlags {
 			sc.lacking.Add(r.uid)
@@ -270,7 +308,7 @@ func (sc *scan) delta() error {
 		return err
 	}
 	sc.next()
-	if s.limited() {
+	if sc.partial || s.limited() {
 		return nil
 	}
 	// New ones up to the SELECT, and those up to now: either sum proves that nothing
@@ -285,7 +323,7 @@ func (sc *scan) delta() error {
 		}
 	}
 	nothing := atSelect == int(now.Messages)
-	if len(cmds) > 0 && !nothing {
+	if !nothing {
 		exists, ok := s.exists()
 		nothing = ok && atEnd == int(exists)
 	}
@@ -357,7 +395,7 @@ func (sc *scan) present() error {
 		count = uint32(uids.Len())
 	}
 	exists, ok := s.exists()
-	if ok && !s.limited() && count == exists && uids.Len() == int(exists) {
+	if ok && !sc.partial && !s.limited() && count == exists && uids.Len() == int(exists) {
 		sc.view.Absence, sc.view.Present = mail.ByPresent, uids
 	}
 	return nil

@@ -62,13 +62,13 @@ func TestWhatAScanTellsOfAbsence(t *testing.T) {
 		{"one is new", "CONDSTORE ESEARCH", since, 4, map[string]string{
 			"SELECT":                    selected(5, 6, 101),
 			changed:                     "TAG OK done",
-			"UID FETCH 5:* (UID":        listing(5),
+			"UID FETCH 5:4294967295 (UID":        listing(5),
 			"UID SEARCH RETURN (DON'T)": "TAG BAD",
 		}, []mail.UID{5}, mail.NothingGone, "", mail.View{}},
 		{"the last one is told of though it is old", "CONDSTORE ESEARCH", since, 4, map[string]string{
 			"SELECT":             selected(4, 6, 101),
 			changed:              "TAG OK done",
-			"UID FETCH 5:* (UID": listing(4),
+			"UID FETCH 5:4294967295 (UID": listing(4),
 		}, nil, mail.NothingGone, "", mail.View{}},
 		{"one is gone", "CONDSTORE ESEARCH", since, 4, map[string]string{
 			"SELECT":     selected(3, 5, 101),

@@ -77,17 +77,32 @@ func (s *scans) begin(name string) uint64 {
 // open selects a folder, anew if need be, since only a SELECT tells how far the
 // folder has got.
 func (s *session) open(name string, readOnly bool) error {
+	_, err := s.begin(name, readOnly)()
+	return err
+}
+
+// begin sends a SELECT, so that what only reads can be sent behind it. What it gives waits
+// for the answer, and gives what was observed until then.
+func (s *session) begin(name string, readOnly bool) (end func() (wire.Notes, error)) {
 	s.take() // what came before is about another folder
 	s.box = box{}
 	scan := s.scans.newest(name)
-	data, err := s.client.Select(name, &imap.SelectOptions{
+	cmd := s.client.Select(name, &imap.SelectOptions{
 		ReadOnly:  readOnly,
 		CondStore: s.caps.Has(imap.CapCondStore),
-	}).Wait()
-	if err != nil {
-		return fmt.Errorf("select: %w", s.trouble(err))
+	})
+	return func() (wire.Notes, error) {
+		data, err := cmd.Wait()
+		if err != nil {
+			return wire.Notes{}, fmt.Errorf("select: %w", s.trouble(err))
+		}
+		notes := s.take()
+		return notes, s.opened(name, data, notes, scan)
 	}
-	notes := s.take()
+}
+
+// opened takes in what a SELECT told.
+func (s *session) opened(name string, data *imap.SelectData, notes wire.Notes, scan uint64) error {
 	b := box{
 		name: name,
 		id:   notes.MailboxID,
