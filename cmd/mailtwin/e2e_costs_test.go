@@ -30,6 +30,19 @@ func TestWhatASyncCosts(t *testing.T) {
 			}
 			s.Logf("%d folders: %d round trips, %d octets of %d", r.Folders, r.RoundTrips, r.BytesIn+r.BytesOut, limit)
 		},
+		"1,000 messages are uploaded": func(s *story) {
+			d := s.device("laptop")
+			d.sync()
+			for n := range 1000 {
+				d.save("INBOX", "cur", fmt.Sprintf("%d.a.host:2,S", n), note(fmt.Sprint("message ", n)), then)
+			}
+			r := d.sync()
+			if r.RoundTrips >= 30 || r.Remote.New != 1000 {
+				s.Errorf("%d round trips, there %+v", r.RoundTrips, r.Remote)
+			}
+			s.Logf("%d round trips over %d connections", r.RoundTrips, r.Connections)
+			d.same()
+		},
 		"the run after each kind of change is free": func(s *story) {
 			d := s.device("laptop")
 			uids := d.three()

@@ -60,14 +60,14 @@ func TestWhatAScanTellsOfAbsence(t *testing.T) {
 			changed:  "* 2 FETCH (UID 2 MODSEQ (101) FLAGS (\\Seen))\r\nTAG OK done",
 		}, []mail.UID{2}, mail.NothingGone, "", mail.View{}},
 		{"one is new", "CONDSTORE ESEARCH", since, 4, map[string]string{
-			"SELECT":                    selected(5, 6, 101),
-			changed:                     "TAG OK done",
-			"UID FETCH 5:4294967295 (UID":        listing(5),
-			"UID SEARCH RETURN (DON'T)": "TAG BAD",
+			"SELECT":                      selected(5, 6, 101),
+			changed:                       "TAG OK done",
+			"UID FETCH 5:4294967295 (UID": listing(5),
+			"UID SEARCH RETURN (DON'T)":   "TAG BAD",
 		}, []mail.UID{5}, mail.NothingGone, "", mail.View{}},
 		{"the last one is told of though it is old", "CONDSTORE ESEARCH", since, 4, map[string]string{
-			"SELECT":             selected(4, 6, 101),
-			changed:              "TAG OK done",
+			"SELECT":                      selected(4, 6, 101),
+			changed:                       "TAG OK done",
 			"UID FETCH 5:4294967295 (UID": listing(4),
 		}, nil, mail.NothingGone, "", mail.View{}},
 		{"one is gone", "CONDSTORE ESEARCH", since, 4, map[string]string{
