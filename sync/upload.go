@@ -170,10 +170,7 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 		r.reportRefused(f, o, err, w.retryAt)
 		return nil
 	default:
-		if stored.sent {
-			o.intent.Sent = true
-			batch.PutIntents = append(batch.PutIntents, o.intent)
-		} else {
+		if !stored.sent {
 			batch.DropIntents = append(batch.DropIntents, o.intent.ID) // it cannot be there
 		}
 		if errors.Is(err, mail.ErrBrokeOff) {
