@@ -59,6 +59,32 @@ func (i *Item) StandsFor(gone *Item) bool {
 	return i.AtRest() && i.Row.Content() == gone.Row.Content()
 }
 
+// IsAt tells whether the item, gone on the server, may be the message that the other one is
+// there, in another folder, which was taken for a copy of it. Both moving and copying keep
+// INTERNALDATE. Where the server rewrites messages base need not know what bytes it has of
+// this one. They come with one fingerprint.
+func (i *Item) IsAt(other *Item) bool {
+	from := i.Folder
+	if i.Origin != "" {
+		from = i.Origin
+	}
+	a, b := i.Row, other.Row
+	return other.Folder != from && other.there() && a.Date.Unix() == b.Date.Unix() && a.ServerSize() == b.ServerSize() &&
+		(a.Content() == b.Content() || a.RemoteSize != 0 && a.MessageID != "")
+}
+
+// MoveOnto makes of an item that is gone on the server one that has moved to where the other
+// one is, which is at rest as that file: what was changed here about the one since is
+// changed about the other.
+func (i *Item) MoveOnto(other *Item, file mail.File) {
+	i.Moved = other
+	if i.localFlags().Equal(i.baseFlags()) {
+		return
+	}
+	file.Flags = Merge(i.baseFlags(), i.localFlags(), other.localFlags())
+	other.Local, other.File, other.Relabel = Flags, file, true
+}
+
 // AtRest tells whether the item is in step, and there on both sides as far as is known.
 func (i *Item) AtRest() bool { return i.Row.State == mail.Settled && i.here() && i.there() }
 
