@@ -50,5 +50,5 @@ func mustStrike() []history.Strike {
 	prefixed("server", "Fetch Append", "cut off", "cut off at its end")
 	prefixed("server", "Fetch Identify", "told twice")
 	prefixed("step", "sync change folder wait power lose old oldmail unmount renumber restore refuse crowd clear", "done")
-	return append(all, history.Strike{What: "power", How: "lost"}, history.Strike{What: "rest", How: "held"})
+	return append(all, history.Strike{What: "power", How: "lost"}, history.Strike{What: "phone's move", How: "seen halfway"}, history.Strike{What: "rest", How: "held"})
 }

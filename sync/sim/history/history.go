@@ -29,6 +29,8 @@ type History struct {
 type Setup struct {
 	Server  sim.Options
 	Devices []Device
+	// Halves: a message that the phone moves is in both folders for a while.
+	Halves bool
 }
 
 // Device is how one device is set up.
@@ -101,6 +103,7 @@ func New(seed uint64) *History {
 		}
 		h.Steps = append(h.Steps, step)
 	}
+	h.Setup.Halves = rand.New(rand.NewPCG(seed, 0x68616c66)).IntN(4) == 0
 	h.crowd(rand.New(rand.NewPCG(seed, 0x63726f77)))
 	return h
 }
