@@ -1,6 +1,7 @@
 package conflict
 
 import (
+	"cmp"
 	"slices"
 
 	"mailtwin/conflict/mail"
@@ -59,15 +60,23 @@ func (i *Item) StandsFor(gone *Item) bool {
 	return i.AtRest() && i.Row.Content() == gone.Row.Content()
 }
 
-// IsAt tells whether the item, gone on the server, may be the message that the other one is
-// there, in another folder, which was taken for a copy of it. Both moving and copying keep
-// INTERNALDATE. Where the server rewrites messages base need not know what bytes it has of
-// this one. They come with one fingerprint.
-func (i *Item) IsAt(other *Item) bool {
-	from := i.Folder
-	if i.Origin != "" {
-		from = i.Origin
+// Newest gives, of messages that base knows to have the fingerprint of the item, which is
+// gone on the server, the one that was taken for its copy last; nil if none was. It is at
+// rest, or its landing was interrupted.
+func (i *Item) Newest(alike []*Item) (copied *Item) {
+	for _, other := range alike {
+		if (other.AtRest() || other.Row.State == mail.Landing) && i.isAt(other) && (copied == nil || other.Row.ID > copied.Row.ID) {
+			copied = other
+		}
 	}
+	return copied
+}
+
+// isAt tells whether the item may be the message that the other one is on the server, in
+// another folder. Both moving and copying keep INTERNALDATE. Where the server rewrites
+// messages base need not know what bytes it has of this one.
+func (i *Item) isAt(other *Item) bool {
+	from := cmp.Or(i.Origin, i.Folder)
 	a, b := i.Row, other.Row
 	return other.Folder != from && other.there() && a.Date.Unix() == b.Date.Unix() && a.ServerSize() == b.ServerSize() &&
 		(a.Content() == b.Content() || a.RemoteSize != 0 && a.MessageID != "")

@@ -27,6 +27,8 @@ func TestWhereAMessageThatSeemedCopiedHasGone(t *testing.T) {
 		"where the file was":     {func(gone, _ *Item) { gone.Folder, gone.Origin = "C", "B" }, false},
 		"where the file went":    {func(gone, _ *Item) { gone.Folder, gone.Origin = "B", "A" }, true},
 		"gone as well":           {func(_, copied *Item) { copied.Remote = Gone }, false},
+		"parted":                 {func(_, copied *Item) { copied.Row.State = mail.Parted }, false},
+		"landing":                {func(_, copied *Item) { copied.Row.State = mail.Landing }, true},
 		"of another date":        {func(_, copied *Item) { copied.Row.Date = time.Unix(101, 0) }, false},
 		"of another content":     {func(_, copied *Item) { copied.Row.Digest[0]++ }, false},
 		"of another size":        {func(_, copied *Item) { copied.Row.RemoteSize = 99 }, false},
@@ -35,7 +37,7 @@ func TestWhereAMessageThatSeemedCopiedHasGone(t *testing.T) {
 	} {
 		gone, copied := pairOf()
 		c.change(gone, copied)
-		if got := gone.IsAt(copied); got != c.want {
+		if got := gone.Newest([]*Item{copied}) != nil; got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

@@ -34,8 +34,8 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 		return nil, err
 	}
 	half := func(item *conflict.Item) bool {
-		for _, f := range g.alike[item] {
-			if changed[f] {
+		for _, known := range g.alike[item] {
+			if f := r.folders[known.Folder]; changed[f] {
 				f.remoteDirty = true
 				return true
 			}
@@ -77,7 +77,11 @@ func (r *run) watchCopied(ctx context.Context, g *gathered, items []*conflict.It
 		if f := r.folders[item.Folder]; !r.wanted(f.name) || f.policy.Direction == conflict.Push {
 			continue // it is not brought here
 		}
-		for _, f := range g.alike[item] {
+		for _, known := range g.alike[item] {
+			if source := item.Source; source != nil && source.Row.Content() != known.Row.Content() {
+				continue
+			}
+			f := r.folders[known.Folder]
 			f.remoteDirty = true
 			if !watched[f] && !r.watches(f) {
 				batch.PutIntents = append(batch.PutIntents, &mail.Intent{
@@ -113,22 +117,18 @@ func (r *run) followCopied(ctx context.Context, g *gathered) error {
 		if err != nil {
 			return fmt.Errorf("read the state: %w", err)
 		}
-		for _, other := range slices.Backward(r.itemsOf(g, rows)) { // the newest
-			if taken[other.Row.ID] || !item.IsAt(other) {
-				continue
-			}
-			if other.AtRest() {
-				taken[other.Row.ID] = true
-				g.rows[other.Row.ID] = other
-				item.MoveOnto(other, fileOf(other))
-				break
-			}
-			if other.Row.State == mail.Landing {
-				delete(g.rows, item.Row.ID)
-				for _, name := range []mail.Folder{at.name, item.Folder, other.Folder} {
-					r.lookAgain(name)
-				}
-				break
+		rows = slices.DeleteFunc(rows, func(row mail.Row) bool { return taken[row.ID] })
+		copied := item.Newest(r.itemsOf(g, rows))
+		switch {
+		case copied == nil:
+		case copied.AtRest():
+			taken[copied.Row.ID] = true
+			g.rows[copied.Row.ID] = copied
+			item.MoveOnto(copied, fileOf(copied))
+		default:
+			delete(g.rows, item.Row.ID)
+			for _, name := range []mail.Folder{at.name, item.Folder, copied.Folder} {
+				r.lookAgain(name)
 			}
 		}
 	}
