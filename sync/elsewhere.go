@@ -104,6 +104,17 @@ func (r *run) watches(f *folder) bool {
 	return slices.ContainsFunc(r.intents, func(in mail.Intent) bool { return in.Kind == mail.Copied && in.Folder == f.base.ID })
 }
 
+// unwatch forgets that a folder is watched: what becomes of it is for people to say.
+func (r *run) unwatch(ctx context.Context, f *folder) error {
+	batch := &mail.Batch{}
+	for _, in := range r.intents {
+		if in.Kind == mail.Copied && in.Folder == f.base.ID {
+			batch.DropIntents = append(batch.DropIntents, in.ID)
+		}
+	}
+	return r.commit(ctx, batch)
+}
+
 // followCopied finds the messages of watched folders that are gone on the server, and were
 // taken for copied. One whose copy has not landed waits for it.
 func (r *run) followCopied(ctx context.Context, g *gathered) error {

@@ -111,3 +111,34 @@ func TestACopiedMessageThatIsRemovedLater(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// A folder whose messages seem to be copied goes from the server when the run dies that was
+// to read it once more: then it waits for consent, and nobody watches it any longer.
+func TestAFolderThatGoesWhileItIsWatched(t *testing.T) {
+	prepare := func() *device {
+		s := account(t)
+		uid := s.Deliver("Archive", onWire(letter("copied")), flags(`\Seen`), day)
+		d := newDevice(t, s)
+		d.sync()
+		s.Copy("Archive", uid, "Lists")
+		return d
+	}
+	d := prepare()
+	d.crash = sim.NewCrash(0)
+	d.sync()
+	steps := d.crash.Steps()
+	for at := 2; at <= steps; at += 2 { // after each effect
+		d := prepare()
+		d.crash = sim.NewCrash(at)
+		d.run()
+		d.crash = nil
+		must(t, d.server.DeleteFolder("Archive"))
+		rep, err := d.run()
+		if err != nil || len(rep.Held) != 1 {
+			t.Errorf("killed at step %d: %v, held %v", at, err, rep.Held)
+		}
+		if intents, err := d.state.Intents(t.Context()); err != nil || len(intents) > 0 {
+			t.Errorf("killed at step %d: intents %v, %v", at, intents, err)
+		}
+	}
+}
