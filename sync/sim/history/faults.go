@@ -89,7 +89,7 @@ func drawAt(r *rand.Rand, call string) fate {
 	f := fate{aim: call}
 	switch remote := strings.HasPrefix(call, "Remote."); {
 	case r.IntN(3) == 0:
-		f.kill = 0.25
+		f.kill = []float64{0.25, 0.05}[r.IntN(2)] // some calls have many effects
 	case remote:
 		f.net = 0.5
 	default:

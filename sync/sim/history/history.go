@@ -108,6 +108,20 @@ func New(seed uint64) *History {
 	return h
 }
 
+// AimAt has all that happens befall that call. Where it is about folders, people are more at
+// work on those than usual, or it would hardly come.
+func (h *History) AimAt(call string) {
+	h.Aim = call
+	if !strings.HasSuffix(call, "Folder") {
+		return
+	}
+	for i := range h.Steps {
+		if step := &h.Steps[i]; step.Kind == Change && step.Seed%4 > 0 {
+			step.Kind = Folder
+		}
+	}
+}
+
 // crowd makes some histories ones with so many messages in a folder that a device holds
 // back their removal. They take longer, so they are few.
 func (h *History) crowd(r *rand.Rand) {

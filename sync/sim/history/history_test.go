@@ -52,7 +52,7 @@ func budget(t *testing.T, usual int) (first uint64, n int) {
 func drawn(t *testing.T, seed uint64, aim string) *history.History {
 	t.Helper()
 	h := history.New(seed)
-	h.Aim = cmp.Or(os.Getenv("MAILTWIN_AIM"), aim)
+	h.AimAt(cmp.Or(os.Getenv("MAILTWIN_AIM"), aim))
 	s := os.Getenv("MAILTWIN_STEPS")
 	if s == "" {
 		return h
