@@ -1,15 +1,68 @@
 package sync_test
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	gosync "sync"
 	"testing"
 
 	"mailtwin/conflict/mail"
 	"mailtwin/sync/sim"
 )
+
+// A message is moved on the server while a sync reads the folders, so that it sees only
+// that it has gone, or only that it has come. Its file was flagged, or moved, here: it is
+// not uploaded again, and no flag is lost.
+func TestAMoveOnTheServerOfWhichHalfIsSeen(t *testing.T) {
+	flag := func(d *device, path string) { d.rename(path, "cur", "FS") }
+	move := func(d *device, path string) {
+		must(d.t, os.Rename(path, filepath.Join(d.dir("Drafts"), "cur", "2.other:2,FS")))
+	}
+	for name, c := range map[string]struct {
+		act    func(d *device, path string)
+		at     mail.Folder // before that one is read
+		silent bool        // the server tells no status
+	}{
+		"flagged, and gone": {flag, "Lists", false}, "flagged, and come": {flag, "Archive", false},
+		"moved, and gone": {move, "Lists", false}, "moved, and come": {move, "Archive", false},
+		"flagged, and gone without a status": {flag, "Lists", true}, "moved, and gone without a status": {move, "Lists", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			s.Options.NoStatus = c.silent
+			must(t, s.CreateFolder("Drafts"))
+			uid := s.Deliver("Lists", onWire(letter("moved")), flags(`\Seen`), day)
+			other := s.Deliver("Archive", onWire(letter("other")), flags(`\Seen`), day)
+			d := newDevice(t, s)
+			d.opts.Connections = 1
+			d.sync()
+			c.act(d, d.find("Lists", "About moved."))
+			// So that one of them is read in the first round, and not the other one.
+			if c.at == "Lists" {
+				must(t, s.AddFlags("Lists", uid, flags(`\Answered`)))
+			} else {
+				must(t, s.AddFlags("Archive", other, flags(`\Answered`)))
+			}
+			var once gosync.Once
+			s.Before = func(call sim.Call) error {
+				if call.Method == "Scan" && call.Folder == c.at {
+					once.Do(func() { s.Move("Lists", uid, "Archive") })
+				}
+				return nil
+			}
+			d.sync()
+			s.Before = nil
+			d.sync()
+			if places := placesOf(s, "About moved."); len(places) != 1 || !strings.Contains(places[0], `\Flagged`) {
+				t.Errorf("it is there as %q", places)
+			}
+			d.inStep()
+			d.quiet()
+		})
+	}
+}
 
 // A server may show a message that moves in its new folder while the old one has it still,
 // so that it is taken for a copy. Meanwhile its file is flagged here, moved or removed: it is
@@ -71,12 +124,8 @@ func moving(t *testing.T, rewritten bool, act func(d *device, path string), die 
 		}
 		return nil
 	}
-	d.crash = sim.NewCrash(die)
-	if _, err := d.run(); err != nil && !errors.Is(err, sim.ErrCrashed) {
-		t.Fatal(err)
-	}
-	steps = d.crash.Steps()
-	d.crash, s.Before = nil, nil
+	steps = len(d.dies(die))
+	s.Before = nil
 	leave()
 	d.sync()
 	d.sync()
@@ -123,15 +172,10 @@ func TestAFolderThatGoesWhileItIsWatched(t *testing.T) {
 		s.Copy("Archive", uid, "Lists")
 		return d
 	}
-	d := prepare()
-	d.crash = sim.NewCrash(0)
-	d.sync()
-	steps := d.crash.Steps()
+	steps := len(prepare().dies(0))
 	for at := 2; at <= steps; at += 2 { // after each effect
 		d := prepare()
-		d.crash = sim.NewCrash(at)
-		d.run()
-		d.crash = nil
+		d.dies(at)
 		must(t, d.server.DeleteFolder("Archive"))
 		rep, err := d.run()
 		if err != nil || len(rep.Held) != 1 {
