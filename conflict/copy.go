@@ -1,6 +1,7 @@
 package conflict
 
 import (
+	"cmp"
 	"slices"
 
 	"mailtwin/conflict/mail"
@@ -57,6 +58,40 @@ func CopyOf(arrived *Item, files []*Item) (source *Item, ask bool) {
 // StandsFor tells whether the item, at rest on both sides, is the message that is gone.
 func (i *Item) StandsFor(gone *Item) bool {
 	return i.AtRest() && i.Row.Content() == gone.Row.Content()
+}
+
+// Newest gives, of messages that base knows to have the fingerprint of the item, which is
+// gone on the server, the one that was taken for its copy last; nil if none was. It is at
+// rest, or its landing was interrupted.
+func (i *Item) Newest(alike []*Item) (copied *Item) {
+	for _, other := range alike {
+		if (other.AtRest() || other.Row.State == mail.Landing) && i.isAt(other) && (copied == nil || other.Row.ID > copied.Row.ID) {
+			copied = other
+		}
+	}
+	return copied
+}
+
+// isAt tells whether the item may be the message that the other one is on the server, in
+// another folder. Both moving and copying keep INTERNALDATE. Where the server rewrites
+// messages base need not know what bytes it has of this one.
+func (i *Item) isAt(other *Item) bool {
+	from := cmp.Or(i.Origin, i.Folder)
+	a, b := i.Row, other.Row
+	return other.Folder != from && other.there() && a.Date.Unix() == b.Date.Unix() && a.ServerSize() == b.ServerSize() &&
+		(a.Content() == b.Content() || a.RemoteSize != 0 && a.MessageID != "")
+}
+
+// MoveOnto makes of an item that is gone on the server one that has moved to where the other
+// one is, which is at rest as that file: what was changed here about the one since is
+// changed about the other.
+func (i *Item) MoveOnto(other *Item, file mail.File) {
+	i.Moved = other
+	if i.localFlags().Equal(i.baseFlags()) {
+		return
+	}
+	file.Flags = Merge(i.baseFlags(), i.localFlags(), other.localFlags())
+	other.Local, other.File, other.Relabel = Flags, file, true
 }
 
 // AtRest tells whether the item is in step, and there on both sides as far as is known.

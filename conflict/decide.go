@@ -62,7 +62,7 @@ func decide(i *Item, w World) (action Action, decision string) {
 // side can be moved likewise on the other. What both sides moved cannot.
 func movable(from, to *Item, w World) bool {
 	a, b := w.Folders[from.Folder], w.Folders[to.Folder]
-	if to.Local == New && to.Remote == New {
+	if (to.Local == New) == (to.Remote == New) {
 		return false
 	}
 	if to.Local == New {
@@ -178,6 +178,9 @@ func stayRemote(i *Item) Action {
 // goneRemote decides about a file whose message was removed on the server.
 func goneRemote(i *Item, w World) (Action, string) {
 	policy := w.Folders[i.Folder].Policy
+	if i.Moved != nil && i.Moved.Row != nil {
+		return Action{Kind: RemoveLocal, Gone: mail.Remote, Why: whyMovedOn}, ""
+	}
 	edited := i.Local == Flags || i.Followed
 	if i.Followed && policy.Winner == KeepWins {
 		a := Action{Kind: Upload, Flags: i.localFlags(), Rename: i.Relabel, Why: whyMovedKept}

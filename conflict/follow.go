@@ -32,7 +32,7 @@ func (i *Item) Follow(to *Item, folder mail.FolderID) {
 func FollowMoved(gone []*Item, id func(mail.Folder) mail.FolderID) (taken []*Item) {
 	for _, g := range gone {
 		to := g.Moved
-		if to == nil || !g.Vanished() && !g.vanishedLanding() || to.Local != New || to.Remote == New || id(to.Folder) == 0 {
+		if to == nil || !g.leftBoth() || to.Local != New || to.Remote == New || id(to.Folder) == 0 {
 			continue
 		}
 		g.Follow(to, id(to.Folder))
@@ -46,8 +46,8 @@ func (i *Item) Vanished() bool {
 	return i.Local == Gone && i.Remote == Gone && i.Row != nil && i.Row.State == mail.Settled
 }
 
-// vanishedLanding is Vanished for a message whose landing was not recorded. If its file has
-// moved it had landed.
-func (i *Item) vanishedLanding() bool {
-	return i.Local == Gone && i.Remote == Gone && i.Row != nil && i.Row.State == mail.Landing
+// leftBoth is Vanished also for a message whose landing was not recorded, or the removal of
+// whose file, or which was held: if its file has moved, it had landed, and was not removed.
+func (i *Item) leftBoth() bool {
+	return i.Local == Gone && i.Remote == Gone && i.Row != nil && i.Row.UID != 0 && i.Row.Key != ""
 }

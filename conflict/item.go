@@ -20,8 +20,8 @@ type Item struct {
 
 	// Moved: gone on one side, and this new item is the same message in another place of
 	// that side. So it is moved on the other side, too; or, where that cannot be, it goes
-	// once the new one is safely there, and never into Trash as well. nil: it did not
-	// move.
+	// once the new one is safely there, and never into Trash as well. It may be one that base
+	// knows there already: see MoveOnto. nil: it did not move.
 	Moved *Item
 	// From is Moved's other end.
 	From *Item

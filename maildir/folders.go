@@ -364,10 +364,27 @@ func (t *Tree) removeHere(folder mail.Folder, dir string) error {
 		return err
 	}
 	t.place(folder, "")
-	if err := errors.Join(t.fs.Rmdir(path.Join(dir, unfinished)), t.sync(dir)); err != nil {
+	if t.empty(dir, unfinished, nameFile) != nil {
+		// The folders inside stay, or what other programs have there.
+		return errors.Join(t.fs.Rmdir(path.Join(dir, unfinished)), t.sync(dir))
+	}
+	away, err := t.putAway(dir)
+	if err != nil {
 		return err
 	}
-	return t.tidy(dir)
+	if err := t.clearAway(away); err != nil {
+		return err
+	}
+	return t.tidy(path.Dir(dir))
+}
+
+// putAway gives a directory a name that nobody looks at, durably.
+func (t *Tree) putAway(dir string) (away string, err error) {
+	away = path.Join(path.Dir(dir), interim(path.Base(dir)))
+	if err := t.clearAway(away); err != nil { // a crash may have left it
+		return away, err
+	}
+	return away, errors.Join(t.fs.Rename(dir, away), t.sync(path.Dir(dir)))
 }
 
 // tidy removes a directory that was there only for the folders inside it, if there is none
@@ -434,6 +451,11 @@ func (t *Tree) clearAway(dir string) error {
 	if err := t.clearEach(dir, func(name string) bool { return name != unfinished && !slices.Contains(folderParts, name) }); err != nil {
 		return err
 	}
+	// Nobody delivers to a directory of that name; but the power may have brought back what
+	// was in its tmp/.
+	if err := t.clearFiles(path.Join(dir, "tmp")); err != nil {
+		return err
+	}
 	if err := t.removeParts(dir); err != nil {
 		return err
 	}
@@ -441,6 +463,23 @@ func (t *Tree) clearAway(dir string) error {
 		return err
 	}
 	return errors.Join(t.fs.Rmdir(path.Join(dir, unfinished)), t.fs.Rmdir(dir))
+}
+
+// clearFiles removes the files of a directory, if it is there.
+func (t *Tree) clearFiles(dir string) error {
+	var files []string
+	err := t.fs.ReadDir(dir, func(e Entry) {
+		if e.Type == 0 {
+			files = append(files, path.Join(dir, e.Name))
+		}
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, name := range files {
+		err = errors.Join(err, t.fs.Unlink(name))
+	}
+	return err
 }
 
 // clearInside removes what crashes have left of folders in a directory.

@@ -407,6 +407,37 @@ func TestABareDirectoryDoesNotStay(t *testing.T) {
 			err = errors.Join(err, tree.fs.Rename("a/b", "a/"+interim("b"))) // power loss came before it was taken back
 			return errors.Join(err, tree.RemoveFolder(t.Context(), "a"))
 		},
+		"its removal stops twice": func(tree *Tree) error {
+			err := tree.CreateFolder(t.Context(), "a")
+			was := tree.fs
+			tree.fs = &hooked{was, func(op, name string) error {
+				if op == "rmdir" && strings.HasSuffix(name, "cur") || op == "mkdir" && strings.HasSuffix(name, "tmp") {
+					return syscall.EIO
+				}
+				return nil
+			}}
+			if tree.RemoveFolder(t.Context(), "a") == nil {
+				err = errors.Join(err, errors.New("a was removed"))
+			}
+			tree.fs = &hooked{was, func(op, name string) error {
+				if op == "rmdir" && name == "a" {
+					return syscall.EIO
+				}
+				return nil
+			}}
+			err = errors.Join(err, tree.RemoveFolder(t.Context(), "a"))
+			tree.fs = was
+			return err
+		},
+		"the power brings back what was in its tmp": func(tree *Tree) error {
+			away := interim("a")
+			err := errors.Join(tree.fs.Mkdir(away), tree.fs.Mkdir(away+"/tmp"))
+			w, failed := tree.fs.Create(away + "/tmp/marker")
+			if failed == nil {
+				failed = w.Close()
+			}
+			return errors.Join(err, failed)
+		},
 		"the one around is removed after it": func(tree *Tree) error {
 			return errors.Join(tree.CreateFolder(t.Context(), "a"), tree.CreateFolder(t.Context(), "a/b/c"),
 				tree.RemoveFolder(t.Context(), "a/b/c"), tree.RemoveFolder(t.Context(), "a"))

@@ -16,7 +16,7 @@ import (
 const (
 	rowColumns = "id, folder, uid, key, system, keywords, state, gone, why, tries, retry_at, " +
 		"size, digest, bare, bare_size, fingerprint, message_id, remote_size, remote_digest, email_id, date, name, new, dev, inode, file_size, mtime, copy_of"
-	intentColumns = "id, kind, row, folder, key, size, digest, fingerprint, message_id, uidvalidity, uidnext, sent, created"
+	intentColumns = "id, kind, row, folder, key, size, digest, fingerprint, message_id, uidvalidity, uidnext, created"
 	folderColumns = "id, name, mailbox_id, role, uidvalidity, uidnext, modseq, messages, " +
 		"stamp_folder, stamp_cur, stamp_new, stamp_dev, stamp_inode, marker_account, marker_folder, marker_generation, " +
 		"letters, on_local, on_remote, read_only, settable_system, settable_keywords, new_keywords, settings, " +
@@ -69,13 +69,13 @@ func readRow(v *values) mail.Row {
 func intentValues(i *mail.Intent) []any {
 	return []any{int64(i.ID), int64(i.Kind), int64(i.Row), int64(i.Folder), blob(i.Key),
 		i.Identity.Size, digest(i.Identity.Digest), fingerprint(i.Identity.Fingerprint), blob(i.Identity.MessageID),
-		int64(i.UIDValidity), int64(i.UIDNext), truth(i.Sent), unix(i.Created)}
+		int64(i.UIDValidity), int64(i.UIDNext), unix(i.Created)}
 }
 
 func readIntent(v *values) mail.Intent {
 	var i mail.Intent
 	i.ID = mail.IntentID(v.int())
-	i.Kind = mail.IntentKind(v.uint(uint64(mail.Replace)))
+	i.Kind = mail.IntentKind(v.uint(uint64(mail.Copied)))
 	i.Row = mail.RowID(v.int())
 	i.Folder = mail.FolderID(v.int())
 	i.Key = mail.Key(v.bytes())
@@ -85,7 +85,6 @@ func readIntent(v *values) mail.Intent {
 	i.Identity.MessageID = string(v.bytes())
 	i.UIDValidity = uint32(v.uint(math.MaxUint32))
 	i.UIDNext = mail.UID(v.uint(math.MaxUint32))
-	i.Sent = v.int() != 0
 	i.Created = v.time()
 	return i
 }

@@ -17,7 +17,31 @@ var schema string
 // ladder holds what brings a file from each version to the next: step i makes
 // version i+1, and user_version tells how many were taken. The first one is the
 // schema itself, so that a new file and an old one go the same way.
-var ladder = []string{schema}
+var ladder = []string{schema, copiedIntents}
+
+// copiedIntents makes version 2: a further kind of intents, and no column for whether all of
+// an upload had been sent, which nobody asked for.
+const copiedIntents = `
+CREATE TABLE old_intents AS SELECT * FROM intents;
+DROP TABLE intents;
+CREATE TABLE intents (
+    id          INTEGER PRIMARY KEY,
+    kind        INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 4),
+    row         INTEGER NOT NULL,
+    folder      INTEGER NOT NULL REFERENCES folders ON DELETE CASCADE,
+    key         BLOB    NOT NULL,
+    size        INTEGER NOT NULL,
+    digest      BLOB    NOT NULL,
+    fingerprint BLOB    NOT NULL,
+    message_id  BLOB    NOT NULL,
+    uidvalidity INTEGER NOT NULL,
+    uidnext     INTEGER NOT NULL,
+    created     INTEGER
+) STRICT;
+CREATE INDEX intents_by_folder ON intents (folder);
+INSERT INTO intents SELECT id, kind, row, folder, key, size, digest, fingerprint, message_id, uidvalidity, uidnext, created
+    FROM old_intents;
+DROP TABLE old_intents;`
 
 // ErrNewer says that the file was written by a newer mailtwin. Nothing was written
 // to it.

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"mailtwin/conflict/mail"
 )
@@ -81,6 +83,50 @@ func TestOldFilesBecomeLikeNewOnes(t *testing.T) {
 	}
 }
 
+// What a run was about to do when mailtwin was upgraded is known afterwards.
+func TestIntentsOfVersion1AreKept(t *testing.T) {
+	pinned, err := os.ReadFile(filepath.Join("testdata", "v1.sql"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "state.db")
+	old, err := connect(t.Context(), dsn(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := climb(t.Context(), old, []string{string(pinned)}); err != nil {
+		t.Fatal(err)
+	}
+	folder := &mail.FolderBase{Name: mail.Inbox, ID: 3}
+	columns := strings.Repeat(", ?", strings.Count(folderColumns, ","))
+	if _, err := old.Exec("INSERT INTO folders ("+folderColumns+") VALUES (?"+columns+")", folderValues(folder)...); err != nil {
+		t.Fatal(err)
+	}
+	const intent = `INSERT INTO intents (id, kind, row, folder, key, size, digest, fingerprint, message_id, uidvalidity, uidnext, sent, created)
+		VALUES (7, 3, 9, 3, x'6b', 5, zeroblob(32), x'', x'3c', 11, 12, 1, 1700000000)`
+	if _, err := old.Exec(intent); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	want := mail.Intent{
+		ID: 7, Kind: mail.Replace, Row: 9, Folder: 3, Key: "k", Identity: mail.Identity{Size: 5, MessageID: "<"},
+		UIDValidity: 11, UIDNext: 12, Created: time.Unix(1700000000, 0).UTC(),
+	}
+	db := openAt(t, path)
+	if got, err := db.Intents(t.Context()); err != nil || !slices.Equal(got, []mail.Intent{want}) {
+		t.Errorf("the intents are %+v, %v, want %+v", got, err, want)
+	}
+	if err := db.Commit(t.Context(), &mail.Batch{DropFolders: []mail.FolderID{3}}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := db.Intents(t.Context()); err != nil || len(got) > 0 {
+		t.Errorf("the intents of a folder that was dropped are %+v, %v", got, err)
+	}
+}
+
 func TestLadder(t *testing.T) {
 	more := "ALTER TABLE folders ADD COLUMN colour INTEGER NOT NULL DEFAULT 7"
 	index := "CREATE INDEX folders_by_colour ON folders (colour); UPDATE folders SET colour = 8"
@@ -145,7 +191,7 @@ func TestLadder(t *testing.T) {
 func TestNewerFileIsLeftAloneAfterAKill(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "state.db")
-	db := openLadder(t, path, schema, "CREATE TABLE more (x INTEGER) STRICT")
+	db := openLadder(t, path, append(slices.Clone(ladder), "CREATE TABLE more (x INTEGER) STRICT")...)
 	addFolder(t, db, mail.Inbox)
 	abandon(t, db, path)
 	before := snapshot(t, dir)

@@ -151,12 +151,7 @@ func TestALostStateIsNotForgottenByAnInterruptedRun(t *testing.T) {
 	d := newDevice(t, s)
 	d.sync()
 	d.state = sim.NewState()
-	s.Before = func(c sim.Call) error {
-		if c.Method == "Scan" {
-			return mail.ErrUnreachable
-		}
-		return nil
-	}
+	s.Before = unreachable("Scan")
 	if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
 		t.Fatal(err)
 	}

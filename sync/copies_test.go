@@ -1,7 +1,6 @@
 package sync_test
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -100,10 +99,7 @@ func TestACopyThatMovesOnAfterItsRunDied(t *testing.T) {
 		d.sync()
 		lists := len(s.Messages("Lists"))
 		copied := s.Copy("INBOX", s.Messages("INBOX")[1].UID, "Archive")
-		d.crash = sim.NewCrash(step)
-		_, err := d.run()
-		crashed := errors.Is(err, sim.ErrCrashed)
-		d.crash = nil
+		crashed := len(d.dies(step)) == step
 		s.Move("Archive", copied, "Lists")
 		d.sync()
 		if a, l := len(s.Messages("Archive")), len(s.Messages("Lists")); a != 0 || l != lists+1 {

@@ -109,6 +109,37 @@ func (d *device) sync() engine.Report {
 	return rep
 }
 
+// unreached syncs, and the server cannot be reached at some time.
+func (d *device) unreached() {
+	d.t.Helper()
+	if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
+		d.t.Fatalf("the sync ended with %v", err)
+	}
+}
+
+// unreachable is what befalls each call of that name.
+func unreachable(method string) func(sim.Call) error {
+	return func(call sim.Call) error {
+		if call.Method == method {
+			return mail.ErrUnreachable
+		}
+		return nil
+	}
+}
+
+// dies syncs, and dies at that step, if there are so many; 0: it does not. It gives the
+// steps that there were.
+func (d *device) dies(step int) []string {
+	d.t.Helper()
+	d.crash = sim.NewCrash(step)
+	if _, err := d.run(); err != nil && !errors.Is(err, sim.ErrCrashed) {
+		d.t.Fatalf("the sync ended with %v", err)
+	}
+	steps := d.crash.Names()
+	d.crash = nil
+	return steps
+}
+
 // quiet syncs once more, which must change nothing and cost one round trip.
 func (d *device) quiet() {
 	d.t.Helper()
@@ -261,6 +292,27 @@ func moveThere(s *sim.Server, from mail.Folder, text string, to mail.Folder) {
 		if strings.Contains(string(m.Raw), text) {
 			s.Move(from, m.UID, to)
 		}
+	}
+}
+
+// placesOf gives the folders of the server, and the flags, of the messages with that text.
+func placesOf(s *sim.Server, text string) []string {
+	var places []string
+	for _, folder := range s.Folders() {
+		for _, m := range s.Messages(folder) {
+			if strings.Contains(string(m.Raw), text) {
+				places = append(places, string(folder)+" "+m.Flags.String())
+			}
+		}
+	}
+	return places
+}
+
+// once checks that the server has one message with that text.
+func (d *device) once(text string) {
+	d.t.Helper()
+	if places := placesOf(d.server, text); len(places) != 1 {
+		d.t.Errorf("%q is there as %q", text, places)
 	}
 }
 

@@ -1,9 +1,11 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
@@ -32,8 +34,8 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 		return nil, err
 	}
 	half := func(item *conflict.Item) bool {
-		for _, f := range g.alike[item] {
-			if changed[f] {
+		for _, known := range g.alike[item] {
+			if f := r.folders[known.Folder]; changed[f] {
 				f.remoteDirty = true
 				return true
 			}
@@ -41,6 +43,9 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 		return got && missing(item)
 	}
 	left := slices.DeleteFunc(slices.Clone(items), half)
+	if err := r.watchCopied(ctx, g, left); err != nil {
+		return nil, err
+	}
 	if len(left) == len(items) {
 		return items, nil
 	}
@@ -53,6 +58,92 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 		}
 	}
 	return left, nil
+}
+
+// Nor is a move one step to those who look on: with Dovecot, a message is in its new folder
+// a moment before it leaves the old one, and without MOVE until its client expunges it. It
+// is taken for a copy then. So the folders of what seems to be copied are read once more, and
+// what is gone there by then was none.
+
+// watchCopied has the folders read again of which the items seem to be copies, and records
+// that, lest a crash comes before.
+func (r *run) watchCopied(ctx context.Context, g *gathered, items []*conflict.Item) error {
+	if r.Remote.Abilities().Labels {
+		return nil // they have each message in several folders
+	}
+	batch := &mail.Batch{}
+	watched := map[*folder]bool{}
+	for _, item := range items {
+		if f := r.folders[item.Folder]; !r.wanted(f.name) || f.policy.Direction == conflict.Push {
+			continue // it is not brought here
+		}
+		for _, known := range g.alike[item] {
+			if source := item.Source; source != nil && source.Row.Content() != known.Row.Content() {
+				continue
+			}
+			f := r.folders[known.Folder]
+			f.remoteDirty = true
+			if !watched[f] && !r.watches(f) {
+				batch.PutIntents = append(batch.PutIntents, &mail.Intent{
+					Kind: mail.Copied, Folder: f.base.ID, Created: r.Now().Truncate(time.Second),
+				})
+			}
+			watched[f] = true
+		}
+	}
+	if err := r.commit(ctx, batch); err != nil {
+		return err
+	}
+	for _, in := range batch.PutIntents {
+		r.intents = append(r.intents, *in)
+	}
+	return nil
+}
+
+func (r *run) watches(f *folder) bool {
+	return slices.ContainsFunc(r.intents, func(in mail.Intent) bool { return in.Kind == mail.Copied && in.Folder == f.base.ID })
+}
+
+// unwatch forgets that a folder is watched: what becomes of it is for people to say.
+func (r *run) unwatch(ctx context.Context, f *folder) error {
+	batch := &mail.Batch{}
+	for _, in := range r.intents {
+		if in.Kind == mail.Copied && in.Folder == f.base.ID {
+			batch.DropIntents = append(batch.DropIntents, in.ID)
+		}
+	}
+	return r.commit(ctx, batch)
+}
+
+// followCopied finds the messages of watched folders that are gone on the server, and were
+// taken for copied. One whose copy has not landed waits for it.
+func (r *run) followCopied(ctx context.Context, g *gathered) error {
+	taken := map[mail.RowID]bool{}
+	for _, item := range g.known() {
+		at := r.folders[cmp.Or(item.Origin, item.Folder)]
+		if item.Remote != conflict.Gone || !item.Lonely() || item.Moved != nil || item.From != nil || !r.watches(at) {
+			continue
+		}
+		rows, err := r.State.Alike(ctx, item.Row.Fingerprint)
+		if err != nil {
+			return fmt.Errorf("read the state: %w", err)
+		}
+		rows = slices.DeleteFunc(rows, func(row mail.Row) bool { return taken[row.ID] })
+		copied := item.Newest(r.itemsOf(g, rows))
+		switch {
+		case copied == nil:
+		case copied.AtRest():
+			taken[copied.Row.ID] = true
+			g.rows[copied.Row.ID] = copied
+			item.MoveOnto(copied, fileOf(copied))
+		default:
+			delete(g.rows, item.Row.ID)
+			for _, name := range []mail.Folder{at.name, item.Folder, copied.Folder} {
+				r.lookAgain(name)
+			}
+		}
+	}
+	return nil
 }
 
 // changedSince tells which folders of the server have changed since they were read, and

@@ -34,8 +34,8 @@ type gathered struct {
 	// uploaded are the files that an interrupted run may have uploaded, and whose messages
 	// are not found.
 	uploaded map[*conflict.Item]bool
-	// alike are new messages that may be copies of known ones, with the folders of those.
-	alike map[*conflict.Item][]*folder
+	// alike are new messages that may be copies of known ones, with those.
+	alike map[*conflict.Item][]*conflict.Item
 }
 
 func newGathered() *gathered {
@@ -43,7 +43,7 @@ func newGathered() *gathered {
 		rows:     map[mail.RowID]*conflict.Item{},
 		newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{},
 		resolving: map[upload]bool{}, unsure: map[upload]bool{}, unmeasured: map[*folder]bool{},
-		uploaded: map[*conflict.Item]bool{}, alike: map[*conflict.Item][]*folder{},
+		uploaded: map[*conflict.Item]bool{}, alike: map[*conflict.Item][]*conflict.Item{},
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -27,9 +26,7 @@ func TestAMessageThatIsMovedOnAfterItsUploadBrokeOff(t *testing.T) {
 			d.put("Archive", "1.other:2,S", letter("uploaded"))
 			lists := len(s.Messages("Lists"))
 			breakOff(s)
-			if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
-				t.Fatalf("the sync ended with %v", err)
-			}
+			d.unreached()
 			s.After = nil
 			s.Move("Archive", s.Messages("Archive")[0].UID, "Lists")
 			again(d)
@@ -76,9 +73,7 @@ func TestAFileThatGoesAfterItsUploadBrokeOff(t *testing.T) {
 			path := d.put("Archive", "1.other:2,S", letter("uploaded"))
 			lists := len(s.Messages(c.goes))
 			breakOff(s)
-			if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
-				t.Fatalf("the sync ended with %v", err)
-			}
+			d.unreached()
 			s.After = nil
 			c.act(d, path)
 			d.sync()
@@ -106,44 +101,26 @@ func TestAMessageThatComesBackToWhereItWasUploaded(t *testing.T) {
 		d.put("Archive", "1.other:2,S", letter("uploaded"))
 		return d
 	}
-	steps := func(d *device) []string {
-		d.crash = sim.NewCrash(0)
-		d.sync()
-		return d.crash.Names()
-	}
-	die := func(d *device, at int) {
-		d.crash = sim.NewCrash(at)
-		d.run()
-		d.crash = nil
-	}
-	for one, step := range steps(first(t)) {
+	for one, step := range first(t).dies(0) {
 		if !strings.HasSuffix(step, " Remote.Append") {
 			continue
 		}
 		second := func(t *testing.T) *device {
 			d := first(t)
-			die(d, one+1)
+			d.dies(one + 1)
 			path := d.find("Archive", "About uploaded.")
 			must(t, os.Rename(path, filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")))
 			return d
 		}
-		for two, again := range steps(second(t)) {
+		for two, again := range second(t).dies(0) {
 			t.Run(step+", "+again, func(t *testing.T) {
 				d := second(t)
-				die(d, two+1)
+				d.dies(two + 1)
 				s := d.server
 				moveThere(s, "Lists", "About uploaded.", "Archive")
 				d.sync()
 				d.sync()
-				found := 0
-				for _, folder := range []mail.Folder{"Archive", "Lists"} {
-					for _, text := range censusOf(s, folder) {
-						found += strings.Count(text, "About uploaded.")
-					}
-				}
-				if found != 1 {
-					t.Errorf("it is there %d times", found)
-				}
+				d.once("About uploaded.")
 				d.has("Trash", 0)
 				d.inStep()
 				d.quiet()
@@ -175,308 +152,12 @@ func TestFlagsOfAMessageThatMovesAfterAnInterruptedUpload(t *testing.T) {
 	d.quiet()
 }
 
-// A message is copied here, which is interrupted, and then thrown away by another device:
-// it is the message that went to Trash, and not the copy.
-func TestACopyOfWhatIsThrownAwayElsewhere(t *testing.T) {
-	for i := range 4 {
-		done, half := i%2 == 1, i > 1 // half: while the next run reads the folders
-		s := account(t)
-		uid := s.Deliver("Lists", onWire(letter("copied")), flags(`\Seen`), day)
-		d := newDevice(t, s)
-		d.opts.Connections = 1
-		d.sync()
-		archived, lists := len(s.Messages("Archive")), len(s.Messages("Lists"))
-		must(t, os.Link(d.find("Lists", "About copied."), filepath.Join(d.dir("Archive"), "cur", "2.other:2,S")))
-		fail := func(c sim.Call) error {
-			if c.Method == "Copy" {
-				return mail.ErrUnreachable
-			}
-			return nil
-		}
-		if done {
-			s.After = fail
-		} else {
-			s.Before = fail
-		}
-		if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
-			t.Fatalf("the sync ended with %v", err)
-		}
-		s.Before, s.After = nil, nil
-		if half {
-			s.Deliver("Trash", onWire(letter("other")), flags(`\Seen`), day)
-			must(t, s.AddFlags("Lists", uid, flags(`\Answered`)))
-			s.Before = func(c sim.Call) error {
-				if c.Method == "Scan" && c.Folder == "Trash" && len(s.Messages("Lists")) == lists {
-					s.Move("Lists", uid, "Trash")
-				}
-				return nil
-			}
-		} else {
-			s.Move("Lists", uid, "Trash")
-		}
-		d.sync()
-		s.Before = nil
-		d.sync()
-		d.has("Archive", archived+1)
-		d.has("Lists", lists-1)
-		d.has("Trash", 1+i/2)
-		d.inStep()
-		d.quiet()
-	}
-}
-
-// A run moves a message on the server and dies; then the file is moved back. It is the
-// message that is still there, and not the one that it was before.
-func TestAMoveThatIsTakenBackAfterItsRunDied(t *testing.T) {
-	for _, name := range []string{"3.other:2,RS", ""} {
-		for _, copied := range []int{0, 1} {
-			takenBack(t, name, copied)
-		}
-	}
-}
-
-func takenBack(t *testing.T, name string, copied int) {
-	s := account(t)
-	must(t, s.CreateFolder("A copy"))
-	s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
-	d := newDevice(t, s)
-	d.sync()
-	old := d.find("Archive", "About moved.")
-	path := filepath.Join(d.dir("Lists"), "cur", filepath.Base(old))
-	must(t, os.Rename(old, path))
-	s.After = func(c sim.Call) error {
-		if c.Method == "Move" {
-			return mail.ErrUnreachable
-		}
-		return nil
-	}
-	if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
-		t.Fatalf("the sync ended with %v", err)
-	}
-	s.After = nil
-	if name == "" {
-		name = strings.Replace(filepath.Base(old), ":2,", ":2,R", 1) // it keeps its key
-	}
-	if copied > 0 {
-		must(t, os.Link(path, filepath.Join(d.dir("A copy"), "cur", "4.other:2,S")))
-	}
-	must(t, os.Rename(path, filepath.Join(d.dir("Archive"), "cur", name)))
-	d.sync()
-	d.sync()
-	archived := s.Messages("Archive")
-	if len(archived) != 1 || !archived[0].Flags.Equal(flags(`\Answered`, `\Seen`)) {
-		t.Errorf("Archive has %v", archived)
-	}
-	d.has("Archive", 1)
-	d.has("A copy", copied)
-	d.has("Trash", 0)
-	d.inStep()
-	d.quiet()
-}
-
-// A run dies when it is about to move a message on the server, the file is moved back, and
-// another device moves the message to where it was to go, also while the next run reads the
-// folders. Nobody has thrown it away.
-func TestAMoveThatAnotherDeviceMakesAfterItsRunDied(t *testing.T) {
-	for _, at := range []mail.Folder{"", "Archive", "INBOX", "Lists"} { // when that is read
-		for _, to := range []mail.Folder{"INBOX", "A first"} {
-			t.Run(fmt.Sprint("to ", to, ", at ", at), func(t *testing.T) {
-				s := account(t)
-				must(t, s.CreateFolder("A first"))
-				s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
-				d := newDevice(t, s)
-				d.opts.Connections = 1
-				d.sync()
-				old := d.find("Archive", "About moved.")
-				path := filepath.Join(d.dir(to), "cur", filepath.Base(old))
-				must(t, os.Rename(old, path))
-				s.Before = func(c sim.Call) error {
-					if c.Method == "Move" {
-						return mail.ErrUnreachable
-					}
-					return nil
-				}
-				if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
-					t.Fatalf("the sync ended with %v", err)
-				}
-				must(t, os.Rename(path, old))
-				s.Before = func(c sim.Call) error {
-					if c.Method == "Scan" && c.Folder == at {
-						moveThere(s, "Archive", "About moved.", to)
-					}
-					return nil
-				}
-				if at == "" {
-					moveThere(s, "Archive", "About moved.", to)
-				}
-				s.Deliver("Lists", onWire(letter("other")), flags(`\Seen`), day)
-				d.sync()
-				s.Before = nil
-				d.sync()
-				d.has("Trash", 0)
-				found := 0
-				for _, folder := range []mail.Folder{"Archive", to} {
-					for _, text := range censusOf(s, folder) {
-						found += strings.Count(text, "About moved.")
-					}
-				}
-				if found != 1 {
-					t.Errorf("it is there %d times", found)
-				}
-				d.inStep()
-				d.quiet()
-			})
-		}
-	}
-}
-
-// A file and its message were moved alike, and a run that finds that dies; then the file is
-// moved back. Nobody has thrown it away.
-func TestAMoveOnBothSidesThatIsTakenBackAfterItsRunDied(t *testing.T) {
-	prepare := func() (d *device, old, path string) {
-		s := account(t)
-		s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
-		d = newDevice(t, s)
-		d.opts.Connections = 1
-		d.sync()
-		old = d.find("Archive", "About moved.")
-		path = filepath.Join(d.dir("INBOX"), "cur", filepath.Base(old))
-		must(t, os.Rename(old, path))
-		moveThere(s, "Archive", "About moved.", "INBOX")
-		return d, old, path
-	}
-	d, _, _ := prepare()
-	d.crash = sim.NewCrash(0)
-	d.sync()
-	for at, step := range d.crash.Names() {
-		d, old, path := prepare()
-		inbox := len(d.server.Messages("INBOX")) - 1
-		d.crash = sim.NewCrash(at + 1)
-		d.run()
-		d.crash = nil
-		must(t, os.Rename(path, old))
-		d.sync()
-		d.sync()
-		t.Log(step)
-		d.has("Trash", 0)
-		if got := len(d.server.Messages("Archive")) + len(d.server.Messages("INBOX")) - inbox; got != 1 {
-			t.Errorf("it is there %d times", got)
-		}
-		d.inStep()
-		d.quiet()
-	}
-}
-
-// A run dies after a download, before that is recorded. The file moves, and another device
-// moves the message elsewhere: it goes where the server has it.
-func TestAnUnrecordedDownloadThatMovesOnBothSides(t *testing.T) {
-	prepare := func() (*device, mail.UID) {
-		s := account(t)
-		must(t, s.CreateFolder("Drafts"))
-		d := newDevice(t, s)
-		d.opts.Connections = 1
-		d.sync()
-		return d, s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
-	}
-	d, _ := prepare()
-	d.crash = sim.NewCrash(0)
-	d.sync()
-	at := slices.Index(d.crash.Names(), "after Local.Publish") + 1
-	d, uid := prepare()
-	d.crash = sim.NewCrash(at)
-	d.run()
-	d.crash = nil
-	drafts := filepath.Join(d.dir("Drafts"), "cur", "2.other:2,S")
-	must(t, os.Rename(d.find("Archive", "About moved."), drafts))
-	lists := len(d.server.Messages("Lists"))
-	d.server.Move("Archive", uid, "Lists")
-	d.sync()
-	d.sync()
-	d.has("Archive", 0)
-	d.has("Drafts", 0)
-	d.has("Lists", lists+1)
-	d.inStep()
-	d.quiet()
-}
-
-// A run dies after a download, before that is recorded. The power has left both names of
-// the file, and a reader flags it: it is not there twice afterwards.
-func TestAnUnrecordedDownloadUnderBothItsNames(t *testing.T) {
-	prepare := func() *device {
-		s := account(t)
-		d := newDevice(t, s)
-		d.opts.Connections = 1
-		d.sync()
-		s.Deliver("Archive", onWire(letter("fresh")), flags(`\Seen`), day)
-		return d
-	}
-	d := prepare()
-	d.crash = sim.NewCrash(0)
-	d.sync()
-	at := slices.Index(d.crash.Names(), "after Local.Publish") + 1
-	d = prepare()
-	d.crash = sim.NewCrash(at)
-	d.run()
-	d.crash = nil
-	path := d.find("Archive", "About fresh.")
-	key, _, _ := strings.Cut(filepath.Base(path), ":")
-	must(t, os.Link(path, filepath.Join(d.dir("Archive"), "tmp", key)))
-	d.rename(path, "cur", "FS")
-	d.sync()
-	d.has("Archive", 1)
-	d.inStep()
-	d.quiet()
-}
-
-// A run moves a file here and dies before it records that; the next one records that the
-// old place is empty, and dies before it records the new one. Then the message moves on:
-// the file goes along, and is not taken for a new one.
-func TestAMoveThatIsHalfRecorded(t *testing.T) {
-	prepare := func() *device {
-		s := account(t)
-		must(t, s.CreateFolder("Drafts"))
-		uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
-		d := newDevice(t, s)
-		d.opts.Connections = 1
-		d.sync()
-		s.Move("Archive", uid, "Lists")
-		d.crash = sim.NewCrash(0)
-		return d
-	}
-	crash := func(d *device, at int) []string {
-		d.crash = sim.NewCrash(at)
-		d.run()
-		names := d.crash.Names()
-		d.crash = nil
-		return names
-	}
-	first := slices.Index(crash(prepare(), 0), "after Local.Move") + 1
-	d := prepare()
-	crash(d, first)
-	for at := range len(crash(d, 0)) {
-		d := prepare()
-		crash(d, first)
-		crash(d, at+1)
-		s := d.server
-		moveThere(s, "Lists", "About moved.", "Drafts")
-		d.sync()
-		d.sync()
-		d.has("Archive", 0)
-		d.has("Lists", 0)
-		d.has("Drafts", 1)
-		d.inStep()
-		d.quiet()
-	}
-}
-
 // An upload is interrupted, and both the file and the message move, to different folders,
 // also while the next sync looks: it goes where the server has it.
 func TestAnUploadThatBrokeOffAndMovesOnBothSides(t *testing.T) {
 	lost := func(d *device) {
 		breakOff(d.server)
-		if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
-			t.Fatalf("the sync ended with %v", err)
-		}
+		d.unreached()
 		d.server.After = nil
 	}
 	died := func(d *device) {
@@ -494,9 +175,7 @@ func TestAnUploadThatBrokeOffAndMovesOnBothSides(t *testing.T) {
 	}
 	again := func(d *device) {
 		d.server.Cut = func(sim.Call, int64) int64 { return 10 }
-		if _, err := d.run(); !errors.Is(err, mail.ErrUnreachable) {
-			t.Fatalf("the sync ended with %v", err)
-		}
+		d.unreached()
 		d.server.Cut = nil
 		died(d)
 	}

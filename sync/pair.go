@@ -28,6 +28,9 @@ func (r *run) pair(ctx context.Context, g *gathered, round int) ([]*conflict.Ite
 	if err != nil {
 		return nil, err
 	}
+	if err := r.followCopied(ctx, g); err != nil {
+		return nil, err
+	}
 	for _, f := range inOrder(g.newRemote) {
 		items = append(items, r.awaitFiles(g, f, g.newRemote[f])...)
 	}

@@ -68,7 +68,7 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 		}
 		for _, known := range r.itemsOf(g, rows) {
 			if known.AtRest() && known.Folder != t.Remote.Folder && known.Row.Content() == t.Local.Row.Content() {
-				g.alike[t.Remote] = append(g.alike[t.Remote], r.folders[known.Folder])
+				g.alike[t.Remote] = append(g.alike[t.Remote], known)
 			}
 		}
 		t.Local.Moved, t.Remote.From = t.Remote, t.Local
@@ -267,7 +267,7 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 			}
 			for _, source := range r.itemsOf(g, rows) {
 				if source.Folder != item.Folder && source.Row.UID != 0 && source.Remote != conflict.Gone {
-					g.alike[item] = append(g.alike[item], r.folders[source.Folder])
+					g.alike[item] = append(g.alike[item], source)
 				}
 				if !source.Linkable() {
 					continue

@@ -361,7 +361,9 @@ func (r *run) removeFiles(ctx context.Context, f *folder, actions []*conflict.Ac
 			// that the message is gone there.
 			r.dirty(f, mail.Remote)
 			r.leave(f)
-			if a.Item.Row != nil {
+			if a.Item.Followed {
+				r.lookAgain(a.Item.Origin) // where base has it still
+			} else if a.Item.Row != nil {
 				batch.PutRows = append(batch.PutRows, a.Item.Row)
 			}
 			continue
@@ -380,6 +382,14 @@ func (r *run) removeFiles(ctx context.Context, f *folder, actions []*conflict.Ac
 	return r.commit(ctx, batch)
 }
 
+// lookAgain has both sides of a folder read in the next round.
+func (r *run) lookAgain(name mail.Folder) {
+	f := r.folders[name]
+	r.dirty(f, mail.Local)
+	r.dirty(f, mail.Remote)
+	r.leave(f)
+}
+
 // intendRemoving records that files are about to go since their messages are gone. If a
 // crash comes before it is recorded that they are, nothing else tells them from files that
 // somebody has removed; and if the message is found meanwhile where it has moved to, it
@@ -387,8 +397,8 @@ func (r *run) removeFiles(ctx context.Context, f *folder, actions []*conflict.Ac
 func (r *run) intendRemoving(ctx context.Context, actions []*conflict.Action) error {
 	batch := &mail.Batch{}
 	for _, a := range actions {
-		if a.Item.Row == nil || a.Item.Row.State != mail.Settled {
-			continue
+		if a.Item.Row == nil || a.Item.Row.State != mail.Settled || a.Item.Followed {
+			continue // of one that was moved base says that it is gone on both sides
 		}
 		row := *a.Item.Row
 		row.State, row.Gone, row.Why = mail.Held, mail.Remote, a.Why

@@ -52,6 +52,16 @@ func (l damaged) SetMarker(ctx context.Context, folder mail.Folder, marker mail.
 	return l.Local.SetMarker(ctx, folder, marker)
 }
 
+// suffers syncs once while the disk is like that, and says what is wrong.
+func (d *device) suffers(l damaged) {
+	d.t.Helper()
+	d.local = func(local engine.Local) engine.Local { l.Local = local; return l }
+	defer func() { d.local = nil }()
+	if rep, err := d.run(); err != nil || len(rep.Problems) == 0 {
+		d.t.Fatalf("%v, problems %v", err, rep.Problems)
+	}
+}
+
 // A message that somebody moved to where it cannot be read is not one that somebody
 // removed: the server's copy may be the last one. Once it can be read it is a move, and
 // what was removed meanwhile goes.
@@ -118,16 +128,11 @@ func TestWhatMovedFromWhereItCannotBeReadIsNoCopy(t *testing.T) {
 	must(t, err)
 	d.put("Archive", "other.host:2,S", string(text))
 	must(t, os.Remove(moved))
-	d.local = func(local engine.Local) engine.Local { return damaged{Local: local, folder: "INBOX", scans: true} }
-	if rep, err := d.run(); err != nil || len(rep.Problems) == 0 {
-		t.Fatalf("%v, problems %v", err, rep.Problems)
-	}
-	s.Move("INBOX", s.Messages("INBOX")[1].UID, "Lists")
-	d.local = nil
+	d.suffers(damaged{folder: "INBOX", scans: true})
+	moveThere(s, "INBOX", "About read.", "Lists")
 	d.sync()
-	if a, l := len(s.Messages("Archive")), len(s.Messages("Lists")); a != 0 || l != before+1 {
-		t.Errorf("Archive has %d messages, and Lists %d, which had %d", a, l, before)
-	}
+	d.has("Archive", 0)
+	d.has("Lists", before+1)
 	d.inStep()
 	d.quiet()
 }
@@ -139,17 +144,12 @@ func TestAMoveHereThatCannotBeMadeDurable(t *testing.T) {
 	d := newDevice(t, s)
 	d.sync()
 	before := len(s.Messages("Lists"))
-	s.Move("INBOX", s.Messages("INBOX")[1].UID, "Archive")
-	d.local = func(local engine.Local) engine.Local { return damaged{Local: local, folder: "Archive", syncs: true} }
-	if rep, err := d.run(); err != nil || len(rep.Problems) == 0 {
-		t.Fatalf("%v, problems %v", err, rep.Problems)
-	}
-	s.Move("Archive", s.Messages("Archive")[0].UID, "Lists")
-	d.local = nil
+	moveThere(s, "INBOX", "About read.", "Archive")
+	d.suffers(damaged{folder: "Archive", syncs: true})
+	moveThere(s, "Archive", "About read.", "Lists")
 	d.sync()
-	if a, l := len(s.Messages("Archive")), len(s.Messages("Lists")); a != 0 || l != before+1 {
-		t.Errorf("Archive has %d messages, and Lists %d, which had %d", a, l, before)
-	}
+	d.has("Archive", 0)
+	d.has("Lists", before+1)
 	d.inStep()
 	d.quiet()
 }

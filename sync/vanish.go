@@ -69,7 +69,7 @@ func (r *run) vanishOne(ctx context.Context, f *folder) error {
 		r.held[heldKey{f.name, v.Gone}] = Held{
 			Folder: f.name, Side: v.Gone, Count: v.Messages, Why: "the folder is gone " + where(v.Gone),
 		}
-		return nil
+		return r.unwatch(ctx, f)
 	}
 	if r.DryRun {
 		r.report.Actions = append(r.report.Actions, fmt.Sprintf("%s: remove the folder %s", f.name, where(v.Gone.Other())))

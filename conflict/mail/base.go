@@ -168,24 +168,28 @@ const (
 	// uploaded elsewhere; then Row's message is expunged, or brought here again where
 	// nothing can leave its folder, and not put into Trash.
 	Replace
+	// Copied: messages elsewhere were taken for copies of Folder's, which may yet be about to
+	// leave it. One that is gone when it is read next has moved.
+	Copied
 )
 
-func (k IntentKind) String() string { return [...]string{"", "upload", "move", "replace"}[k] }
+func (k IntentKind) String() string {
+	return [...]string{"", "upload", "move", "replace", "copied"}[k]
+}
 
-// Intent is recorded before an action on the server whose effect cannot be taken
-// back or repeated, and dropped in the commit that records the effect. One that a
-// run finds was left by a crash, and says where the effect would be.
+// Intent is recorded before an action whose effect cannot be taken back or repeated, and
+// dropped in the commit that records the effect. One that a run finds was left by a crash,
+// and says where the effect would be.
 type Intent struct {
 	ID       IntentID
 	Kind     IntentKind
 	Row      RowID    // what is moved or copied; 0 for an upload of what is nowhere else
-	Folder   FolderID // where the file is, for an upload; else where the row is
+	Folder   FolderID // where the file is, for an upload; else where the row, or what was copied, is
 	Key      Key      // the file, for an upload
 	Identity Identity
 	// Where the message will be found: at or above UIDNext, under UIDValidity.
 	UIDValidity uint32
 	UIDNext     UID
-	Sent        bool // all bytes of an APPEND went out, and no answer came
 	// Done: the server did it, and did not tell where the message is. Base does not keep
 	// that: only the run that had the answer knows.
 	Done    bool

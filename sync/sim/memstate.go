@@ -293,7 +293,7 @@ func (c *commit) apply(b *mail.Batch) (told []func(), err error) {
 		if err == nil && c.s.rows[i.Folder] == nil {
 			err = errors.New("there is no such folder in base")
 		}
-		if err == nil && (i.Kind < mail.Upload || i.Kind > mail.Replace) {
+		if err == nil && (i.Kind < mail.Upload || i.Kind > mail.Copied) {
 			err = errors.New("there is no such kind of intent")
 		}
 		if err != nil {

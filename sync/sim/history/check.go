@@ -33,6 +33,7 @@ func (w *world) rounds() int {
 func (w *world) quiesce() {
 	w.note("now all goes well")
 	w.settleLate()
+	w.endHalves(all)
 	w.refuses, w.calm = nil, true
 	// Longer than any message waits to be tried again, and than a file may be in tmp/.
 	w.now = w.now.Add(40 * time.Hour)

@@ -30,8 +30,7 @@ func mustStrike() []history.Strike {
 		"planned")
 	prefixed("plan", "agree download upload move-remote move-local copy-remote link remove-local move-to-trash expunge-remote part drop",
 		"killed", "hindered")
-	each("Local.RemoveFolder", "done", "killed before") // after it: only seeds beyond the budget do that
-	each(`Local.CreateFolder Local.RenameFolder Local.SetMarker Local.SetLetters Local.Create
+	each(`Local.CreateFolder Local.RemoveFolder Local.RenameFolder Local.SetMarker Local.SetLetters Local.Create
 		Incoming.Write Incoming.Finish Local.Harden Local.Publish Local.Secure Local.SyncFolder Local.Reflag Local.Move
 		Local.Link Local.Remove Local.Sweep Remote.Append Remote.Store Remote.Move Remote.Copy Remote.Expunge
 		Remote.CreateFolder Remote.DeleteFolder Remote.RenameFolder State.Commit`,
@@ -45,10 +44,9 @@ func mustStrike() []history.Strike {
 		"killed before", "killed after", "failed")
 	prefixed("server", "Folders Scan Identify Fetch Examine Append Store Move Copy Expunge CreateFolder DeleteFolder RenameFolder",
 		"not reached", "answer lost")
-	prefixed("server", "Append Store Move Copy Expunge CreateFolder DeleteFolder RenameFolder", "done late", "refused")
-	prefixed("server", "Append Store Move Copy Expunge CreateFolder", "never done")
+	prefixed("server", "Append Store Move Copy Expunge CreateFolder DeleteFolder RenameFolder", "done late", "never done", "refused")
 	prefixed("server", "Fetch Append", "cut off", "cut off at its end")
 	prefixed("server", "Fetch Identify", "told twice")
 	prefixed("step", "sync change folder wait power lose old oldmail unmount renumber restore refuse crowd clear", "done")
-	return append(all, history.Strike{What: "power", How: "lost"}, history.Strike{What: "rest", How: "held"})
+	return append(all, history.Strike{What: "power", How: "lost"}, history.Strike{What: "phone's move", How: "seen halfway"}, history.Strike{What: "rest", How: "held"})
 }

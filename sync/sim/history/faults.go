@@ -89,7 +89,7 @@ func drawAt(r *rand.Rand, call string) fate {
 	f := fate{aim: call}
 	switch remote := strings.HasPrefix(call, "Remote."); {
 	case r.IntN(3) == 0:
-		f.kill = 0.25
+		f.kill = []float64{0.25, 0.05}[r.IntN(2)] // some calls have many effects
 	case remote:
 		f.net = 0.5
 	default:
@@ -184,14 +184,19 @@ func (p *process) meanwhile() {
 	if p.busy || p.changes == mostChanges || p.crash.Crashed() || !p.roll(p.fate.busy) {
 		return
 	}
+	p.world.note("meanwhile")
+	p.others(p.world.change)
+}
+
+// others lets somebody else do that, with the chances of the process.
+func (p *process) others(act func()) {
 	p.busy = true
 	p.changes++
 	defer func() { p.busy = false }()
 	w := p.world
 	mine := w.r
 	w.r = p.r
-	w.note("meanwhile")
-	w.change()
+	act()
 	w.r = mine
 }
 
@@ -236,6 +241,15 @@ func (w *world) beforeCall(call sim.Call) error {
 	if call.Method != "DeleteFolder" {
 		p.meanwhile() // IMAP cannot delete a folder only if it is empty: what comes then is gone
 	}
+	w.endHalves(func(h *half) bool {
+		// The moment is over before a device looks a second time.
+		ends := call.Method == "Scan" && call.Folder == h.from && h.seen || p.roll(0.1)
+		h.seen = h.seen || call.Method == "Scan" && call.Folder == h.to
+		if ends && p.roll(0.5) {
+			p.others(func() { w.onFileOf(p.device, h.from, h.token) })
+		}
+		return ends
+	})
 	if len(w.late) > 0 && p.roll(0.2) {
 		w.settleLate()
 	}

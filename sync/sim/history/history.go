@@ -29,6 +29,8 @@ type History struct {
 type Setup struct {
 	Server  sim.Options
 	Devices []Device
+	// Halves: a message that the phone moves is in both folders for a while.
+	Halves bool
 }
 
 // Device is how one device is set up.
@@ -101,8 +103,23 @@ func New(seed uint64) *History {
 		}
 		h.Steps = append(h.Steps, step)
 	}
+	h.Setup.Halves = rand.New(rand.NewPCG(seed, 0x68616c66)).IntN(4) == 0
 	h.crowd(rand.New(rand.NewPCG(seed, 0x63726f77)))
 	return h
+}
+
+// AimAt has all that happens befall that call. Where it is about folders, people are more at
+// work on those than usual, or it would hardly come.
+func (h *History) AimAt(call string) {
+	h.Aim = call
+	if !strings.HasSuffix(call, "Folder") {
+		return
+	}
+	for i := range h.Steps {
+		if step := &h.Steps[i]; step.Kind == Change && step.Seed%4 > 0 {
+			step.Kind = Folder
+		}
+	}
 }
 
 // crowd makes some histories ones with so many messages in a folder that a device holds

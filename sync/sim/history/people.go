@@ -176,10 +176,26 @@ func (w *world) onFile(d *device) {
 		return
 	}
 	f := pick(w.r, files)
-	t := w.tokenOf(f.text)
-	if t == nil {
-		return // torn, or being written
+	if t := w.tokenOf(f.text); t != nil { // not torn, or being written
+		w.actOn(d, folder, f, t)
 	}
+}
+
+// onFileOf is onFile, for a file of that message.
+func (w *world) onFileOf(d *device, folder mail.Folder, t *token) {
+	mine := d.disk.Actor
+	d.disk.Actor = "user"
+	defer func() { d.disk.Actor = mine }()
+	for _, f := range d.files(folder) {
+		if w.tokenOf(f.text) == t {
+			w.actOn(d, folder, f, t)
+			return
+		}
+	}
+}
+
+func (w *world) actOn(d *device, folder mail.Folder, f file, t *token) {
+	folders := d.folders()
 	m, dir := d.mail(), d.directory(folder)
 	key, _, _ := strings.Cut(f.base, ":2,")
 	fresh := fmt.Sprintf("%d.v%d.host", w.now.Unix(), w.r.IntN(1e9))
@@ -366,13 +382,46 @@ func (w *world) onPhone() {
 		w.movesMeanwhile(t)
 		t.removed = t.removed || to == trash
 		w.leaves(folder, mail.UIDs(m.UID))
-		w.server.Move(folder, m.UID, to)
+		if w.history.Setup.Halves {
+			w.halves = append(w.halves, &half{t, folder, to, m.UID, false})
+			w.server.Copy(folder, m.UID, to)
+		} else {
+			w.server.Move(folder, m.UID, to)
+		}
 	case 7:
 		w.note("phone: %s is copied from %s to %s", t.name, folder, to)
 		t.copies++
 		w.server.Copy(folder, m.UID, to)
 	}
 }
+
+// half is a move that others see as a copy until it ends.
+type half struct {
+	*token
+	from, to mail.Folder
+	uid      mail.UID
+	seen     bool // where it goes
+}
+
+// endHalves ends the moves of which that says so.
+func (w *world) endHalves(ends func(h *half) bool) {
+	w.halves = slices.DeleteFunc(w.halves, func(h *half) bool {
+		if !ends(h) {
+			return false
+		}
+		w.note("phone: %s is in %s no longer", h.name, h.from)
+		w.movesMeanwhile(h.token)
+		if w.server.Expunge(h.from, h.uid) != nil {
+			h.copies++ // somebody else was quicker, and has moved it elsewhere
+		}
+		if h.seen {
+			w.hit("phone's move", "seen halfway")
+		}
+		return true
+	})
+}
+
+func all(*half) bool { return true }
 
 // folderChange: somebody makes, removes or renames a folder.
 func (w *world) folderChange(d *device) {

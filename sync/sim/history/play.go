@@ -113,6 +113,12 @@ func (w *world) settleLateOf(*device) { w.settleLate() }
 func (w *world) run(p *process, backup bool) {
 	d := p.device
 	rep, err := d.sync(p)
+	w.endHalves(func(h *half) bool {
+		if w.chance(2) {
+			w.onFileOf(d, h.from, h.token)
+		}
+		return true
+	})
 	w.note("%v, here %+v, there %+v, %d held, %v", err, rep.Local, rep.Remote, len(rep.Held), rep.Problems)
 	if p.struck == 0 && (err != nil || len(rep.Problems) > 0) && p.fate.busy == 0 && !waits(rep.Problems) {
 		w.breaks("%s: a sync that nothing befell: %v %v", d.name, err, rep.Problems)
@@ -219,6 +225,7 @@ func (w *world) restore() {
 		return
 	}
 	w.settleLate()
+	w.endHalves(all)
 	was, names := map[place]*token{}, w.server.Folders()
 	old := w.server.Snapshot()
 	w.server.Restore(w.backup)
@@ -335,6 +342,7 @@ func (w *world) isThere(t *token) bool {
 // disk. Nothing may happen but that it says so.
 func (w *world) unmount(d *device) {
 	w.settleLate()
+	w.endHalves(all)
 	before := w.there()
 	empty := disk.New(99, func() time.Time { return w.now })
 	root, err := empty.FS(".")

@@ -12,7 +12,8 @@ func Shrink(h *History, budget int, fails func(*History) bool) *History {
 			kept = append(kept, n)
 		}
 	}
-	whole := &History{Seed: h.Seed, Setup: h.Setup, Aim: h.Aim, Steps: New(h.Seed).Steps}
+	whole := New(h.Seed)
+	whole.AimAt(h.Aim)
 	for size := max(1, len(kept)/2); ; size /= 2 {
 		for again := true; again; {
 			again = false

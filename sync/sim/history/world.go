@@ -22,6 +22,7 @@ type world struct {
 	reused   map[place]*token // who had a UID that a restored server gives out once more
 	devices  []*device
 	process  *process // that runs; nil: none
+	halves   []*half  // moves that are under way on the server
 	late     []func() // what the server will have done a little later
 	refuses  error    // what the server says to changes, some of the time
 	calm     bool     // nothing goes wrong any more

@@ -178,11 +178,11 @@ func atomic(t *testing.T, w *world) {
 	i := &mail.Intent{Kind: mail.Upload, Folder: folder, Key: "k"}
 	w.commit(t, &mail.Batch{PutRows: []*mail.Row{a, b}, PutIntents: []*mail.Intent{i}})
 
-	moved, sent := *b, *i
-	moved.Key, sent.Sent = "moved", true
+	moved, other := *b, *i
+	moved.Key, other.Key = "moved", "moved"
 	w.refuse(t, &mail.Batch{
 		DropRows: []mail.RowID{a.ID}, PutFolders: []*mail.FolderBase{{Name: "more"}, {ID: folder, Name: "renamed"}},
-		PutIntents: []*mail.Intent{&sent}, PutRows: []*mail.Row{&moved, {Folder: folder, UID: 9}, {Folder: folder, UID: 9}},
+		PutIntents: []*mail.Intent{&other}, PutRows: []*mail.Row{&moved, {Folder: folder, UID: 9}, {Folder: folder, UID: 9}},
 	})
 	w.refuse(t, &mail.Batch{DropFolders: []mail.FolderID{folder}, PutRows: []*mail.Row{{Folder: folder}}})
 	w.refuse(t, &mail.Batch{DropIntents: []mail.IntentID{i.ID}, PutIntents: []*mail.Intent{{Kind: mail.Upload}}})

@@ -132,13 +132,13 @@ func intents(t *testing.T, w *world) {
 	full := &mail.Intent{
 		Kind: mail.Move, Row: 9, Folder: folder, Key: hostile,
 		Identity:    mail.Identity{Size: 1 << 40, Digest: mail.Digest{1}, Fingerprint: mail.Fingerprint{2}, MessageID: hostile},
-		UIDValidity: math.MaxUint32, UIDNext: math.MaxUint32, Sent: true, Created: time.Unix(1700000000, 0).UTC(),
+		UIDValidity: math.MaxUint32, UIDNext: math.MaxUint32, Created: time.Unix(1700000000, 0).UTC(),
 	}
 	bare := &mail.Intent{Kind: mail.Upload, Folder: folder}
 	w.commit(t, &mail.Batch{PutIntents: []*mail.Intent{full, bare}})
 	equal(t, "intents", must[[]mail.Intent](t)(w.Intents(w.ctx)), []mail.Intent{*full, *bare})
 
-	bare.Sent, bare.Kind = true, mail.Replace
+	bare.Key, bare.Kind = "k", mail.Copied
 	w.commit(t, &mail.Batch{PutIntents: []*mail.Intent{bare}, DropIntents: []mail.IntentID{full.ID}})
 	equal(t, "intents", must[[]mail.Intent](t)(w.Intents(w.ctx)), []mail.Intent{*bare})
 

@@ -1,0 +1,188 @@
+package sync_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	gosync "sync"
+	"testing"
+
+	"mailtwin/conflict/mail"
+	"mailtwin/sync/sim"
+)
+
+// A message is moved on the server while a sync reads the folders, so that it sees only
+// that it has gone, or only that it has come. Its file was flagged, or moved, here: it is
+// not uploaded again, and no flag is lost.
+func TestAMoveOnTheServerOfWhichHalfIsSeen(t *testing.T) {
+	flag := func(d *device, path string) { d.rename(path, "cur", "FS") }
+	move := func(d *device, path string) {
+		must(d.t, os.Rename(path, filepath.Join(d.dir("Drafts"), "cur", "2.other:2,FS")))
+	}
+	for name, c := range map[string]struct {
+		act    func(d *device, path string)
+		at     mail.Folder // before that one is read
+		silent bool        // the server tells no status
+	}{
+		"flagged, and gone": {flag, "Lists", false}, "flagged, and come": {flag, "Archive", false},
+		"moved, and gone": {move, "Lists", false}, "moved, and come": {move, "Archive", false},
+		"flagged, and gone without a status": {flag, "Lists", true}, "moved, and gone without a status": {move, "Lists", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			s.Options.NoStatus = c.silent
+			must(t, s.CreateFolder("Drafts"))
+			uid := s.Deliver("Lists", onWire(letter("moved")), flags(`\Seen`), day)
+			other := s.Deliver("Archive", onWire(letter("other")), flags(`\Seen`), day)
+			d := newDevice(t, s)
+			d.opts.Connections = 1
+			d.sync()
+			c.act(d, d.find("Lists", "About moved."))
+			// So that one of them is read in the first round, and not the other one.
+			if c.at == "Lists" {
+				must(t, s.AddFlags("Lists", uid, flags(`\Answered`)))
+			} else {
+				must(t, s.AddFlags("Archive", other, flags(`\Answered`)))
+			}
+			var once gosync.Once
+			s.Before = func(call sim.Call) error {
+				if call.Method == "Scan" && call.Folder == c.at {
+					once.Do(func() { s.Move("Lists", uid, "Archive") })
+				}
+				return nil
+			}
+			d.sync()
+			s.Before = nil
+			d.sync()
+			if places := placesOf(s, "About moved."); len(places) != 1 || !strings.Contains(places[0], `\Flagged`) {
+				t.Errorf("it is there as %q", places)
+			}
+			d.inStep()
+			d.quiet()
+		})
+	}
+}
+
+// A server may show a message that moves in its new folder while the old one has it still,
+// so that it is taken for a copy. Meanwhile its file is flagged here, moved or removed: it is
+// one message still, with that flag, also if the run dies before it looks again.
+func TestAMoveOnTheServerThatLooksLikeACopy(t *testing.T) {
+	for name, act := range map[string]func(d *device, path string){
+		"untouched": func(*device, string) {},
+		"answered":  func(d *device, path string) { d.rename(path, "cur", "RS") },
+		"flagged":   func(d *device, path string) { d.rename(path, "cur", "FS") },
+		"moved": func(d *device, path string) {
+			must(d.t, os.Rename(path, filepath.Join(d.dir("Drafts"), "cur", "2.other:2,FS")))
+		},
+		"removed": func(d *device, path string) { must(d.t, os.Remove(path)) },
+	} {
+		for _, rewritten := range []bool{false, true} { // then it is downloaded, not linked
+			t.Run(fmt.Sprint(name, ", rewritten ", rewritten), func(t *testing.T) {
+				steps := moving(t, rewritten, act, 0)
+				if rewritten || name != "flagged" && name != "moved" {
+					return
+				}
+				for at := 2; at <= steps; at += 2 { // after each effect
+					moving(t, rewritten, act, at)
+				}
+			})
+		}
+	}
+}
+
+// moving syncs while a message moves from Archive to Lists, dies at a step, if that is not 0,
+// and syncs again.
+func moving(t *testing.T, rewritten bool, act func(d *device, path string), die int) (steps int) {
+	s := account(t)
+	must(t, s.CreateFolder("Drafts"))
+	if rewritten {
+		s.Options.Rewrite = func(raw []byte) []byte { return append([]byte("X-Seen-By: server\r\n"), raw...) }
+	}
+	d := newDevice(t, s)
+	d.opts.Connections = 1
+	d.sync()
+	d.put("Archive", "1.other:2,S", letter("moved"))
+	d.sync()
+	before := len(s.Messages("Lists"))
+	uid := s.Messages("Archive")[0].UID
+	s.Copy("Archive", uid, "Lists")
+	left := false
+	leave := func() {
+		if !left {
+			left = true
+			act(d, d.find("Archive", "About moved."))
+			must(t, s.Expunge("Archive", uid))
+		}
+	}
+	listings := 0
+	s.Before = func(call sim.Call) error {
+		if call.Method == "Folders" {
+			listings++
+		} else if listings > 1 {
+			leave() // the run has looked whether it is there still
+		}
+		return nil
+	}
+	steps = len(d.dies(die))
+	s.Before = nil
+	leave()
+	d.sync()
+	d.sync()
+	if die > 0 {
+		t.Logf("killed at step %d", die)
+	}
+	for folder, n := range map[mail.Folder]int{"Archive": 0, "Drafts": 0, "Trash": 0, "Lists": before + 1} {
+		d.has(folder, n)
+	}
+	if !rewritten { // or the files differ
+		d.inStep()
+	}
+	d.quiet()
+	return steps
+}
+
+// A message that was copied on the server is one of its own. When it is removed there later
+// and was flagged here, that is decided as always: it is put there again.
+func TestACopiedMessageThatIsRemovedLater(t *testing.T) {
+	s := account(t)
+	uid := s.Deliver("Archive", onWire(letter("copied")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	lists := len(s.Messages("Lists"))
+	s.Copy("Archive", uid, "Lists")
+	d.sync()
+	d.rename(d.find("Archive", "About copied."), "cur", "FS")
+	must(t, s.Expunge("Archive", uid))
+	d.sync()
+	d.has("Archive", 1)
+	d.has("Lists", lists+1)
+	d.inStep()
+	d.quiet()
+}
+
+// A folder whose messages seem to be copied goes from the server when the run dies that was
+// to read it once more: then it waits for consent, and nobody watches it any longer.
+func TestAFolderThatGoesWhileItIsWatched(t *testing.T) {
+	prepare := func() *device {
+		s := account(t)
+		uid := s.Deliver("Archive", onWire(letter("copied")), flags(`\Seen`), day)
+		d := newDevice(t, s)
+		d.sync()
+		s.Copy("Archive", uid, "Lists")
+		return d
+	}
+	steps := len(prepare().dies(0))
+	for at := 2; at <= steps; at += 2 { // after each effect
+		d := prepare()
+		d.dies(at)
+		must(t, d.server.DeleteFolder("Archive"))
+		rep, err := d.run()
+		if err != nil || len(rep.Held) != 1 {
+			t.Errorf("killed at step %d: %v, held %v", at, err, rep.Held)
+		}
+		if intents, err := d.state.Intents(t.Context()); err != nil || len(intents) > 0 {
+			t.Errorf("killed at step %d: intents %v, %v", at, intents, err)
+		}
+	}
+}
