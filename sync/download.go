@@ -23,8 +23,10 @@ const (
 )
 
 // transfer brings messages to where they are missing and flags to where they differ.
-// The folders' work runs side by side; what is in a batch of downloads is too.
+// The folders' work runs side by side; what is in a batch of downloads is too. What has
+// come is landed by a crew of its own, so that no session waits for the disk.
 func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
+	landers, ctx := newCrew(ctx, r.Connections)
 	g, gctx := newCrew(ctx, r.Connections)
 	folders := r.usable(func(f *folder) bool { return works[f] != nil })
 	for _, f := range folders {
@@ -59,10 +61,14 @@ func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
 			}())
 		})
 		for _, batch := range batches(w.downloads) {
-			g.Go(func() error { return r.fail(f, r.download(gctx, f, batch)) })
+			g.Go(func() error { return r.fail(f, r.download(gctx, f, batch, landers)) })
 		}
 	}
-	return g.Wait()
+	err := g.Wait()
+	if landErr := landers.Wait(); landErr != nil {
+		return landErr // it ended what the others did
+	}
+	return err
 }
 
 // batches cuts downloads, newest first as the plan has them, into batches.
@@ -87,7 +93,7 @@ func batches(actions []*conflict.Action) [][]*conflict.Action {
 // then base learns under which key each will be; then they are put into their place;
 // then base learns that they are there. A crash at any point leaves a row that says
 // where to look.
-func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Action) (err error) {
+func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Action, landers *crew) error {
 	byUID := make(map[mail.UID]*conflict.Action, len(actions))
 	var uids mail.UIDSet
 	for _, a := range actions {
@@ -97,14 +103,6 @@ func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Actio
 	}
 	var landings []*mail.Row
 	var files []mail.Incoming
-	recorded := false
-	defer func() {
-		if !recorded {
-			for _, in := range files {
-				in.Discard()
-			}
-		}
-	}()
 	fetchErr := r.Remote.Fetch(ctx, f.name, r.validity(f), uids, func(b mail.Body) error {
 		a := byUID[b.UID]
 		if a == nil {
@@ -137,22 +135,34 @@ func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Actio
 	// What has come is kept, also when the connection is gone: a run that is cut off
 	// every time still gets on.
 	ctx = context.WithoutCancel(ctx)
+	return errors.Join(fetchErr, landers.Hand(func() error {
+		return r.fail(f, r.harden(ctx, f, files, landings, batch))
+	}))
+}
+
+// harden makes messages in tmp/ durable, records them, and lands them.
+func (r *run) harden(ctx context.Context, f *folder, files []mail.Incoming, landings []*mail.Row, batch *mail.Batch) error {
+	recorded := false
+	defer func() {
+		if !recorded {
+			for _, in := range files {
+				in.Discard()
+			}
+		}
+	}()
 	keys := make([]mail.Key, len(landings))
 	for i, row := range landings {
 		keys[i] = row.Key
 		batch.PutRows = append(batch.PutRows, row)
 	}
 	if err := r.Local.Harden(ctx, f.name, keys); err != nil {
-		return errors.Join(fetchErr, err)
+		return err
 	}
 	if err := r.commit(ctx, batch); err != nil {
-		return errors.Join(fetchErr, err)
+		return err
 	}
 	recorded = true
-	if err := r.land(ctx, f, landings); err != nil {
-		return errors.Join(fetchErr, err)
-	}
-	return fetchErr
+	return r.land(ctx, f, landings)
 }
 
 // withhold deals with messages that did not come, though their FETCH went well. Most
