@@ -158,7 +158,9 @@ func (m *incoming) Finish() (id mail.Identity, st mail.Stat, err error) {
 	if err != nil {
 		return id, st, err
 	}
-	return m.measure.Identity(), statOf(info), nil
+	id = m.measure.Identity()
+	m.measure = mail.Measure{} // it has the header, and a batch of messages waits for its end
+	return id, statOf(info), nil
 }
 
 // inRange moves a date that no file can have to the nearest one that every file
