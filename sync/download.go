@@ -16,10 +16,14 @@ import (
 
 // A batch of downloads is made durable and recorded as one. It is large enough that
 // an fsync and a commit cost little a message, and small enough that a crash costs
-// little work.
+// little work. Several of them are fetched with one command: large enough that the wait
+// for its answer costs little, and small enough that the newest messages come first, and
+// that the sessions end at about the same time.
 const (
 	batchMessages = 256
 	batchBytes    = 16 << 20
+	fetchMessages = 4 * batchMessages
+	fetchBytes    = 2 * batchBytes
 )
 
 // transfer brings messages to where they are missing and flags to where they differ.
@@ -60,8 +64,8 @@ func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
 				return r.upload(gctx, w)
 			}())
 		})
-		for _, batch := range batches(w.downloads) {
-			g.Go(func() error { return r.fail(f, r.download(gctx, f, batch, landers)) })
+		for _, part := range fetches(w.downloads) {
+			g.Go(func() error { return r.fail(f, r.download(gctx, f, part, landers)) })
 		}
 	}
 	err := g.Wait()
@@ -71,13 +75,13 @@ func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
 	return err
 }
 
-// batches cuts downloads, newest first as the plan has them, into batches.
-func batches(actions []*conflict.Action) [][]*conflict.Action {
+// fetches cuts downloads, newest first as the plan has them, into what is fetched at once.
+func fetches(actions []*conflict.Action) [][]*conflict.Action {
 	var out [][]*conflict.Action
 	from, bytes := 0, int64(0)
 	for i, a := range actions {
 		size := a.Item.Message.Size
-		if i > from && (i-from == batchMessages || bytes+size > batchBytes) {
+		if i > from && (i-from == fetchMessages || bytes+size > fetchBytes) {
 			out = append(out, actions[from:i])
 			from, bytes = i, 0
 		}
@@ -89,10 +93,7 @@ func batches(actions []*conflict.Action) [][]*conflict.Action {
 	return out
 }
 
-// download brings a batch of messages into the Maildir: into tmp/ first, durably;
-// then base learns under which key each will be; then they are put into their place;
-// then base learns that they are there. A crash at any point leaves a row that says
-// where to look.
+// download fetches messages, in batches that landers bring into the Maildir.
 func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Action, landers *crew) error {
 	byUID := make(map[mail.UID]*conflict.Action, len(actions))
 	var uids mail.UIDSet
@@ -101,9 +102,18 @@ func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Actio
 		byUID[uid] = a
 		uids.Add(uid)
 	}
-	var landings []*mail.Row
-	var files []mail.Incoming
-	fetchErr := r.Remote.Fetch(ctx, f.name, r.validity(f), uids, func(b mail.Body) error {
+	batch := &arrivals{folder: f}
+	land := func() error {
+		full := batch
+		batch = &arrivals{folder: f}
+		if len(full.rows) == 0 {
+			return nil
+		}
+		// What has come is kept, also when the connection is gone: a run that is cut off
+		// every time still gets on.
+		return landers.Hand(func() error { return r.fail(f, r.bringIn(context.WithoutCancel(ctx), full)) })
+	}
+	err := r.Remote.Fetch(ctx, f.name, r.validity(f), uids, func(b mail.Body) error {
 		a := byUID[b.UID]
 		if a == nil {
 			_, err := io.Copy(io.Discard, b.Reader)
@@ -117,59 +127,65 @@ func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Actio
 			}
 			return fmt.Errorf("UID %d: %w", b.UID, err)
 		}
-		files = append(files, in)
-		landings = append(landings, row)
+		if batch.add(in, row, b.Size); batch.full() {
+			return land()
+		}
 		return nil
 	})
-	if fetchErr != nil {
-		fetchErr = fmt.Errorf("download: %w", fetchErr)
+	if err != nil {
 		r.leave(f)
+		return errors.Join(fmt.Errorf("download: %w", err), land())
 	}
-	batch := &mail.Batch{}
-	if fetchErr == nil {
-		r.withhold(f, byUID, batch)
-	}
-	if len(landings) == 0 {
-		return errors.Join(fetchErr, r.commit(ctx, batch))
-	}
-	// What has come is kept, also when the connection is gone: a run that is cut off
-	// every time still gets on.
-	ctx = context.WithoutCancel(ctx)
-	return errors.Join(fetchErr, landers.Hand(func() error {
-		return r.fail(f, r.harden(ctx, f, files, landings, batch))
-	}))
+	return errors.Join(r.commit(ctx, r.withhold(f, byUID)), land())
 }
 
-// harden makes messages in tmp/ durable, records them, and lands them.
-func (r *run) harden(ctx context.Context, f *folder, files []mail.Incoming, landings []*mail.Row, batch *mail.Batch) error {
+// arrivals are a batch of messages in tmp/, and their rows.
+type arrivals struct {
+	folder *folder
+	files  []mail.Incoming
+	rows   []*mail.Row
+	bytes  int64
+}
+
+func (a *arrivals) add(in mail.Incoming, row *mail.Row, size int64) {
+	a.files, a.rows = append(a.files, in), append(a.rows, row)
+	a.bytes += size
+}
+
+func (a *arrivals) full() bool { return len(a.rows) >= batchMessages || a.bytes >= batchBytes }
+
+// bringIn brings messages in tmp/ into the Maildir: they are made durable; then base learns
+// under which key each will be; then they are put into their place; then base learns that
+// they are there. A crash at any point leaves a row that says where to look.
+func (r *run) bringIn(ctx context.Context, a *arrivals) error {
 	recorded := false
 	defer func() {
 		if !recorded {
-			for _, in := range files {
+			for _, in := range a.files {
 				in.Discard()
 			}
 		}
 	}()
-	keys := make([]mail.Key, len(landings))
-	for i, row := range landings {
+	keys := make([]mail.Key, len(a.rows))
+	for i, row := range a.rows {
 		keys[i] = row.Key
-		batch.PutRows = append(batch.PutRows, row)
 	}
-	if err := r.Local.Harden(ctx, f.name, keys); err != nil {
+	if err := r.Local.Harden(ctx, a.folder.name, keys); err != nil {
 		return err
 	}
-	if err := r.commit(ctx, batch); err != nil {
+	if err := r.commit(ctx, &mail.Batch{PutRows: a.rows}); err != nil {
 		return err
 	}
 	recorded = true
-	return r.land(ctx, f, landings)
+	return r.land(ctx, a.folder, a.rows)
 }
 
 // withhold deals with messages that did not come, though their FETCH went well. Most
 // often they were expunged since the scan, as the next round will tell; one that is
 // listed again and not given again (Exchange does so with what it cannot convert) is
-// set aside.
-func (r *run) withhold(f *folder, missing map[mail.UID]*conflict.Action, batch *mail.Batch) {
+// set aside, with the rows that it gives.
+func (r *run) withhold(f *folder, missing map[mail.UID]*conflict.Action) *mail.Batch {
+	batch := &mail.Batch{}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, uid := range slices.Sorted(maps.Keys(missing)) {
@@ -193,6 +209,7 @@ func (r *run) withhold(f *folder, missing map[mail.UID]*conflict.Action, batch *
 			Folder: f.name, Err: fmt.Errorf("UID %d: %s", uid, row.Why), Hint: retryHint("", row.RetryAt),
 		})
 	}
+	return batch
 }
 
 var bodyBuffers = stdsync.Pool{New: func() any { return new([32 << 10]byte) }}
