@@ -77,13 +77,45 @@ func (s *scans) begin(name string) uint64 {
 // open selects a folder, anew if need be, since only a SELECT tells how far the
 // folder has got.
 func (s *session) open(name string, readOnly bool) error {
+	if err := s.opened(s.opening(name, readOnly)); err != nil || s.box.cursor.UIDNext != 0 {
+		return err
+	}
+	// RFC 3501, 6.3.1, wants it, and Courier tells it only here. Without it nobody would
+	// notice that the server was restored from a backup.
+	status, err := s.client.Status(name, &imap.StatusOptions{UIDNext: true}).Wait()
+	switch {
+	case err == nil:
+		s.box.cursor.UIDNext = mail.UID(status.UIDNext)
+	case refused(err) == nil:
+		s.box = box{}
+		return fmt.Errorf("select: %w", s.trouble(err))
+	}
+	return nil
+}
+
+// opening is an open that waits for its answer.
+type opening struct {
+	*imapclient.SelectCommand
+	name string
+	scan uint64
+}
+
+// opening sends what open sends.
+func (s *session) opening(name string, readOnly bool) opening {
 	s.take() // what came before is about another folder
 	s.box = box{}
 	scan := s.scans.newest(name)
-	data, err := s.client.Select(name, &imap.SelectOptions{
+	cmd := s.client.Select(name, &imap.SelectOptions{
 		ReadOnly:  readOnly,
 		CondStore: s.caps.Has(imap.CapCondStore),
-	}).Wait()
+	})
+	return opening{cmd, name, scan}
+}
+
+// opened takes the answer.
+func (s *session) opened(o opening) error {
+	name, scan := o.name, o.scan
+	data, err := o.Wait()
 	if err != nil {
 		return fmt.Errorf("select: %w", s.trouble(err))
 	}
@@ -105,17 +137,6 @@ func (s *session) open(name string, readOnly bool) error {
 	if notes.NoModSeq || !s.caps.Has(imap.CapCondStore) {
 		b.cursor.HighestModSeq = 0
 	}
-	if b.cursor.UIDNext == 0 {
-		// RFC 3501, 6.3.1, wants it, and Courier tells it only here. Without it nobody would
-		// notice that the server was restored from a backup.
-		status, err := s.client.Status(name, &imap.StatusOptions{UIDNext: true}).Wait()
-		switch {
-		case err == nil:
-			b.cursor.UIDNext = mail.UID(status.UIDNext)
-		case refused(err) == nil:
-			return fmt.Errorf("select: %w", s.trouble(err))
-		}
-	}
 	s.box = b
 	return nil
 }
@@ -123,11 +144,36 @@ func (s *session) open(name string, readOnly bool) error {
 // hold makes sure that a folder is selected under the UIDVALIDITY that the caller
 // read its UIDs under, and that the session knows the messages of its newest scan.
 func (s *session) hold(name string, validity uint32, readOnly bool) error {
-	if s.box.name != name || s.box.scan < s.scans.newest(name) {
+	if !s.holds(name) {
 		if err := s.open(name, readOnly); err != nil {
 			return err
 		}
 	}
+	return s.valid(validity)
+}
+
+// holding is hold for a FETCH that is sent behind the SELECT, without a wait for its answer.
+// What comes must not be looked at before ready has said that it is of that folder.
+func (s *session) holding(name string, validity uint32, readOnly bool) (ready func() error, err error) {
+	if s.holds(name) {
+		return func() error { return nil }, s.valid(validity)
+	}
+	o := s.opening(name, readOnly)
+	return func() error {
+		if err := s.opened(o); err != nil {
+			return err
+		}
+		return s.valid(validity)
+	}, nil
+}
+
+// holds tells whether a folder is selected, and its newest scan is known to the session.
+func (s *session) holds(name string) bool {
+	return s.box.name == name && s.box.scan >= s.scans.newest(name)
+}
+
+// valid tells whether what is selected has that UIDVALIDITY.
+func (s *session) valid(validity uint32) error {
 	if now := s.box.cursor.UIDValidity; now != validity {
 		return fmt.Errorf("%w: it was %d and is %d", mail.ErrRestarted, validity, now)
 	}
