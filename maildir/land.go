@@ -188,7 +188,7 @@ func (m *incoming) Discard() {
 
 // hardenBatch is how many files are made durable before a run that is to end is seen
 // to be.
-const hardenBatch = 64
+const hardenBatch = 256
 
 // Harden is Local.Harden.
 func (t *Tree) Harden(ctx context.Context, folder mail.Folder, keys []mail.Key) (err error) {

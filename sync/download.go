@@ -14,16 +14,13 @@ import (
 	"mailtwin/conflict/mail"
 )
 
-// A batch of downloads is made durable and recorded as one. It is large enough that
-// an fsync and a commit cost little a message, and small enough that a crash costs
-// little work. Several of them are fetched with one command: large enough that the wait
-// for its answer costs little, and small enough that the newest messages come first, and
-// that the sessions end at about the same time.
+// A batch of downloads is fetched with one command, and made durable and recorded as one.
+// It is large enough that the wait for an answer, an fsync and a commit cost little a
+// message, and small enough that a crash costs little work, that the newest messages come
+// first, and that the sessions end at about the same time.
 const (
-	batchMessages = 256
+	batchMessages = 1024
 	batchBytes    = 16 << 20
-	fetchMessages = 4 * batchMessages
-	fetchBytes    = 2 * batchBytes
 )
 
 // transfer brings messages to where they are missing and flags to where they differ.
@@ -64,8 +61,8 @@ func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
 				return r.upload(gctx, w)
 			}())
 		})
-		for _, part := range fetches(w.downloads) {
-			g.Go(func() error { return r.fail(f, r.download(gctx, f, part, landers)) })
+		for _, batch := range batches(w.downloads) {
+			g.Go(func() error { return r.fail(f, r.download(gctx, f, batch, landers)) })
 		}
 	}
 	err := g.Wait()
@@ -75,13 +72,13 @@ func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
 	return err
 }
 
-// fetches cuts downloads, newest first as the plan has them, into what is fetched at once.
-func fetches(actions []*conflict.Action) [][]*conflict.Action {
+// batches cuts downloads, newest first as the plan has them, into batches.
+func batches(actions []*conflict.Action) [][]*conflict.Action {
 	var out [][]*conflict.Action
 	from, bytes := 0, int64(0)
 	for i, a := range actions {
 		size := a.Item.Message.Size
-		if i > from && (i-from == fetchMessages || bytes+size > fetchBytes) {
+		if i > from && (i-from == batchMessages || bytes+size > batchBytes) {
 			out = append(out, actions[from:i])
 			from, bytes = i, 0
 		}
@@ -93,7 +90,7 @@ func fetches(actions []*conflict.Action) [][]*conflict.Action {
 	return out
 }
 
-// download fetches messages, in batches that landers bring into the Maildir.
+// download fetches a batch of messages into tmp/, and hands them to those who land them.
 func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Action, landers *crew) error {
 	byUID := make(map[mail.UID]*conflict.Action, len(actions))
 	var uids mail.UIDSet
@@ -102,17 +99,7 @@ func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Actio
 		byUID[uid] = a
 		uids.Add(uid)
 	}
-	batch := &arrivals{folder: f}
-	land := func() error {
-		full := batch
-		batch = &arrivals{folder: f}
-		if len(full.rows) == 0 {
-			return nil
-		}
-		// What has come is kept, also when the connection is gone: a run that is cut off
-		// every time still gets on.
-		return landers.Hand(func() error { return r.fail(f, r.bringIn(context.WithoutCancel(ctx), full)) })
-	}
+	var come arrivals
 	err := r.Remote.Fetch(ctx, f.name, r.validity(f), uids, func(b mail.Body) error {
 		a := byUID[b.UID]
 		if a == nil {
@@ -127,37 +114,34 @@ func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Actio
 			}
 			return fmt.Errorf("UID %d: %w", b.UID, err)
 		}
-		if batch.add(in, row, b.Size); batch.full() {
-			return land()
-		}
+		come.files, come.rows = append(come.files, in), append(come.rows, row)
 		return nil
 	})
 	if err != nil {
+		err = fmt.Errorf("download: %w", err)
 		r.leave(f)
-		return errors.Join(fmt.Errorf("download: %w", err), land())
+	} else {
+		err = r.commit(ctx, r.withhold(f, byUID))
 	}
-	return errors.Join(r.commit(ctx, r.withhold(f, byUID)), land())
+	if len(come.rows) == 0 {
+		return err
+	}
+	// What has come is kept, also when the connection is gone: a run that is cut off
+	// every time still gets on.
+	ctx = context.WithoutCancel(ctx)
+	return errors.Join(err, landers.Hand(func() error { return r.fail(f, r.bringIn(ctx, f, come)) }))
 }
 
-// arrivals are a batch of messages in tmp/, and their rows.
+// arrivals are messages in tmp/, and their rows.
 type arrivals struct {
-	folder *folder
-	files  []mail.Incoming
-	rows   []*mail.Row
-	bytes  int64
+	files []mail.Incoming
+	rows  []*mail.Row
 }
-
-func (a *arrivals) add(in mail.Incoming, row *mail.Row, size int64) {
-	a.files, a.rows = append(a.files, in), append(a.rows, row)
-	a.bytes += size
-}
-
-func (a *arrivals) full() bool { return len(a.rows) >= batchMessages || a.bytes >= batchBytes }
 
 // bringIn brings messages in tmp/ into the Maildir: they are made durable; then base learns
 // under which key each will be; then they are put into their place; then base learns that
 // they are there. A crash at any point leaves a row that says where to look.
-func (r *run) bringIn(ctx context.Context, a *arrivals) error {
+func (r *run) bringIn(ctx context.Context, f *folder, a arrivals) error {
 	recorded := false
 	defer func() {
 		if !recorded {
@@ -170,14 +154,14 @@ func (r *run) bringIn(ctx context.Context, a *arrivals) error {
 	for i, row := range a.rows {
 		keys[i] = row.Key
 	}
-	if err := r.Local.Harden(ctx, a.folder.name, keys); err != nil {
+	if err := r.Local.Harden(ctx, f.name, keys); err != nil {
 		return err
 	}
 	if err := r.commit(ctx, &mail.Batch{PutRows: a.rows}); err != nil {
 		return err
 	}
 	recorded = true
-	return r.land(ctx, a.folder, a.rows)
+	return r.land(ctx, f, a.rows)
 }
 
 // withhold deals with messages that did not come, though their FETCH went well. Most

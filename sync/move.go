@@ -250,8 +250,8 @@ func (r *run) link(ctx context.Context, w *work) error {
 			return err
 		}
 	}
-	for _, part := range fetches(download) {
-		if err := r.download(ctx, f, part, &crew{}); err != nil {
+	for _, batch := range batches(download) {
+		if err := r.download(ctx, f, batch, &crew{}); err != nil {
 			return err
 		}
 	}
