@@ -20,6 +20,7 @@ import (
 // which changes nothing, takes the plain path.
 type disk struct {
 	root *os.Root
+	top  *os.File // the root, for calls that take a descriptor
 	path string
 }
 
@@ -29,15 +30,38 @@ func openDisk(path string) (*disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &disk{root, path}, nil
+	top, err := root.Open(".")
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return &disk{root, top, path}, nil
 }
 
-func (d *disk) Close() error { return d.root.Close() }
+func (d *disk) Close() error { return errors.Join(d.top.Close(), d.root.Close()) }
+
+// open opens what name leads to below the root. Where the kernel cannot do that by
+// itself, or finds nothing to open, os.Root does, or knows why not: it opens each
+// directory on the way, which for a message is most of what its file costs.
+func (d *disk) open(name string, flags int) (int, error) {
+	fd, err := again(func() (int, error) { return openBelow(int(d.top.Fd()), name, flags) })
+	if err == nil {
+		return fd, nil
+	}
+	f, err := d.root.OpenFile(name, flags, fileMode)
+	if err != nil {
+		return -1, err
+	}
+	defer f.Close()
+	return unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+}
+
+// fileMode is that of new files.
+const fileMode = 0o600
 
 // in opens the directory that name stands in, for the calls that take a directory
-// and a name in it, and that os.Root lacks.
-func (d *disk) in(name string) (*os.File, string, error) {
-	dir, err := d.root.OpenFile(path.Dir(name), os.O_RDONLY|unix.O_DIRECTORY, 0)
+// and a name in it.
+func (d *disk) in(name string) (dir int, base string, err error) {
+	dir, err = d.open(path.Dir(name), os.O_RDONLY|unix.O_DIRECTORY)
 	return dir, path.Base(name), err
 }
 
@@ -46,11 +70,11 @@ func (d *disk) Open(name string) (Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Close()
+	defer unix.Close(dir)
 	// os.Root would follow a link in the last part as long as it stays inside.
 	// O_NONBLOCK: the open of a FIFO would wait for its writer.
 	flags := unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
-	fd, err := again(func() (int, error) { return unix.Openat(int(dir.Fd()), base, flags, 0) })
+	fd, err := again(func() (int, error) { return unix.Openat(dir, base, flags, 0) })
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
@@ -78,7 +102,11 @@ func (f diskFile) Info() (Info, error) {
 }
 
 func (d *disk) Create(name string) (io.WriteCloser, error) {
-	return d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	fd, err := d.open(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
 }
 
 // syncAtOnce is how many files are synced at the same time: a journal takes them in
@@ -99,11 +127,15 @@ func (d *disk) Sync(names ...string) error {
 
 func (d *disk) sync(name string) error {
 	// Reading is enough for fsync, and all that a directory can be opened for.
-	f, err := d.root.OpenFile(name, os.O_RDONLY, 0)
+	fd, err := d.open(name, os.O_RDONLY)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	defer unix.Close(fd)
+	if _, err := again(func() (int, error) { return 0, unix.Fsync(fd) }); err != nil {
+		return &fs.PathError{Op: "sync", Path: name, Err: err}
+	}
+	return nil
 }
 
 func (d *disk) Link(name string, to FS, as string) error {
@@ -122,13 +154,13 @@ func withDirs(op string, d *disk, from string, other *disk, to string, call func
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
+	defer unix.Close(dir)
 	todir, new, err := other.in(to)
 	if err != nil {
 		return err
 	}
-	defer todir.Close()
-	if err := call(int(dir.Fd()), old, int(todir.Fd()), new); err != nil {
+	defer unix.Close(todir)
+	if err := call(dir, old, todir, new); err != nil {
 		return &os.LinkError{Op: op, Old: from, New: to, Err: err}
 	}
 	return nil
@@ -176,8 +208,8 @@ func (d *disk) remove(name string, flags int) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	if err := unix.Unlinkat(int(dir.Fd()), base, flags); err != nil {
+	defer unix.Close(dir)
+	if err := unix.Unlinkat(dir, base, flags); err != nil {
 		return &fs.PathError{Op: "remove", Path: name, Err: err}
 	}
 	return nil
@@ -250,4 +282,18 @@ func typeOf(mode uint32) fs.FileMode {
 	}
 }
 
-func (d *disk) SetModTime(name string, t time.Time) error { return d.root.Chtimes(name, t, t) }
+func (d *disk) SetModTime(name string, t time.Time) error {
+	dir, base, err := d.in(name)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	at, err := unix.TimeToTimespec(t)
+	if err == nil {
+		err = unix.UtimesNanoAt(dir, base, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err != nil {
+		return &fs.PathError{Op: "utimes", Path: name, Err: err}
+	}
+	return nil
+}

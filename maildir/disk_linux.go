@@ -9,6 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// openBelow opens what name leads to below a directory. As with os.Root, a link on the
+// way is followed only if it stays below.
+func openBelow(top int, name string, flags int) (int, error) {
+	how := unix.OpenHow{Flags: uint64(flags) | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS}
+	if flags&os.O_CREATE != 0 {
+		how.Mode = fileMode
+	}
+	return unix.Openat2(top, name, &how)
+}
+
 func renameNoReplace(fd int, from string, tofd int, to string) error {
 	return unix.Renameat2(fd, from, tofd, to, unix.RENAME_NOREPLACE)
 }

@@ -8,6 +8,9 @@ import (
 	"os"
 )
 
+// openBelow is Linux's; open has another way.
+func openBelow(int, string, int) (int, error) { return -1, errors.ErrUnsupported }
+
 // renameNoReplace is Linux's; Rename has another way.
 func renameNoReplace(int, string, int, string) error { return errors.ErrUnsupported }
 

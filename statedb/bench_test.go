@@ -163,3 +163,28 @@ func BenchmarkOpenClose(b *testing.B) {
 		}
 	}
 }
+
+// A first sync as it is: each message is recorded before it lands and after it, 256 at a time.
+func BenchmarkCommitLanding(b *testing.B) {
+	db, folder := benchDB(b)
+	n := 0
+	for b.Loop() {
+		var batch mail.Batch
+		for range 256 {
+			row := sampleRow(folder, n)
+			row.State, row.Name = mail.Landing, ""
+			batch.PutRows = append(batch.PutRows, row)
+			n++
+		}
+		if err := db.Commit(context.Background(), &batch); err != nil {
+			b.Fatal(err)
+		}
+		for _, row := range batch.PutRows {
+			row.State, row.Name = mail.Settled, string(row.Key)+":2,S"
+		}
+		if err := db.Commit(context.Background(), &batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	perRow(b, n)
+}

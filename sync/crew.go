@@ -32,6 +32,16 @@ func (c *crew) Go(do func() error) {
 	}
 }
 
+// Hand has something done while the caller goes on, and gives an error only if it is known
+// already: a crew of one has done it by then.
+func (c *crew) Hand(do func() error) error {
+	if c.group == nil {
+		return do()
+	}
+	c.group.Go(do)
+	return nil
+}
+
 // Wait waits for all that is being done, and gives the first error.
 func (c *crew) Wait() error {
 	if c.group != nil {

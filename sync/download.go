@@ -14,17 +14,20 @@ import (
 	"mailtwin/conflict/mail"
 )
 
-// A batch of downloads is made durable and recorded as one. It is large enough that
-// an fsync and a commit cost little a message, and small enough that a crash costs
-// little work.
+// A batch of downloads is fetched with one command, and made durable and recorded as one.
+// It is large enough that the wait for an answer, an fsync and a commit cost little a
+// message, and small enough that a crash costs little work, that the newest messages come
+// first, and that the sessions end at about the same time.
 const (
-	batchMessages = 256
+	batchMessages = 1024
 	batchBytes    = 16 << 20
 )
 
 // transfer brings messages to where they are missing and flags to where they differ.
-// The folders' work runs side by side; what is in a batch of downloads is too.
+// The folders' work runs side by side; what is in a batch of downloads is too. What has
+// come is landed by a crew of its own, so that no session waits for the disk.
 func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
+	landers, ctx := newCrew(ctx, r.Connections)
 	g, gctx := newCrew(ctx, r.Connections)
 	folders := r.usable(func(f *folder) bool { return works[f] != nil })
 	for _, f := range folders {
@@ -59,10 +62,14 @@ func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
 			}())
 		})
 		for _, batch := range batches(w.downloads) {
-			g.Go(func() error { return r.fail(f, r.download(gctx, f, batch)) })
+			g.Go(func() error { return r.fail(f, r.download(gctx, f, batch, landers)) })
 		}
 	}
-	return g.Wait()
+	err := g.Wait()
+	if landErr := landers.Wait(); landErr != nil {
+		return landErr // it ended what the others did
+	}
+	return err
 }
 
 // batches cuts downloads, newest first as the plan has them, into batches.
@@ -83,11 +90,8 @@ func batches(actions []*conflict.Action) [][]*conflict.Action {
 	return out
 }
 
-// download brings a batch of messages into the Maildir: into tmp/ first, durably;
-// then base learns under which key each will be; then they are put into their place;
-// then base learns that they are there. A crash at any point leaves a row that says
-// where to look.
-func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Action) (err error) {
+// download fetches a batch of messages into tmp/, and hands them to those who land them.
+func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Action, landers *crew) error {
 	byUID := make(map[mail.UID]*conflict.Action, len(actions))
 	var uids mail.UIDSet
 	for _, a := range actions {
@@ -95,17 +99,8 @@ func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Actio
 		byUID[uid] = a
 		uids.Add(uid)
 	}
-	var landings []*mail.Row
-	var files []mail.Incoming
-	recorded := false
-	defer func() {
-		if !recorded {
-			for _, in := range files {
-				in.Discard()
-			}
-		}
-	}()
-	fetchErr := r.Remote.Fetch(ctx, f.name, r.validity(f), uids, func(b mail.Body) error {
+	var come arrivals
+	err := r.Remote.Fetch(ctx, f.name, r.validity(f), uids, func(b mail.Body) error {
 		a := byUID[b.UID]
 		if a == nil {
 			_, err := io.Copy(io.Discard, b.Reader)
@@ -119,47 +114,62 @@ func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Actio
 			}
 			return fmt.Errorf("UID %d: %w", b.UID, err)
 		}
-		files = append(files, in)
-		landings = append(landings, row)
+		come.files, come.rows = append(come.files, in), append(come.rows, row)
 		return nil
 	})
-	if fetchErr != nil {
-		fetchErr = fmt.Errorf("download: %w", fetchErr)
+	if err != nil {
+		err = fmt.Errorf("download: %w", err)
 		r.leave(f)
+	} else {
+		err = r.commit(ctx, r.withhold(f, byUID))
 	}
-	batch := &mail.Batch{}
-	if fetchErr == nil {
-		r.withhold(f, byUID, batch)
-	}
-	if len(landings) == 0 {
-		return errors.Join(fetchErr, r.commit(ctx, batch))
+	if len(come.rows) == 0 {
+		return err
 	}
 	// What has come is kept, also when the connection is gone: a run that is cut off
 	// every time still gets on.
 	ctx = context.WithoutCancel(ctx)
-	keys := make([]mail.Key, len(landings))
-	for i, row := range landings {
+	return errors.Join(err, landers.Hand(func() error { return r.fail(f, r.bringIn(ctx, f, come)) }))
+}
+
+// arrivals are messages in tmp/, and their rows.
+type arrivals struct {
+	files []mail.Incoming
+	rows  []*mail.Row
+}
+
+// bringIn brings messages in tmp/ into the Maildir: they are made durable; then base learns
+// under which key each will be; then they are put into their place; then base learns that
+// they are there. A crash at any point leaves a row that says where to look.
+func (r *run) bringIn(ctx context.Context, f *folder, a arrivals) error {
+	recorded := false
+	defer func() {
+		if !recorded {
+			for _, in := range a.files {
+				in.Discard()
+			}
+		}
+	}()
+	keys := make([]mail.Key, len(a.rows))
+	for i, row := range a.rows {
 		keys[i] = row.Key
-		batch.PutRows = append(batch.PutRows, row)
 	}
 	if err := r.Local.Harden(ctx, f.name, keys); err != nil {
-		return errors.Join(fetchErr, err)
+		return err
 	}
-	if err := r.commit(ctx, batch); err != nil {
-		return errors.Join(fetchErr, err)
+	if err := r.commit(ctx, &mail.Batch{PutRows: a.rows}); err != nil {
+		return err
 	}
 	recorded = true
-	if err := r.land(ctx, f, landings); err != nil {
-		return errors.Join(fetchErr, err)
-	}
-	return fetchErr
+	return r.land(ctx, f, a.rows)
 }
 
 // withhold deals with messages that did not come, though their FETCH went well. Most
 // often they were expunged since the scan, as the next round will tell; one that is
 // listed again and not given again (Exchange does so with what it cannot convert) is
-// set aside.
-func (r *run) withhold(f *folder, missing map[mail.UID]*conflict.Action, batch *mail.Batch) {
+// set aside, with the rows that it gives.
+func (r *run) withhold(f *folder, missing map[mail.UID]*conflict.Action) *mail.Batch {
+	batch := &mail.Batch{}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, uid := range slices.Sorted(maps.Keys(missing)) {
@@ -183,6 +193,7 @@ func (r *run) withhold(f *folder, missing map[mail.UID]*conflict.Action, batch *
 			Folder: f.name, Err: fmt.Errorf("UID %d: %s", uid, row.Why), Hint: retryHint("", row.RetryAt),
 		})
 	}
+	return batch
 }
 
 var bodyBuffers = stdsync.Pool{New: func() any { return new([32 << 10]byte) }}

@@ -256,7 +256,7 @@ func (r *run) link(ctx context.Context, w *work) error {
 		}
 	}
 	for _, batch := range batches(download) {
-		if err := r.download(ctx, f, batch); err != nil {
+		if err := r.download(ctx, f, batch, &crew{}); err != nil {
 			return err
 		}
 	}

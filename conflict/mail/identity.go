@@ -110,8 +110,22 @@ func (c *hashing) sum() (d Digest) {
 	return d
 }
 
+// headerPiece is how much is looked at while the header's end is looked for. Most headers
+// are shorter, and what is looked at is kept.
+const headerPiece = 4 << 10
+
 // Write takes the next bytes. It never fails.
 func (m *Measure) Write(p []byte) (int, error) {
+	n := len(p)
+	for !m.ended && len(p) > headerPiece {
+		m.take(p[:headerPiece])
+		p = p[headerPiece:]
+	}
+	m.take(p)
+	return n, nil
+}
+
+func (m *Measure) take(p []byte) {
 	if m.whole.hash == nil {
 		m.whole = newHashing()
 	}
@@ -124,7 +138,6 @@ func (m *Measure) Write(p []byte) (int, error) {
 		m.bare.write(rest)
 	}
 	m.raw += len(p)
-	return len(p), nil
 }
 
 // keepHeader looks for the end of the header. Where that is found, it begins to hash the
@@ -274,7 +287,7 @@ func FingerprintOf(header []byte) (Fingerprint, string) {
 	copy(fp[:], h.Sum(nil))
 	id := ""
 	if ids := values["Message-ID"]; len(ids) > 0 && len(ids[0]) <= maxMessageID {
-		id = ids[0]
+		id = strings.Clone(ids[0]) // or it would keep the whole header
 	}
 	return fp, id
 }

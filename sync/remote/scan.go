@@ -28,14 +28,16 @@ func (a *Account) Scan(ctx context.Context, folder mail.Folder, since mail.Curso
 	var view mail.View
 	err := a.on(ctx, "scan", folder, func(s *session, name string) error {
 		sc := &scan{s: s, visit: visit, view: &view, since: since, known: known}
-		end := s.begin(name, a.opts.ReadOnly)
+		opening := s.opening(name, a.opts.ReadOnly)
 		sc.ask()
-		notes, err := end()
-		if err != nil {
+		if err := s.opened(opening); err != nil {
 			sc.discard()
 			return err
 		}
-		sc.partial = notes.MessageLimit
+		if err := s.learnNext(); err != nil {
+			sc.discard()
+			return err
+		}
 		s.box.scan = a.scans.begin(name)
 		now := s.box.cursor
 		view = mail.View{Cursor: now, MailboxID: s.box.id}
@@ -55,7 +57,7 @@ func (a *Account) Scan(ctx context.Context, folder mail.Folder, since mail.Curso
 			a.mu.Lock()
 			sc.buffer = a.unsorted
 			a.mu.Unlock()
-			err = sc.full()
+			err := sc.full()
 			if sc.unsorted {
 				a.mu.Lock()
 				a.unsorted = true
@@ -102,7 +104,6 @@ type scan struct {
 	asked      bool
 	cmds       []closer
 	old, fresh []reply
-	partial    bool // the server has said that it shows only a part of the folder
 
 	// flagsBelow: of messages with lower UIDs flags are all that is asked.
 	flagsBelow mail.UID
@@ -138,7 +139,7 @@ func (sc *scan) full() error {
 		return err
 	}
 	sc.next()
-	if sc.partial || s.limited() {
+	if s.limited() {
 		return nil
 	}
 	// The listing and the count agree: it is complete. An empty folder is asked for
@@ -308,7 +309,7 @@ func (sc *scan) delta() error {
 		return err
 	}
 	sc.next()
-	if sc.partial || s.limited() {
+	if s.limited() {
 		return nil
 	}
 	// New ones up to the SELECT, and those up to now: either sum proves that nothing
@@ -364,7 +365,8 @@ func (s *session) limited() bool {
 			return true
 		}
 	}
-	return s.take().MessageLimit
+	s.box.partial = s.box.partial || s.take().MessageLimit
+	return s.box.partial
 }
 
 // present asks for all UIDs, and believes the answer only where all counts agree.
@@ -395,7 +397,7 @@ func (sc *scan) present() error {
 		count = uint32(uids.Len())
 	}
 	exists, ok := s.exists()
-	if ok && !sc.partial && !s.limited() && count == exists && uids.Len() == int(exists) {
+	if ok && !s.limited() && count == exists && uids.Len() == int(exists) {
 		sc.view.Absence, sc.view.Present = mail.ByPresent, uids
 	}
 	return nil

@@ -44,6 +44,7 @@ type box struct {
 	// permanent are the flags that can be set for good; nil where the server did not
 	// say, and then all can (RFC 9051, 7.1).
 	permanent *[]string
+	partial   bool // the server shows only some of its messages (RFC 9738)
 	// scan is the number of the folder's newest scan when it was selected.
 	scan uint64
 }
@@ -77,13 +78,39 @@ func (s *scans) begin(name string) uint64 {
 // open selects a folder, anew if need be, since only a SELECT tells how far the
 // folder has got.
 func (s *session) open(name string, readOnly bool) error {
-	_, err := s.begin(name, readOnly)()
-	return err
+	if err := s.opened(s.opening(name, readOnly)); err != nil {
+		return err
+	}
+	return s.learnNext()
 }
 
-// begin sends a SELECT, so that what only reads can be sent behind it. What it gives waits
-// for the answer, and gives what was observed until then.
-func (s *session) begin(name string, readOnly bool) (end func() (wire.Notes, error)) {
+// learnNext learns UIDNEXT where the SELECT did not tell it. RFC 3501, 6.3.1, wants that, and
+// Courier tells it only here. Without it nobody would notice that the server was restored
+// from a backup.
+func (s *session) learnNext() error {
+	if s.box.cursor.UIDNext != 0 {
+		return nil
+	}
+	status, err := s.client.Status(s.box.name, &imap.StatusOptions{UIDNext: true}).Wait()
+	switch {
+	case err == nil:
+		s.box.cursor.UIDNext = mail.UID(status.UIDNext)
+	case refused(err) == nil:
+		s.box = box{}
+		return fmt.Errorf("select: %w", s.trouble(err))
+	}
+	return nil
+}
+
+// opening is an open that waits for its answer.
+type opening struct {
+	*imapclient.SelectCommand
+	name string
+	scan uint64
+}
+
+// opening sends what open sends.
+func (s *session) opening(name string, readOnly bool) opening {
 	s.take() // what came before is about another folder
 	s.box = box{}
 	scan := s.scans.newest(name)
@@ -91,18 +118,17 @@ func (s *session) begin(name string, readOnly bool) (end func() (wire.Notes, err
 		ReadOnly:  readOnly,
 		CondStore: s.caps.Has(imap.CapCondStore),
 	})
-	return func() (wire.Notes, error) {
-		data, err := cmd.Wait()
-		if err != nil {
-			return wire.Notes{}, fmt.Errorf("select: %w", s.trouble(err))
-		}
-		notes := s.take()
-		return notes, s.opened(name, data, notes, scan)
-	}
+	return opening{cmd, name, scan}
 }
 
-// opened takes in what a SELECT told.
-func (s *session) opened(name string, data *imap.SelectData, notes wire.Notes, scan uint64) error {
+// opened takes the answer.
+func (s *session) opened(o opening) error {
+	name, scan := o.name, o.scan
+	data, err := o.Wait()
+	if err != nil {
+		return fmt.Errorf("select: %w", s.trouble(err))
+	}
+	notes := s.take()
 	b := box{
 		name: name,
 		id:   notes.MailboxID,
@@ -115,21 +141,11 @@ func (s *session) opened(name string, data *imap.SelectData, notes wire.Notes, s
 		readOnly:  notes.ReadOnly,
 		fleeting:  notes.UIDNotSticky,
 		permanent: notes.PermanentFlags,
+		partial:   notes.MessageLimit,
 		scan:      scan,
 	}
 	if notes.NoModSeq || !s.caps.Has(imap.CapCondStore) {
 		b.cursor.HighestModSeq = 0
-	}
-	if b.cursor.UIDNext == 0 {
-		// RFC 3501, 6.3.1, wants it, and Courier tells it only here. Without it nobody would
-		// notice that the server was restored from a backup.
-		status, err := s.client.Status(name, &imap.StatusOptions{UIDNext: true}).Wait()
-		switch {
-		case err == nil:
-			b.cursor.UIDNext = mail.UID(status.UIDNext)
-		case refused(err) == nil:
-			return fmt.Errorf("select: %w", s.trouble(err))
-		}
 	}
 	s.box = b
 	return nil
@@ -138,11 +154,36 @@ func (s *session) opened(name string, data *imap.SelectData, notes wire.Notes, s
 // hold makes sure that a folder is selected under the UIDVALIDITY that the caller
 // read its UIDs under, and that the session knows the messages of its newest scan.
 func (s *session) hold(name string, validity uint32, readOnly bool) error {
-	if s.box.name != name || s.box.scan < s.scans.newest(name) {
+	if !s.holds(name) {
 		if err := s.open(name, readOnly); err != nil {
 			return err
 		}
 	}
+	return s.valid(validity)
+}
+
+// holding is hold for a FETCH that is sent behind the SELECT, without a wait for its answer.
+// What comes must not be looked at before ready has said that it is of that folder.
+func (s *session) holding(name string, validity uint32, readOnly bool) (ready func() error, err error) {
+	if s.holds(name) {
+		return func() error { return nil }, s.valid(validity)
+	}
+	o := s.opening(name, readOnly)
+	return func() error {
+		if err := s.opened(o); err != nil {
+			return err
+		}
+		return s.valid(validity)
+	}, nil
+}
+
+// holds tells whether a folder is selected, and its newest scan is known to the session.
+func (s *session) holds(name string) bool {
+	return s.box.name == name && s.box.scan >= s.scans.newest(name)
+}
+
+// valid tells whether what is selected has that UIDVALIDITY.
+func (s *session) valid(validity uint32) error {
 	if now := s.box.cursor.UIDValidity; now != validity {
 		return fmt.Errorf("%w: it was %d and is %d", mail.ErrRestarted, validity, now)
 	}
