@@ -26,17 +26,14 @@ func (r *run) scanLocal(ctx context.Context, g *gathered) error {
 			if err != nil {
 				return err
 			}
-			lost := f.listing.LettersLost && !r.DryRun && f.policy.Direction.Writes(mail.Local)
-			if lost {
-				// Other programs have nothing but the folder's own file to tell them.
-				if err := r.Local.SetLetters(ctx, f.name, f.letters); err != nil {
-					return err
-				}
+			mended, err := r.mend(ctx, f)
+			if err != nil {
+				return err
 			}
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			found[f] = changes
-			f.localDirty = lost
+			f.localDirty = mended
 			return nil
 		})
 		if err != nil {
@@ -83,6 +80,30 @@ func (r *run) isOther(ctx context.Context, f *folder) (bool, error) {
 		r.leave(f)
 	}
 	return !f.met, nil
+}
+
+// mend mends what a scan has found to be amiss in a folder, and tells whether there was
+// anything: that its own file does not say what some letters mean, since other programs
+// have nothing else to tell them, and that a rename was not ended.
+func (r *run) mend(ctx context.Context, f *folder) (bool, error) {
+	if r.DryRun || !f.policy.Direction.Writes(mail.Local) {
+		return false, nil
+	}
+	if f.listing.LettersLost {
+		if err := r.Local.SetLetters(ctx, f.name, f.letters); err != nil {
+			return false, err
+		}
+	}
+	// Of a file that is renamed while it is looked at, both names may be met.
+	if !f.listing.Believed || len(f.listing.Relics) == 0 {
+		return f.listing.LettersLost, nil
+	}
+	for _, relic := range f.listing.Relics {
+		if err := r.Local.EndRename(ctx, f.name, relic); err != nil {
+			return false, err
+		}
+	}
+	return true, r.Local.SyncFolder(ctx, f.name)
 }
 
 // diffLocal scans one folder of the Maildir.

@@ -428,6 +428,34 @@ func TestAnUnrecordedDownloadUnderBothItsNames(t *testing.T) {
 	d.quiet()
 }
 
+// The power goes while a file is renamed from new/ to cur/, and leaves it both names: it
+// loses the old one. What somebody has linked on purpose, under a name of its own, stays.
+func TestARenameThatThePowerHasCutInHalf(t *testing.T) {
+	s := account(t)
+	uid := s.Deliver("Archive", onWire(letter("fresh")), mail.Flags{}, day)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, s.SetFlags("Archive", uid, flags(`\Flagged`)))
+	old := d.find("Archive", "About fresh.")
+	kept := d.rename(old, "cur", "F")
+	must(t, os.Link(kept, old))
+	must(t, os.Link(kept, filepath.Join(d.dir("Archive"), "cur", "1.copy:2,F")))
+	d.opts.DryRun = true
+	d.sync()
+	d.opts.DryRun = false
+	if got := len(d.files("Archive")); got != 3 {
+		t.Errorf("a dry run leaves %d files, want 3", got)
+	}
+	d.sync()
+	d.sync()
+	if _, err := os.Lstat(kept); err != nil {
+		t.Error(err)
+	}
+	d.has("Archive", 2)
+	d.inStep()
+	d.quiet()
+}
+
 // A run moves a file here and dies before it records that; the next one records that the
 // old place is empty, and dies before it records the new one. Then the message moves on:
 // the file goes along, and is not taken for a new one.

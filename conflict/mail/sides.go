@@ -105,7 +105,13 @@ type Listing struct {
 	LettersLost bool
 	// Problems are files that are no message and should be one, for the report.
 	Problems []error
+	// Relics are further names of listed files, of the same keys: what a loss of power, or a
+	// program that died, has left of a rename.
+	Relics []Relic
 }
+
+// Relic is a name that a file should have lost when it was renamed to what it is now.
+type Relic struct{ Name, Now File }
 
 // Source is a local message that is being uploaded.
 type Source interface {
