@@ -154,7 +154,7 @@ func (r *run) stampsMoved(ctx context.Context) (bool, error) {
 	moved := false
 	for _, lf := range local {
 		f := r.folders[lf.Name]
-		if f == nil || !f.usable() || f.listing == nil && lf.Stamp == f.base.Local {
+		if f == nil || !f.usable() || lf.Unfinished || f.listing == nil && lf.Stamp == f.base.Local {
 			continue
 		}
 		if f.listing == nil || lf.Stamp != f.listing.Stamp {

@@ -85,6 +85,9 @@ type Letters [26]string
 type LocalFolder struct {
 	Name  Folder
 	Stamp Stamp
+	// Unfinished: there is no folder, but a directory of which one was being made or removed,
+	// which CreateFolder or RemoveFolder brings to its end.
+	Unfinished bool
 }
 
 // Listing is what a scan of a local folder found.
