@@ -36,9 +36,10 @@ func (w *world) quiesce() {
 	w.refuses, w.calm = nil, true
 	// Longer than any message waits to be tried again, and than a file may be in tmp/.
 	w.now = w.now.Add(40 * time.Hour)
-	if w.restored {
+	if w.restored || w.alike {
 		// Where a restored server has the numbers that were read last, and a device has seen
-		// newer flags, nothing but the weekly look at all tells.
+		// newer flags, nothing but the weekly look at all tells. Nor does anything else where a
+		// Maildir is restored that has the times of the one that was in step.
 		w.now = w.now.Add(8 * 24 * time.Hour)
 	}
 	if w.rest(); w.broken != nil {

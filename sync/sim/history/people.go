@@ -246,6 +246,7 @@ func (w *world) onFile(d *device) {
 		d.put(to, fresh, ":2,S", f.text)
 	case 8: // edit: a new file, and the old one goes
 		w.now = w.now.Add(time.Second)
+		w.tick()
 		e := &token{name: fmt.Sprintf("token%04d", len(w.tokens)+1)}
 		e.text = strings.Replace(t.text, "This is "+t.name, "This is "+e.name, 1) + strings.Repeat("+", 1000*len(w.tokens)) + "\n"
 		e.removed = folder == trash
