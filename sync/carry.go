@@ -122,7 +122,7 @@ func (r *run) share(plan conflict.Plan) map[*folder]*work {
 	for i := range plan.Actions {
 		a := &plan.Actions[i]
 		f := r.folders[a.Item.Folder]
-		if row := a.Item.Row; a.Kind == conflict.Hold && heldAs(*row, a.Gone) && row.Why == a.Why {
+		if row := a.Item.Row; a.Kind == conflict.Hold && heldAs(*row, a.Gone) && row.Why == a.Why && !renamed(a.Item) {
 			continue // it is recorded, and a run that changes nothing need not touch the folder
 		}
 		if !f.usable() || !r.wanted(f.name) || f.dissolves && !f.onRemote && a.Kind != conflict.RemoveLocal && a.Kind != conflict.Drop {
@@ -333,6 +333,11 @@ func (r *run) makeRoom(b *mail.Batch) {
 			delete(r.doomed, at)
 		}
 	}
+}
+
+// renamed tells whether a file has another name, or place, than base says.
+func renamed(item *conflict.Item) bool {
+	return item.Row.Key != "" && item.File.Name != "" && (item.File.Name != item.Row.Name || item.File.New != item.Row.New)
 }
 
 // seen takes over into a row what a scan found out about the file's name and place.
