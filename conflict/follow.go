@@ -32,7 +32,7 @@ func (i *Item) Follow(to *Item, folder mail.FolderID) {
 func FollowMoved(gone []*Item, id func(mail.Folder) mail.FolderID) (taken []*Item) {
 	for _, g := range gone {
 		to := g.Moved
-		if to == nil || !g.Vanished() && !g.vanishedLanding() || to.Local != New || to.Remote == New || id(to.Folder) == 0 {
+		if to == nil || !g.Vanished() || to.Local != New || to.Remote == New || id(to.Folder) == 0 {
 			continue
 		}
 		g.Follow(to, id(to.Folder))
@@ -44,10 +44,4 @@ func FollowMoved(gone []*Item, id func(mail.Folder) mail.FolderID) (taken []*Ite
 // Vanished tells whether a message that was in step is gone on both sides.
 func (i *Item) Vanished() bool {
 	return i.Local == Gone && i.Remote == Gone && i.Row != nil && i.Row.State == mail.Settled
-}
-
-// vanishedLanding is Vanished for a message whose landing was not recorded. If its file has
-// moved it had landed.
-func (i *Item) vanishedLanding() bool {
-	return i.Local == Gone && i.Remote == Gone && i.Row != nil && i.Row.State == mail.Landing
 }

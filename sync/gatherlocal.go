@@ -352,12 +352,28 @@ func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) []*confl
 	return left
 }
 
+// settleLanded records that messages had landed whose landing was not recorded: their files
+// have moved since.
+func (r *run) settleLanded(ctx context.Context, gone []*conflict.Item) error {
+	batch := &mail.Batch{}
+	for _, item := range gone {
+		if item.Row.State != mail.Landing || item.Moved == nil {
+			continue
+		}
+		row := *item.Row
+		row.State, row.Name = mail.Settled, string(row.Key)
+		item.Row = &row
+		batch.PutRows = append(batch.PutRows, &row)
+	}
+	return r.commit(ctx, batch)
+}
+
 // fetchAgain makes downloads of the messages whose landing was interrupted and whose
 // files are nowhere: a crash came before they were published, or somebody was quick
 // to remove them, which cannot be told apart.
 func fetchAgain(gone []*conflict.Item) {
 	for _, item := range gone {
-		if item.Row.State != mail.Landing || item.Moved != nil {
+		if item.Row.State != mail.Landing {
 			continue
 		}
 		row := *item.Row

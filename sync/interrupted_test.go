@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
 	"mailtwin/sync/sim"
 )
@@ -396,6 +397,34 @@ func TestAnUnrecordedDownloadThatMovesOnBothSides(t *testing.T) {
 	d.has("Drafts", 0)
 	d.has("Lists", lists+1)
 	d.inStep()
+	d.quiet()
+}
+
+// A run dies after a download, before that is recorded, and the file moves. Where the server
+// is only pulled from the move stays here, and nothing is left to do.
+func TestAnUnrecordedDownloadThatMovesWhereNothingIsPushed(t *testing.T) {
+	prepare := func() *device {
+		s := account(t)
+		d := newDevice(t, s)
+		d.opts.Connections = 1
+		d.opts.Policy = always(conflict.Policy{Direction: conflict.Pull})
+		d.sync()
+		s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+		return d
+	}
+	d := prepare()
+	d.crash = sim.NewCrash(0)
+	d.sync()
+	at := slices.Index(d.crash.Names(), "after Local.Publish") + 1
+	d = prepare()
+	d.crash = sim.NewCrash(at)
+	d.run()
+	d.crash = nil
+	must(t, os.Rename(d.find("Archive", "About moved."), filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")))
+	d.sync()
+	if len(d.files("Archive")) != 0 || len(d.files("Lists")) != 1 || len(d.server.Messages("Archive")) != 1 {
+		t.Errorf("Archive has %d files and %d messages, Lists %d files", len(d.files("Archive")), len(d.server.Messages("Archive")), len(d.files("Lists")))
+	}
 	d.quiet()
 }
 

@@ -63,6 +63,9 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 			item.Row = &row
 		}
 	}
+	if err := r.settleLanded(ctx, gone); err != nil {
+		return nil, err
+	}
 	taken := conflict.FollowMoved(gone, func(name mail.Folder) mail.FolderID { return r.folders[name].base.ID })
 	arrived = slices.DeleteFunc(arrived, func(item *conflict.Item) bool { return slices.Contains(taken, item) })
 	left := arrived[:0]
