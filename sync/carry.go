@@ -272,7 +272,9 @@ func (r *run) keepRows(ctx context.Context, w *work) error {
 				row.UID = 0
 			}
 		case conflict.Note:
-			row.Flags = a.Flags
+			if row.Flags = a.Flags; row.State == mail.Held {
+				row.State, row.Gone, row.Why, row.RetryAt = mail.Settled, 0, "", time.Time{}
+			}
 		case conflict.Hold:
 			row.State, row.Gone, row.Why, row.RetryAt = mail.Held, a.Gone, a.Why, time.Time{}
 		}

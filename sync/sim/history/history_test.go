@@ -201,6 +201,7 @@ var onceFailed = []uint64{
 	422445, 452225, 479548, 507137, 1013337, // one file under two names
 	411140, 450084, 808486, // half a folder
 	1034924,       // a file with the letters of another folder, whose renaming was not durable
+	1024326,       // a file that is revived under direction = pull
 	900715,        // a download that was not recorded, and then moved, under direction = pull
 	909410,        // a file that is renamed while its removal is held
 	446457,        // a directory of the store that was not durable
