@@ -331,7 +331,7 @@ func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Ite
 		}
 	}
 	told := map[mail.UID]bool{}
-	validity := f.view.Cursor.UIDValidity
+	validity := r.validity(f)
 	if len(headers) > 0 {
 		detail := mail.Fingerprints
 		if whole {
