@@ -385,6 +385,19 @@ func TestABareDirectoryDoesNotStay(t *testing.T) {
 			}
 			return nil
 		},
+		"no directory can be removed": func(tree *Tree) error {
+			was := tree.fs
+			defer func() { tree.fs = was }()
+			tree.fs = &hooked{was, func(op, name string) error {
+				if op == "rmdir" {
+					return errors.New("input/output error")
+				}
+				return nil
+			}}
+			err := tree.CreateFolder(t.Context(), "a")
+			tree.fs = was
+			return errors.Join(err, tree.RemoveFolder(t.Context(), "a"))
+		},
 		"the last one inside is removed": func(tree *Tree) error {
 			return errors.Join(tree.CreateFolder(t.Context(), "a"), tree.CreateFolder(t.Context(), "a/b/c"),
 				tree.RemoveFolder(t.Context(), "a"), tree.RemoveFolder(t.Context(), "a/b/c"))
