@@ -23,7 +23,6 @@ type work struct {
 	remote                []*conflict.Action // removals on the server
 	local                 []*conflict.Action // removals here
 	behind                bool               // an upload into the folder was not done
-	retryAt               time.Time          // when it will be tried again, if not in the next round
 	untried               []string           // files that would be refused like others before
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	stdsync "sync"
+	"time"
 
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
@@ -53,6 +54,9 @@ type folder struct {
 	// full is the size of the smallest message that was refused by this run because of a
 	// quota: none that is larger would be taken. 0: no such one.
 	full int64
+	// retryAt is when the uploads will be tried again that the server has refused in this run.
+	// Zero: it has refused none.
+	retryAt time.Time
 	// ours are the uploads of this round, or the last one that had any; others is what
 	// somebody else has brought into the folder meanwhile, below the UID looked.
 	ours, others []*conflict.Item

@@ -38,7 +38,7 @@ func (r *run) upload(ctx context.Context, w *work) error {
 	}
 	if len(w.untried) > 0 {
 		r.problem(w.folder, fmt.Errorf("upload %s: not tried: %w", names(w.untried), mail.ErrOverQuota),
-			"they stay here, too, until after "+localTime(w.retryAt))
+			"they stay here, too, until after "+localTime(w.folder.retryAt))
 	}
 	return nil
 }
@@ -65,8 +65,8 @@ func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Acti
 		if f.stored[o.file.Key] {
 			// To upload it over and over would fill the folder with what nobody knows again.
 			w.behind = true
-			w.retryAt = r.setAside(f, o, errNotShown, batch)
-			r.reportRefused(f, o, errNotShown, w.retryAt)
+			f.retryAt = r.setAside(f, o, errNotShown, batch)
+			r.reportRefused(f, o, errNotShown, f.retryAt)
 			continue
 		}
 		if o.id.Digest == (mail.Digest{}) {
@@ -164,7 +164,7 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 	f := w.folder
 	if f.full > 0 && o.id.Size >= f.full {
 		w.behind = true
-		w.retryAt = r.setAside(f, o, mail.ErrOverQuota, batch)
+		f.retryAt = r.setAside(f, o, mail.ErrOverQuota, batch)
 		w.untried = append(w.untried, o.file.Name)
 		return nil
 	}
@@ -184,8 +184,8 @@ func (r *run) appendOne(ctx context.Context, w *work, o *outgoing, batch *mail.B
 			f.full = o.id.Size
 		}
 		w.behind = true
-		w.retryAt = r.setAside(f, o, err, batch)
-		r.reportRefused(f, o, err, w.retryAt)
+		f.retryAt = r.setAside(f, o, err, batch)
+		r.reportRefused(f, o, err, f.retryAt)
 		return nil
 	default:
 		if stored.sent {
