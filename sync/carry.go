@@ -385,13 +385,24 @@ func (r *run) secure(ctx context.Context, f *folder, files []mail.File) error {
 	return r.Local.Secure(ctx, f.name, files)
 }
 
+func itemsOf(actions []*conflict.Action) []*conflict.Item {
+	items := make([]*conflict.Item, len(actions))
+	for i, a := range actions {
+		items[i] = a.Item
+	}
+	return items
+}
+
 // secureGone makes durable that files are gone, once what takes their place is, and before
 // base forgets them. Else one that a program has removed, or moved, may be back when the
 // power goes, as a message that nothing is known of.
 func (r *run) secureGone(ctx context.Context, items []*conflict.Item) error {
 	left := map[*folder]bool{}
 	for _, item := range items {
-		if item.Local == conflict.Gone && item.Row != nil && item.Row.Key != "" {
+		switch {
+		case item.Followed:
+			left[r.folders[item.Origin]] = true
+		case item.Local == conflict.Gone && item.Row != nil && item.Row.Key != "":
 			left[r.folders[item.Folder]] = true
 		}
 	}

@@ -127,6 +127,10 @@ func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Actio
 		fetchErr = fmt.Errorf("download: %w", fetchErr)
 		r.leave(f)
 	}
+	// Base is about to forget the old names of those that were removed here.
+	if err := r.secureGone(context.WithoutCancel(ctx), itemsOf(actions)); err != nil {
+		return errors.Join(fetchErr, err)
+	}
 	batch := &mail.Batch{}
 	if fetchErr == nil {
 		r.withhold(f, byUID, batch)

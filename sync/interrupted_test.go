@@ -592,3 +592,43 @@ func TestAnUploadThatBrokeOffAndMovesOnBothSides(t *testing.T) {
 		}
 	}
 }
+
+// A message is removed here and moved there, and comes back to where it was moved to. A run
+// dies while it brings it, and the power takes back the removal, if that was not durable: the
+// file is not left behind where base knows nothing of it.
+func TestARemovalIsDurableBeforeBaseForgetsTheFile(t *testing.T) {
+	prepare := func() (d *device, back func()) {
+		s := account(t)
+		uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+		d = newDevice(t, s)
+		d.opts.Connections = 1
+		d.sync()
+		cur, path := filepath.Join(d.dir("Archive"), "cur"), d.find("Archive", "About moved.")
+		info, err := os.Stat(cur)
+		must(t, err)
+		must(t, os.Rename(path, filepath.Join(d.root, "..", "removed.")))
+		s.Move("Archive", uid, "Lists")
+		d.crash = sim.NewCrash(0)
+		return d, func() {
+			must(t, os.Rename(filepath.Join(d.root, "..", "removed."), path))
+			must(t, os.Chtimes(cur, info.ModTime(), info.ModTime()))
+		}
+	}
+	d, _ := prepare()
+	d.sync()
+	for at := range len(d.crash.Names()) {
+		d, back := prepare()
+		d.crash = sim.NewCrash(at + 1)
+		d.run()
+		if !slices.Contains(d.crash.Names(), "after Local.SyncFolder") {
+			back()
+		}
+		d.crash = nil
+		d.sync()
+		d.sync()
+		d.inStep()
+		if t.Failed() {
+			t.Fatalf("stopped at step %d", at+1)
+		}
+	}
+}

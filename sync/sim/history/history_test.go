@@ -202,6 +202,7 @@ var onceFailed = []uint64{
 	411140, 450084, 808486, // half a folder
 	1040865,       // a bare directory that could not be removed
 	1044627,       // the new form of a message refused in one round, and the old one gone in the next
+	1044359,       // a removal that was not durable when base forgot the file
 	1034924,       // a file with the letters of another folder, whose renaming was not durable
 	1024326,       // a file that is revived under direction = pull
 	900715,        // a download that was not recorded, and then moved, under direction = pull
