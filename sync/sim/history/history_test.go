@@ -155,11 +155,11 @@ func TestHistories(t *testing.T) {
 
 // fastBudget is how many histories the fast lane plays, and aimedBudget how many with all
 // that happens aimed at one call that comes seldom.
-const fastBudget, aimedBudget = 8000, 600
+const fastBudget, aimedBudget = 8000, 1200
 
 // rare are the calls that come so seldom that chance does not strike them in each way.
 var rare = []string{
-	"Local.RemoveFolder", "Local.SetLetters", "Local.Reflag", "Local.Move", "Local.Remove", "Remote.Append", "Remote.Store",
+	"Local.RemoveFolder", "Local.RenameFolder", "Local.SetLetters", "Local.Reflag", "Local.Move", "Local.Remove", "Remote.Append", "Remote.Store",
 	"Remote.Move", "Remote.Copy", "Remote.Expunge", "Remote.DeleteFolder", "Remote.RenameFolder",
 }
 

@@ -80,6 +80,9 @@ var mutants = []mutant{
 	{"removals do not wait for new files that were refused", "sync/remove.go",
 		`	for _, a := range w.remote {
 		switch {`, `	w = &work{folder: f, remote: w.remote}
+	was := f.retryAt
+	f.retryAt = time.Time{}
+	defer func() { f.retryAt = was }()
 	for _, a := range w.remote {
 		switch {`, ""},
 	{"uploads have no intents", "sync/upload.go",

@@ -150,6 +150,12 @@ func (d *device) put(folder mail.Folder, key, flags, text string) {
 	if err != nil {
 		return // the folder went away
 	}
+	if _, err := f.Lstat(path.Join(dir, sub)); err != nil {
+		// The power has left half a folder, which nobody has mended yet: it says so to the user.
+		t := d.world.tokenOf(text)
+		t.removed, t.expunged = true, true
+		return
+	}
 	_, err = out.Write([]byte(text))
 	err = errors.Join(err, f.Sync(tmp), f.Rename(tmp, path.Join(dir, sub, key+flags)))
 	if err != nil {
