@@ -43,7 +43,7 @@ const (
 	// it still is.
 	Part
 	// Note: nothing is done; the row follows what changed about a message that is, and
-	// stays, on one side.
+	// stays, on one side, and is not held any more.
 	Note
 	// Hold: nothing is done; the row says that a removal waits for consent.
 	Hold
@@ -136,11 +136,12 @@ func Make(items []*Item, world World) Plan {
 	for _, item := range items {
 		action, decision := decide(item, world)
 		action.Item = item
+		kind := action.Kind
 		if !restrain(&action, world.Folders[item.Folder]) {
 			continue
 		}
 		plan.Actions = append(plan.Actions, action)
-		if decision != "" {
+		if decision != "" && action.Kind == kind {
 			plan.Decisions = append(plan.Decisions, mail.Decision{
 				Folder: item.Folder, MessageID: item.messageID(), UID: item.UID(), Key: item.Key(),
 				What: decision, Why: action.Why,

@@ -16,7 +16,9 @@ func restrain(a *Action, info FolderInfo) bool {
 	case Agree:
 		restrainFlags(a, info, local, remote)
 		return a.changes()
-	case Download, Link, RemoveLocal:
+	case Download:
+		return local || a.letBe()
+	case Link, RemoveLocal:
 		return local
 	case ExpungeRemote:
 		return remote && (local || !a.Item.here())
@@ -29,8 +31,20 @@ func restrain(a *Action, info FolderInfo) bool {
 			// what the file has, and what that one has, are both news.
 			a.Base = mail.Flags{}
 		}
-		return remote
+		return remote || a.letBe()
 	}
+	return true
+}
+
+// letBe makes of an action that is kept back, and that was to revive a message whose removal
+// was held, or under way, one that takes this back. Else the next plan, which need not know
+// what it was revived for, would remove it. It tells whether the action is such a one.
+func (a *Action) letBe() bool {
+	row := a.Item.Row
+	if row == nil || row.State != mail.Held {
+		return false
+	}
+	*a = Action{Kind: Note, Item: a.Item, Flags: row.Flags}
 	return true
 }
 

@@ -22,7 +22,8 @@ const unfinished = ".mailtwin-unfinished"
 // Folders is Local.Folders. Symbolic links are not followed, hidden directories
 // are not folders. A folder of which something is missing or cannot be looked at
 // has the zero Stamp, and so has a known one where something else stands in the place
-// of its directory: Scan says what it is. mail.ErrLayout: the Maildir is one of the
+// of its directory: Scan says what it is. What is left of one that was being made or
+// removed is listed as Unfinished, unless there may be messages in it that nobody knows. mail.ErrLayout: the Maildir is one of the
 // other layout.
 func (t *Tree) Folders(ctx context.Context, known []mail.LocalFolder) ([]mail.LocalFolder, error) {
 	if err := t.check(); err != nil {
@@ -244,7 +245,9 @@ func (t *Tree) makeParts(dir string) error {
 func (t *Tree) createWhole(folder mail.Folder, around string, names []string) error {
 	full := names[0]
 	made := path.Join(around, interim(full))
-	if err := t.clearAway(made); err != nil { // a crash may have left it
+	// A crash may have left it. What it holds was put into the folder before the power has
+	// taken that name from it, and comes back into the folder.
+	if err := t.clearAway(made); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	if err := t.mkdir(made); err != nil {
@@ -422,13 +425,16 @@ func (t *Tree) removeParts(dir string) error {
 	}
 	// tmp/ first: without it nobody can begin a delivery.
 	subs := []string{"tmp", "new", "cur"}
-	for i, sub := range subs {
+	for _, sub := range subs {
 		err := t.fs.Rmdir(path.Join(dir, sub))
 		if err == nil || errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		for _, removed := range subs[:i] {
-			if again := t.mkdir(path.Join(dir, removed)); again != nil {
+		if !errors.Is(err, fs.ErrExist) {
+			return err // which leaves it marked
+		}
+		for _, sub := range subs {
+			if again := t.mkdir(path.Join(dir, sub)); again != nil {
 				return errors.Join(err, again) // which leaves it marked
 			}
 		}

@@ -16,7 +16,9 @@ import (
 func folderNames(folders []mail.LocalFolder) []string {
 	var names []string
 	for _, f := range folders {
-		names = append(names, string(f.Name))
+		if !f.Unfinished {
+			names = append(names, string(f.Name))
+		}
 	}
 	return names
 }
@@ -383,6 +385,19 @@ func TestABareDirectoryDoesNotStay(t *testing.T) {
 			}
 			return nil
 		},
+		"no directory can be removed": func(tree *Tree) error {
+			was := tree.fs
+			defer func() { tree.fs = was }()
+			tree.fs = &hooked{was, func(op, name string) error {
+				if op == "rmdir" {
+					return errors.New("input/output error")
+				}
+				return nil
+			}}
+			err := tree.CreateFolder(t.Context(), "a")
+			tree.fs = was
+			return errors.Join(err, tree.RemoveFolder(t.Context(), "a"))
+		},
 		"the last one inside is removed": func(tree *Tree) error {
 			return errors.Join(tree.CreateFolder(t.Context(), "a"), tree.CreateFolder(t.Context(), "a/b/c"),
 				tree.RemoveFolder(t.Context(), "a"), tree.RemoveFolder(t.Context(), "a/b/c"))
@@ -514,6 +529,33 @@ func TestARemovalThatCannotBeTakenBack(t *testing.T) {
 	}
 }
 
+// A delivery is under way in a folder whose name the power takes back: it is still there
+// when the folder is made again.
+func TestWhatIsInAHalfMadeFolderStays(t *testing.T) {
+	tree, root := newTree(t, Options{})
+	for _, name := range []mail.Folder{"Lists", "Lists/go"} {
+		if err := tree.CreateFolder(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, root, "Lists/go/tmp/1.host", "a message")
+	if err := os.Rename(filepath.Join(root, "Lists"), filepath.Join(root, interim("Lists"))); err != nil {
+		t.Fatal(err)
+	}
+	tree.place("Lists", "")
+	for _, name := range []mail.Folder{"Lists", "Lists/go"} {
+		if err := tree.CreateFolder(t.Context(), name); err != nil && !errors.Is(err, mail.ErrExists) {
+			t.Fatal(err)
+		}
+	}
+	if got := files(t, filepath.Join(root, "Lists/go/tmp")); len(got) != 1 {
+		t.Errorf("tmp/ has %q", got)
+	}
+	if exists(t, filepath.Join(root, interim("Lists"))) {
+		t.Error("the half-made folder is still there")
+	}
+}
+
 // Nor is one whose removal stopped; and where it holds something, it stays whole.
 func TestAHalfRemovedFolderIsNone(t *testing.T) { eachLayout(t, aHalfRemovedFolderIsNone) }
 
@@ -535,6 +577,14 @@ func aHalfRemovedFolderIsNone(t *testing.T, layout Layout) {
 		}}
 		err := tree.RemoveFolder(t.Context(), "Lists")
 		tree.fs = was
+		if err != nil {
+			// Who knows nothing of it can end it, too.
+			folders, listErr := tree.Folders(t.Context(), nil)
+			i := slices.IndexFunc(folders, func(f mail.LocalFolder) bool { return f.Name == "Lists" })
+			if half := exists(t, filepath.Join(root, "Lists", unfinished)) || exists(t, filepath.Join(root, ".Lists", unfinished)); half != (i >= 0 && folders[i].Stamp == mail.Stamp{}) || listErr != nil {
+				t.Errorf("stopped after %d steps: half a folder %v, listed %v, %v", stop, half, folders, listErr)
+			}
+		}
 		folders, listErr := tree.Folders(t.Context(), []mail.LocalFolder{{Name: "Lists"}})
 		_, scanErr := tree.Scan(t.Context(), "Lists", mail.Letters{})
 		if there := slices.Contains(folderNames(folders), "Lists"); there != (scanErr == nil) || listErr != nil {

@@ -253,8 +253,10 @@ func (t *Tree) Publish(ctx context.Context, folder mail.Folder, key mail.Key, fl
 // same tells whether a name is one of the file that info is of.
 func (t *Tree) same(name string, info Info) bool {
 	there, err := t.fs.Lstat(name)
-	return err == nil && there.Dev == info.Dev && there.Inode == info.Inode
+	return err == nil && sameFile(there, info)
 }
+
+func sameFile(a, b Info) bool { return a.Dev == b.Dev && a.Inode == b.Inode }
 
 func flagsIn(name string, meaning *mail.Letters) mail.Flags {
 	_, letters, _ := splitName(name)
@@ -352,4 +354,29 @@ func (t *Tree) Reflag(ctx context.Context, folder mail.Folder, file mail.File, f
 		return mail.File{}, t.gone(err, dir, subdir(file.New))
 	}
 	return f, nil
+}
+
+// EndRename is Local.EndRename.
+func (t *Tree) EndRename(ctx context.Context, folder mail.Folder, relic mail.Relic) (err error) {
+	defer explainFile(&err, "end the renaming of", folder, relic.Name.Name)
+	dir, err := t.dir(folder)
+	if err != nil {
+		return err
+	}
+	old, err := pathOf(dir, relic.Name)
+	if err != nil {
+		return err
+	}
+	now, err := pathOf(dir, relic.Now)
+	if err != nil {
+		return err
+	}
+	info, err := t.fs.Lstat(old)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !t.same(now, info) {
+		return nil // somebody is at work
+	}
+	if err == nil {
+		err = t.fs.Unlink(old)
+	}
+	return err
 }

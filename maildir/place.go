@@ -161,6 +161,12 @@ func (t *Tree) place(folder mail.Folder, dir string) {
 	t.places[folder] = dir
 }
 
+// mayBeRespelled tells whether a file system may give a directory another name than the one
+// that it was made with: HFS+ does, where accents can be written in two ways.
+func mayBeRespelled(full string) bool {
+	return strings.ContainsFunc(full, func(r rune) bool { return r >= utf8.RuneSelf })
+}
+
 // makeDir makes the directory that has the name full in dir, if there is none, and
 // gives its path.
 func (t *Tree) makeDir(dir, full string) (string, error) {
@@ -172,8 +178,7 @@ func (t *Tree) makeDir(dir, full string) (string, error) {
 	if err := t.mkdir(made); err != nil {
 		return "", err
 	}
-	if entry == full && strings.ContainsFunc(full, func(r rune) bool { return r >= utf8.RuneSelf }) {
-		// HFS+ gives it a name of its own choice.
+	if entry == full && mayBeRespelled(full) {
 		kept, err := t.lists(dir, full)
 		if err == nil && !kept {
 			err = t.fs.Rmdir(made)

@@ -153,11 +153,12 @@ func (t *Tree) keep(ctx context.Context, store FS, name string, st mail.Stat) (k
 	return "", false, errors.New("the store of removed messages has too many files of that name")
 }
 
-// mkdirs makes a directory of the store and those around it, durably. One whose name
-// is short for another one is so in the Maildir.
+// mkdirs makes a directory of the store and those around it, durably. That one is there
+// does not say that it stays when the power goes: who has made it may have come no further.
+// So each is made durable once. One whose name is short for another one is so in the
+// Maildir.
 func (t *Tree) mkdirs(store FS, dir string) error {
-	isShort := isShort(path.Base(dir))
-	if _, err := store.Lstat(dir); err == nil && !isShort || dir == "." {
+	if _, err := store.Lstat(dir); dir == "." || err == nil && t.isDurable(dir) {
 		return nil
 	}
 	if err := t.mkdirs(store, path.Dir(dir)); err != nil {
@@ -166,20 +167,37 @@ func (t *Tree) mkdirs(store FS, dir string) error {
 	if err := store.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if isShort {
-		if full, err := t.fullName(store, dir); err != nil || full != "" {
-			return err
-		}
+	if isShort(path.Base(dir)) {
 		_, inMaildir, _ := strings.Cut(dir, "/") // without the day
 		full, err := t.fullName(t.fs, inMaildir)
-		if err == nil {
+		if err != nil {
+			return err
+		}
+		is, err := t.fullName(store, dir)
+		switch {
+		case err != nil:
+		case is == "" || is != full:
 			err = t.writeName(store, dir, full)
+		default:
+			err = errors.Join(t.syncIn(store, path.Join(dir, nameFile)), t.syncIn(store, dir))
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return t.syncIn(store, path.Dir(dir))
+	if err := t.syncIn(store, path.Dir(dir)); err != nil {
+		return err
+	}
+	t.storeLock.Lock()
+	defer t.storeLock.Unlock()
+	t.durable[dir] = true
+	return nil
+}
+
+func (t *Tree) isDurable(dir string) bool {
+	t.storeLock.Lock()
+	defer t.storeLock.Unlock()
+	return t.durable[dir]
 }
 
 // copyFile copies a file of one FS into another, with its time. The copy is not

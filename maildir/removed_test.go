@@ -337,8 +337,13 @@ func TestWhatIsKeptIsDurableBeforeItIsRemoved(t *testing.T) {
 	now := noon
 	tree, root, _ := newStore(t, &now)
 	put(t, root, "INBOX/cur/a", "text")
+	put(t, root, "INBOX/cur/b", "text")
 	store, err := tree.openStore()
 	if err != nil {
+		t.Fatal(err)
+	}
+	// A run before has made it, and come no further.
+	if err := store.Mkdir("20261123"); err != nil {
 		t.Fatal(err)
 	}
 	var steps []string
@@ -349,13 +354,16 @@ func TestWhatIsKeptIsDurableBeforeItIsRemoved(t *testing.T) {
 		return nil
 	}
 	tree.fs, tree.store = &hooked{linksTo{tree.fs, store}, note}, &hooked{store, note}
-	if err := tree.Remove(t.Context(), "INBOX", mail.File{Name: "a"}); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"a", "b"} {
+		if err := tree.Remove(t.Context(), "INBOX", mail.File{Name: name}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	want := []string{
-		"sync .", "sync 20261123", "sync 20261123/INBOX", // as each directory was made
+		"sync .", "sync 20261123", "sync 20261123/INBOX", // for each directory, once
 		"sync 20261123/INBOX/cur/a", "sync 20261123/INBOX/cur",
 		"unlink INBOX/cur/a",
+		"sync 20261123/INBOX/cur/b", "sync 20261123/INBOX/cur", "unlink INBOX/cur/b",
 	}
 	if !slices.Equal(steps, want) {
 		t.Errorf("steps %q, want %q", steps, want)

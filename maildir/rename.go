@@ -116,7 +116,8 @@ func (t *Tree) moveAs(from, target, full string) error {
 
 // vacant gives the path that a directory of the name full gets in around, where
 // nothing is: mail.ErrExists. To make it is the one way to find out what the file
-// system makes of the name, see makeDir.
+// system makes of a name like that, see makeDir; where it can make nothing else of it a bare
+// directory, which a crash could leave, is not worth the risk.
 func (t *Tree) vacant(around, full string) (string, error) {
 	entry, there, err := t.find(around, full)
 	if err != nil {
@@ -124,6 +125,9 @@ func (t *Tree) vacant(around, full string) (string, error) {
 	}
 	if there && t.clear(path.Join(around, entry)) != nil {
 		return "", mail.ErrExists
+	}
+	if entry == full && !mayBeRespelled(full) {
+		return path.Join(around, entry), nil
 	}
 	made, err := t.makeDir(around, full)
 	if err != nil {

@@ -75,7 +75,7 @@ func (t *Tree) Scan(ctx context.Context, folder mail.Folder, letters mail.Letter
 			listing.LettersLost = listing.LettersLost || word != ""
 		}
 	}
-	listing.Letters, listing.Problems, listing.Files = l.letters, l.problems, l.files
+	listing.Letters, listing.Problems, listing.Files, listing.Relics = l.letters, l.problems, l.files, l.relics
 	return listing, nil
 }
 
@@ -123,6 +123,7 @@ type list struct {
 	entries  []entry
 	letters  mail.Letters
 	problems []error
+	relics   []mail.Relic
 }
 
 type entry struct {
@@ -192,11 +193,13 @@ func (l *list) dropTwins() error {
 }
 
 // survivor gives the one of several files of one key that is to be listed. If none
-// is there any more, the listing will not be believed anyway.
+// is there any more, the listing will not be believed anyway. What is in cur/ goes before
+// what is in new/, since that is the way in which files are renamed: where one file has
+// both names, the other one is what was left of its rename.
 func (l *list) survivor(twins []entry) (entry, error) {
-	best, found := twins[0], 0
+	best, infos := twins[0], map[entry]Info{}
 	for _, e := range twins {
-		_, err := l.t.fs.Lstat(e.path(l.dir))
+		info, err := l.t.fs.Lstat(e.path(l.dir))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -204,15 +207,31 @@ func (l *list) survivor(twins []entry) (entry, error) {
 			return best, err
 		}
 		better := !e.isNew && best.isNew || e.isNew == best.isNew && e.name < best.name
-		if found == 0 || better {
+		if len(infos) == 0 || better {
 			best = e
 		}
-		found++
+		infos[e] = info
 	}
-	if found > 1 {
-		l.problem("%d files have the key %.160q; only %s/%.160q is synced: rename the others", found, best.name[:best.key], subdir(best.isNew), best.name)
+	others := 0
+	for _, e := range twins {
+		info, there := infos[e]
+		switch {
+		case !there || e == best:
+		case sameFile(info, infos[best]):
+			l.relics = append(l.relics, mail.Relic{Name: e.file(), Now: best.file()})
+		default:
+			others++
+		}
+	}
+	if others > 0 {
+		l.problem("%d files have the key %.160q; only %s/%.160q is synced: rename the others", 1+others, best.name[:best.key], subdir(best.isNew), best.name)
 	}
 	return best, nil
+}
+
+// file is the entry without its flags.
+func (e *entry) file() mail.File {
+	return mail.File{Key: mail.Key(e.name[:e.key]), Name: e.name, New: e.isNew, Inode: e.inode}
 }
 
 // files yields what the listing holds. Few of the sets of flags differ.

@@ -116,6 +116,36 @@ func TestOfTwoNamesOfOneFileTheLivingOneIsListed(t *testing.T) {
 	}
 }
 
+// What was left of a rename is told apart from another message of the same key.
+func TestARenameIsEnded(t *testing.T) {
+	tree, root := newTree(t, Options{})
+	put(t, root, "INBOX/cur/a:2,S", "1")
+	for _, name := range []string{"new/a", "cur/a:2,", "cur/copy:2,S"} {
+		if err := os.Link(filepath.Join(root, "INBOX/cur/a:2,S"), filepath.Join(root, "INBOX", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listing, got := scan(t, tree, mail.Letters{})
+	if len(got) != 2 || got[0].Name != "a:2," || len(listing.Problems) != 0 || len(listing.Relics) != 2 {
+		t.Fatalf("files %v, problems %v, relics %v", got, listing.Problems, listing.Relics)
+	}
+	for range 2 {
+		for _, relic := range listing.Relics {
+			if err := tree.EndRename(t.Context(), "INBOX", relic); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	// The other name has gone meanwhile: then this is the message.
+	if err := tree.EndRename(t.Context(), "INBOX", mail.Relic{Name: got[0], Now: mail.File{Key: "a", Name: "a:2,F"}}); err != nil {
+		t.Error(err)
+	}
+	listing, got = scan(t, tree, mail.Letters{})
+	if len(got) != 2 || got[0].Name != "a:2," || len(listing.Relics) != 0 {
+		t.Errorf("files %v, relics %v", got, listing.Relics)
+	}
+}
+
 // What a directory that never stops changing shows is there; what it does not show
 // is not gone.
 func TestAListingOfABusyFolderIsNotBelieved(t *testing.T) {

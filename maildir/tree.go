@@ -55,7 +55,8 @@ type Tree struct {
 	notices   []mail.Notice          // of the last walk
 
 	storeLock sync.Mutex
-	store     FS // nil until it is needed
+	store     FS              // nil until it is needed
+	durable   map[string]bool // directories of it that are
 }
 
 // Init makes the root of a Maildir, with mode 0700, where there is none.
@@ -81,7 +82,7 @@ func Open(root string, opts Options) (*Tree, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	t := &Tree{opts: opts, fs: opts.FS, store: opts.Store, host: hostInKeys(), places: make(map[mail.Folder]string)}
+	t := &Tree{opts: opts, fs: opts.FS, store: opts.Store, host: hostInKeys(), places: make(map[mail.Folder]string), durable: make(map[string]bool)}
 	if t.fs == nil {
 		d, err := openRoot(root)
 		if err != nil {

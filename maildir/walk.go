@@ -90,16 +90,19 @@ func (w *walk) visit(ctx context.Context, s spot) error {
 func (w *walk) add(s spot, whole bool) {
 	stamp, err := w.t.stampWith(s.dir, s.info)
 	name, ok := w.known[s.dir].Name, true
-	if isNoFolder(err) || err != nil && !whole && (name != "" || !w.holds(s.dir)) {
-		return // the removal of one that is known is yet to be ended
-	}
-	if !whole && name == "" {
-		stamp = mail.Stamp{} // what was being made need not be durable, nor complete
-	}
-	if name == "" {
+	known := name != ""
+	if !known {
 		name, ok = w.t.opts.Layout.decode(s.names)
 	}
-	if ok {
+	switch {
+	case !ok:
+	case !whole && err != nil && (known || isNoFolder(err) || !w.holds(s.dir)):
+		w.found = append(w.found, mail.LocalFolder{Name: name, Unfinished: true})
+	case isNoFolder(err):
+	default:
+		if !whole && !known {
+			stamp = mail.Stamp{} // what was being made need not be durable, nor complete
+		}
 		w.found = append(w.found, mail.LocalFolder{Name: name, Stamp: stamp})
 		w.places[name] = s.dir
 	}

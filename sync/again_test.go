@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
@@ -104,6 +105,38 @@ func TestAServerRestoredToTheLastCursorIsLookedAt(t *testing.T) {
 	s.Before = nil
 	s.Restore(backup)
 	d.sync()
+	d.inStep()
+	d.quiet()
+}
+
+// A Maildir is restored, and its times are those that base has, since the disk has coarse
+// ones. A new message comes to the folder before anything else: what the backup lacks is not
+// gone for that.
+func TestAMaildirRestoredWithTheTimesOfTheOther(t *testing.T) {
+	s := account(t)
+	s.Deliver("Archive", onWire(letter("first")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	marker := filepath.Join(d.dir("Archive"), ".mailtwin")
+	old, err := os.ReadFile(marker)
+	must(t, err)
+	s.Deliver("Archive", onWire(letter("second")), flags(`\Seen`), day)
+	d.sync()
+	times := map[string]time.Time{}
+	for _, sub := range []string{"cur", "new", "."} {
+		info, err := os.Stat(filepath.Join(d.dir("Archive"), sub))
+		must(t, err)
+		times[sub] = info.ModTime()
+	}
+	must(t, os.Remove(d.find("Archive", "About second.")))
+	must(t, os.WriteFile(marker, old, 0o600))
+	for sub, at := range times {
+		must(t, os.Chtimes(filepath.Join(d.dir("Archive"), sub), at, at))
+	}
+	s.Deliver("Archive", onWire(letter("third")), flags(`\Seen`), day)
+	d.sync()
+	d.sync()
+	d.has("Archive", 3)
 	d.inStep()
 	d.quiet()
 }

@@ -122,7 +122,7 @@ func (r *run) share(plan conflict.Plan) map[*folder]*work {
 	for i := range plan.Actions {
 		a := &plan.Actions[i]
 		f := r.folders[a.Item.Folder]
-		if row := a.Item.Row; a.Kind == conflict.Hold && heldAs(*row, a.Gone) && row.Why == a.Why {
+		if row := a.Item.Row; a.Kind == conflict.Hold && heldAs(*row, a.Gone) && row.Why == a.Why && !renamed(a.Item) {
 			continue // it is recorded, and a run that changes nothing need not touch the folder
 		}
 		if !f.usable() || !r.wanted(f.name) || f.dissolves && !f.onRemote && a.Kind != conflict.RemoveLocal && a.Kind != conflict.Drop {
@@ -273,7 +273,9 @@ func (r *run) keepRows(ctx context.Context, w *work) error {
 				row.UID = 0
 			}
 		case conflict.Note:
-			row.Flags = a.Flags
+			if row.Flags = a.Flags; row.State == mail.Held {
+				row.State, row.Gone, row.Why, row.RetryAt = mail.Settled, 0, "", time.Time{}
+			}
 		case conflict.Hold:
 			row.State, row.Gone, row.Why, row.RetryAt = mail.Held, a.Gone, a.Why, time.Time{}
 		}
@@ -340,6 +342,11 @@ func (r *run) makeRoom(b *mail.Batch) {
 	}
 }
 
+// renamed tells whether a file has another name, or place, than base says.
+func renamed(item *conflict.Item) bool {
+	return item.Row.Key != "" && item.File.Name != "" && (item.File.Name != item.Row.Name || item.File.New != item.Row.New)
+}
+
 // seen takes over into a row what a scan found out about the file's name and place.
 func seen(row *mail.Row, item *conflict.Item) {
 	if row.Key == "" || item.File.Name == "" {
@@ -384,17 +391,25 @@ func (r *run) secure(ctx context.Context, f *folder, files []mail.File) error {
 	return r.Local.Secure(ctx, f.name, files)
 }
 
+func itemsOf(actions []*conflict.Action) []*conflict.Item {
+	items := make([]*conflict.Item, len(actions))
+	for i, a := range actions {
+		items[i] = a.Item
+	}
+	return items
+}
+
 // secureGone makes durable that files are gone, once what takes their place is, and before
 // base forgets them. Else one that a program has removed, or moved, may be back when the
 // power goes, as a message that nothing is known of.
 func (r *run) secureGone(ctx context.Context, items []*conflict.Item) error {
 	left := map[*folder]bool{}
 	for _, item := range items {
-		switch {
-		case item.Local == conflict.Gone && item.Row != nil && item.Row.Key != "":
-			left[r.folders[item.Folder]] = true
-		case item.Local != conflict.Gone && item.Origin != "":
+		if item.Origin != "" {
 			left[r.folders[item.Origin]] = true
+		}
+		if item.Local == conflict.Gone && item.Row != nil && item.Row.Key != "" {
+			left[r.folders[item.Folder]] = true
 		}
 	}
 	r.mu.Lock() // others are at work, and may fail

@@ -227,6 +227,30 @@ func TestLargeDeletionsAreHeldUntilAllowed(t *testing.T) {
 	d.quiet()
 }
 
+// A file is answered while its removal waits for consent: it goes with the others.
+func TestWhatIsAnsweredWhileItsRemovalIsHeld(t *testing.T) {
+	s := account(t)
+	for i := range 20 {
+		s.Deliver("Archive", onWire(letter("old "+string(rune('a'+i)))), flags(`\Seen`), day)
+	}
+	d := newDevice(t, s)
+	d.sync()
+	for _, m := range s.Messages("Archive") {
+		must(t, s.Expunge("Archive", m.UID))
+	}
+	d.sync()
+	d.rename(d.find("Archive", "About old c."), "cur", "RS")
+	if rep := d.sync(); len(rep.Held) != 1 || rep.Held[0].Count != 20 {
+		t.Errorf("held: %+v", rep.Held)
+	}
+	d.quiet()
+	d.opts.AllowDeletes, d.opts.Only = true, []mail.Folder{"Archive"}
+	d.sync()
+	d.opts.AllowDeletes, d.opts.Only = false, nil
+	d.has("Archive", 0)
+	d.quiet()
+}
+
 func TestAMaildirWithoutItsInboxIsNoDeletion(t *testing.T) {
 	s := account(t)
 	d := newDevice(t, s)

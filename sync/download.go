@@ -114,7 +114,7 @@ func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Actio
 			}
 			return fmt.Errorf("UID %d: %w", b.UID, err)
 		}
-		come.files, come.rows = append(come.files, in), append(come.rows, row)
+		come.files, come.rows, come.items = append(come.files, in), append(come.rows, row), append(come.items, a.Item)
 		return nil
 	})
 	if err != nil {
@@ -136,6 +136,7 @@ func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Actio
 type arrivals struct {
 	files []mail.Incoming
 	rows  []*mail.Row
+	items []*conflict.Item
 }
 
 // bringIn brings messages in tmp/ into the Maildir: they are made durable; then base learns
@@ -155,6 +156,10 @@ func (r *run) bringIn(ctx context.Context, f *folder, a arrivals) error {
 		keys[i] = row.Key
 	}
 	if err := r.Local.Harden(ctx, f.name, keys); err != nil {
+		return err
+	}
+	// Base is about to forget the old names of those that were removed here.
+	if err := r.secureGone(ctx, a.items); err != nil {
 		return err
 	}
 	if err := r.commit(ctx, &mail.Batch{PutRows: a.rows}); err != nil {

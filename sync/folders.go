@@ -35,6 +35,7 @@ type folder struct {
 	stamp       mail.Stamp // of the local folder, as it was listed
 	localMoved  bool       // changed here since it was last in step
 	unclear     bool       // was listed and could not be looked at
+	unfinished  bool       // is none, but what is left of one that was being made or removed
 	localDirty  bool       // is to be scanned before base may be trusted again
 	remoteDirty bool
 	changed     bool  // something changed locally, for the report
@@ -255,6 +256,9 @@ func (r *run) meetRemote(listing mail.RemoteListing) {
 func (r *run) meetLocal(local []mail.LocalFolder) error {
 	for _, lf := range local {
 		f := r.folder(lf.Name)
+		if f.unfinished = lf.Unfinished; f.unfinished {
+			continue
+		}
 		f.onLocal, f.stamp = true, lf.Stamp
 		f.localDirty = lf.Stamp == mail.Stamp{} || lf.Stamp != f.base.Local
 		f.localMoved, f.unclear = f.localDirty, lf.Stamp == mail.Stamp{}
@@ -301,13 +305,13 @@ func (r *run) matchFolders(ctx context.Context) error {
 		f := r.folders[name]
 		switch {
 		case !f.onLocal && !f.onRemote && !f.vanished:
-			if f.base.ID != 0 {
-				if err := r.clearAway(ctx, f); err != nil {
-					if err := r.fail(f, err); err != nil {
-						return err
-					}
-					continue
+			if err := r.clearAway(ctx, f); err != nil {
+				if err := r.fail(f, err); err != nil {
+					return err
 				}
+				continue
+			}
+			if f.base.ID != 0 {
 				batch.DropFolders = append(batch.DropFolders, f.base.ID)
 			}
 			delete(r.folders, name)
@@ -340,13 +344,10 @@ func (r *run) matchFolders(ctx context.Context) error {
 // clearAway removes what is left of a folder whose removal here did not come to its end.
 // One that got a message meanwhile is whole again after that, and there in the next run.
 func (r *run) clearAway(ctx context.Context, f *folder) error {
-	if r.DryRun || !f.base.OnLocal {
+	if r.DryRun || !f.unfinished {
 		return nil
 	}
-	if err := r.Local.RemoveFolder(ctx, f.name); !errors.Is(err, mail.ErrGone) {
-		return err
-	}
-	return nil
+	return r.Local.RemoveFolder(ctx, f.name)
 }
 
 // complete makes sure of a folder that is new here and not known to be whole.

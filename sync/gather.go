@@ -126,7 +126,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 			return nil, err
 		}
 	} else {
-		g.leaveHeld()
+		g.leaveHeld(r)
 	}
 	if err := r.confirmGone(ctx, g); err != nil {
 		return nil, err
@@ -407,14 +407,18 @@ func (r *run) addUnsettled(g *gathered) {
 			}
 			item := g.row(f, row)
 			item.Due = !row.RetryAt.After(now)
-			// Where nothing was scanned that could tell, it is as it was.
-			if heldAs(row, mail.Local) && (row.Key == "" || f.listing == nil || !f.listing.Believed) {
-				item.Local = conflict.Gone
-			}
-			if heldAs(row, mail.Remote) && (f.view == nil || f.view.Absence != mail.ByPresent) {
-				item.Remote = conflict.Gone
-			}
+			stayHeld(f, item)
 		}
+	}
+}
+
+// stayHeld: where nothing was scanned that could tell, what is held as gone is as it was.
+func stayHeld(f *folder, item *conflict.Item) {
+	if heldAs(*item.Row, mail.Local) && (item.Row.Key == "" || f.listing == nil || !f.listing.Believed) {
+		item.Local = conflict.Gone
+	}
+	if heldAs(*item.Row, mail.Remote) && (f.view == nil || f.view.Absence != mail.ByPresent) {
+		item.Remote = conflict.Gone
 	}
 }
 
@@ -447,8 +451,9 @@ func (g *gathered) leaveLanding(r *run) {
 
 // leaveHeld drops the messages whose removal the first round has held: what is found
 // later in the same run must not make it look smaller.
-func (g *gathered) leaveHeld() {
+func (g *gathered) leaveHeld(r *run) {
 	for id, item := range g.rows {
+		stayHeld(r.folders[item.Folder], item)
 		if item.Row.State == mail.Held && (item.Local == conflict.Gone) != (item.Remote == conflict.Gone) {
 			delete(g.rows, id)
 		}

@@ -26,17 +26,14 @@ func (r *run) scanLocal(ctx context.Context, g *gathered) error {
 			if err != nil {
 				return err
 			}
-			lost := f.listing.LettersLost && !r.DryRun && f.policy.Direction.Writes(mail.Local)
-			if lost {
-				// Other programs have nothing but the folder's own file to tell them.
-				if err := r.Local.SetLetters(ctx, f.name, f.letters); err != nil {
-					return err
-				}
+			mended, err := r.mend(ctx, f)
+			if err != nil {
+				return err
 			}
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			found[f] = changes
-			f.localDirty = lost
+			f.localDirty = mended
 			return nil
 		})
 		if err != nil {
@@ -83,6 +80,30 @@ func (r *run) isOther(ctx context.Context, f *folder) (bool, error) {
 		r.leave(f)
 	}
 	return !f.met, nil
+}
+
+// mend mends what a scan has found to be amiss in a folder, and tells whether there was
+// anything: that its own file does not say what some letters mean, since other programs
+// have nothing else to tell them, and that a rename was not ended.
+func (r *run) mend(ctx context.Context, f *folder) (bool, error) {
+	if r.DryRun || !f.policy.Direction.Writes(mail.Local) {
+		return false, nil
+	}
+	if f.listing.LettersLost {
+		if err := r.Local.SetLetters(ctx, f.name, f.letters); err != nil {
+			return false, err
+		}
+	}
+	// Of a file that is renamed while it is looked at, both names may be met.
+	if !f.listing.Believed || len(f.listing.Relics) == 0 {
+		return f.listing.LettersLost, nil
+	}
+	for _, relic := range f.listing.Relics {
+		if err := r.Local.EndRename(ctx, f.name, relic); err != nil {
+			return false, err
+		}
+	}
+	return true, r.Local.SyncFolder(ctx, f.name)
 }
 
 // diffLocal scans one folder of the Maildir.
@@ -133,7 +154,7 @@ func (r *run) stampsMoved(ctx context.Context) (bool, error) {
 	moved := false
 	for _, lf := range local {
 		f := r.folders[lf.Name]
-		if f == nil || !f.usable() || f.listing == nil && lf.Stamp == f.base.Local {
+		if f == nil || !f.usable() || lf.Unfinished || f.listing == nil && lf.Stamp == f.base.Local {
 			continue
 		}
 		if f.listing == nil || lf.Stamp != f.listing.Stamp {
@@ -331,12 +352,28 @@ func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) []*confl
 	return left
 }
 
+// settleLanded records that messages had landed whose landing was not recorded: their files
+// have moved since.
+func (r *run) settleLanded(ctx context.Context, gone []*conflict.Item) error {
+	batch := &mail.Batch{}
+	for _, item := range gone {
+		if item.Row.State != mail.Landing || item.Moved == nil {
+			continue
+		}
+		row := *item.Row
+		row.State, row.Name = mail.Settled, string(row.Key)
+		item.Row = &row
+		batch.PutRows = append(batch.PutRows, &row)
+	}
+	return r.commit(ctx, batch)
+}
+
 // fetchAgain makes downloads of the messages whose landing was interrupted and whose
 // files are nowhere: a crash came before they were published, or somebody was quick
 // to remove them, which cannot be told apart.
 func fetchAgain(gone []*conflict.Item) {
 	for _, item := range gone {
-		if item.Row.State != mail.Landing || item.Moved != nil {
+		if item.Row.State != mail.Landing {
 			continue
 		}
 		row := *item.Row

@@ -235,3 +235,28 @@ func TestWhatNobodyTakesBackIsBroughtHere(t *testing.T) {
 	a.inStep()
 	a.quiet()
 }
+
+// A message that is like an upload, but for its body, comes to a folder which this run had no
+// reason to read on the server: it is looked at, and both stay.
+func TestWhatIsLikeAnUploadWhereNothingWasRead(t *testing.T) {
+	unnamed := func(body string) string { return strings.Replace(like(body), "Message-ID", "X-ID", 1) }
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	d.put("Archive", "1.other:2,S", unnamed("one"))
+	came := false
+	d.wrap = func(r engine.Remote) engine.Remote {
+		return &pausing{r, func() {
+			if !came {
+				came = true
+				s.Deliver("Archive", onWire(unnamed("two")), flags(`\Seen`), day)
+			}
+		}, func() {}}
+	}
+	d.sync()
+	d.wrap = nil
+	d.sync()
+	d.has("Archive", 2)
+	d.inStep()
+	d.quiet()
+}

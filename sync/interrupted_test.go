@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
 	"mailtwin/sync/sim"
 )
@@ -213,4 +214,100 @@ func TestAnUploadThatBrokeOffAndMovesOnBothSides(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A message is removed here and moved there, and comes back to where it was moved to. A run
+// dies while it brings it, and the power takes back the removal, if that was not durable: the
+// file is not left behind where base knows nothing of it.
+func TestARemovalIsDurableBeforeBaseForgetsTheFile(t *testing.T) {
+	prepare := func() (d *device, back func()) {
+		s := account(t)
+		uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+		d = newDevice(t, s)
+		d.opts.Connections = 1
+		d.sync()
+		cur, path := filepath.Join(d.dir("Archive"), "cur"), d.find("Archive", "About moved.")
+		info, err := os.Stat(cur)
+		must(t, err)
+		must(t, os.Rename(path, filepath.Join(d.root, "..", "removed.")))
+		s.Move("Archive", uid, "Lists")
+		d.crash = sim.NewCrash(0)
+		return d, func() {
+			must(t, os.Rename(filepath.Join(d.root, "..", "removed."), path))
+			must(t, os.Chtimes(cur, info.ModTime(), info.ModTime()))
+		}
+	}
+	d, _ := prepare()
+	d.sync()
+	for at := range len(d.crash.Names()) {
+		d, back := prepare()
+		d.crash = sim.NewCrash(at + 1)
+		d.run()
+		if !slices.Contains(d.crash.Names(), "after Local.SyncFolder") {
+			back()
+		}
+		d.crash = nil
+		d.sync()
+		d.sync()
+		d.inStep()
+		if t.Failed() {
+			t.Fatalf("stopped at step %d", at+1)
+		}
+	}
+}
+
+// A run dies after a download, before that is recorded, and the file moves. Where the server
+// is only pulled from the move stays here, and nothing is left to do.
+func TestAnUnrecordedDownloadThatMovesWhereNothingIsPushed(t *testing.T) {
+	prepare := func() *device {
+		s := account(t)
+		d := newDevice(t, s)
+		d.opts.Connections = 1
+		d.opts.Policy = always(conflict.Policy{Direction: conflict.Pull})
+		d.sync()
+		s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+		return d
+	}
+	d := prepare()
+	d.crash = sim.NewCrash(0)
+	d.sync()
+	at := slices.Index(d.crash.Names(), "after Local.Publish") + 1
+	d = prepare()
+	d.crash = sim.NewCrash(at)
+	d.run()
+	d.crash = nil
+	must(t, os.Rename(d.find("Archive", "About moved."), filepath.Join(d.dir("Lists"), "cur", "2.other:2,S")))
+	d.sync()
+	if len(d.files("Archive")) != 0 || len(d.files("Lists")) != 1 || len(d.server.Messages("Archive")) != 1 {
+		t.Errorf("Archive has %d files and %d messages, Lists %d files", len(d.files("Archive")), len(d.server.Messages("Archive")), len(d.files("Lists")))
+	}
+	d.quiet()
+}
+
+// The power goes while a file is renamed from new/ to cur/, and leaves it both names: it
+// loses the old one. What somebody has linked on purpose, under a name of its own, stays.
+func TestARenameThatThePowerHasCutInHalf(t *testing.T) {
+	s := account(t)
+	uid := s.Deliver("Archive", onWire(letter("fresh")), mail.Flags{}, day)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, s.SetFlags("Archive", uid, flags(`\Flagged`)))
+	old := d.find("Archive", "About fresh.")
+	kept := d.rename(old, "cur", "F")
+	must(t, os.Link(kept, old))
+	must(t, os.Link(kept, filepath.Join(d.dir("Archive"), "cur", "1.copy:2,F")))
+	d.opts.DryRun = true
+	d.sync()
+	d.opts.DryRun = false
+	if got := len(d.files("Archive")); got != 3 {
+		t.Errorf("a dry run leaves %d files, want 3", got)
+	}
+	d.sync()
+	d.sync()
+	if _, err := os.Lstat(kept); err != nil {
+		t.Error(err)
+	}
+	d.has("Archive", 2)
+	d.inStep()
+	d.quiet()
 }

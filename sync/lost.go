@@ -13,10 +13,13 @@ import (
 	"mailtwin/conflict/mail"
 )
 
-// checkMarkers looks at the marker of each folder that will be scanned, which tells
-// whether the Maildir, or the state, was restored from a backup.
+// checkMarkers looks at the marker of each folder that will be scanned on either side, or
+// may be worked on, which tells whether the Maildir, or the state, was restored from a
+// backup. Once the run has put its own marker into place nothing tells any more.
 func (r *run) checkMarkers(ctx context.Context) error {
-	folders := r.usable(func(f *folder) bool { return f.localDirty && f.onLocal && !f.marked && !f.met })
+	folders := r.usable(func(f *folder) bool {
+		return (f.localDirty || f.remoteDirty || len(r.unsettled[f.base.ID]) > 0) && f.onLocal && !f.marked && !f.met
+	})
 	return r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
 		marker, err := r.Local.Marker(ctx, f.name)
 		if err != nil || marker == (mail.Marker{}) && f.base.Marker != (mail.Marker{}) {

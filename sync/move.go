@@ -25,10 +25,21 @@ func movedRow(f *folder, a *conflict.Action) *mail.Row {
 func (r *run) moveRemote(ctx context.Context, w *work) error {
 	f := w.folder
 	intents, batch := &mail.Batch{}, &mail.Batch{}
+	var moves []*conflict.Action
 	var files []mail.File
 	var left []*conflict.Item
 	for _, a := range w.movesThere {
-		files, left = append(files, fileOf(a.Item)), append(left, a.Item.From)
+		file, err := r.relabel(ctx, f, a) // before it is made durable
+		if errors.Is(err, mail.ErrGone) { // a reader was quicker
+			r.dirty(f, mail.Local)
+			r.leave(f)
+			r.leave(r.folders[a.Item.From.Folder])
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		moves, files, left = append(moves, a), append(files, file), append(left, a.Item.From)
 		intents.PutIntents = append(intents.PutIntents, &mail.Intent{
 			Kind: mail.Upload, Folder: f.base.ID, Key: a.Item.File.Key, Identity: a.Item.Identity,
 			UIDValidity: r.validity(f), UIDNext: r.uidNext(f), Created: r.Now().Truncate(time.Second),
@@ -44,15 +55,15 @@ func (r *run) moveRemote(ctx context.Context, w *work) error {
 		return err
 	}
 	var failed error
-	for i, a := range w.movesThere {
-		if failed = r.moveOne(ctx, f, a, intents.PutIntents[i], batch); failed != nil {
+	for i, a := range moves {
+		if failed = r.moveOne(ctx, f, a, files[i], intents.PutIntents[i], batch); failed != nil {
 			break
 		}
 	}
 	return errors.Join(failed, r.commit(context.WithoutCancel(ctx), batch))
 }
 
-func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, in *mail.Intent, batch *mail.Batch) error {
+func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, file mail.File, in *mail.Intent, batch *mail.Batch) error {
 	from := r.folders[a.Item.From.Folder]
 	r.dirty(f, mail.Remote)
 	r.dirty(from, mail.Remote)
@@ -63,15 +74,6 @@ func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, in *ma
 	transfer := r.Remote.Move
 	if !r.Remote.Abilities().Move {
 		transfer = r.Remote.Copy
-	}
-	file, err := r.relabel(ctx, f, a)
-	if err != nil {
-		if errors.Is(err, mail.ErrGone) {
-			batch.DropIntents = append(batch.DropIntents, in.ID)
-			r.leave(from)
-			return nil // a reader was quicker
-		}
-		return err
 	}
 	uid, err := transfer(ctx, from.name, r.validity(from), a.Item.From.Row.UID, f.name)
 	switch {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	gosync "sync"
 	"testing"
@@ -195,4 +196,25 @@ func TestAnOriginalThatMovesOnBeforeItIsExpunged(t *testing.T) {
 	d.has("Archive", 1)
 	d.inStep()
 	d.quiet()
+}
+
+// A file that brings along the letters of another folder is renamed before it is made
+// durable: else the power could give it back the name that says something else here.
+func TestAFileGetsItsOwnLettersBeforeItIsMadeDurable(t *testing.T) {
+	for what, act := range map[string]func(from, to string) error{"moved": os.Rename, "copied": os.Link} {
+		d := newDevice(t, account(t))
+		d.sync()
+		from := d.find("INBOX", "About tagged.")
+		must(t, act(from, filepath.Join(d.dir("Archive"), "cur", "1.other:2,"+strings.Split(from, ":2,")[1])))
+		d.crash = sim.NewCrash(0)
+		d.sync()
+		names := d.crash.Names()
+		d.crash = nil
+		renamed, secured := slices.Index(names, "after Local.Reflag"), slices.Index(names, "before Local.Secure")
+		if renamed < 0 || renamed > secured {
+			t.Errorf("%s: renamed at %d, made durable at %d: %q", what, renamed, secured, names)
+		}
+		d.inStep()
+		d.quiet()
+	}
 }

@@ -66,6 +66,9 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 			item.Row = &row
 		}
 	}
+	if err := r.settleLanded(ctx, gone); err != nil {
+		return nil, err
+	}
 	taken := conflict.FollowMoved(gone, func(name mail.Folder) mail.FolderID { return r.folders[name].base.ID })
 	arrived = slices.DeleteFunc(arrived, func(item *conflict.Item) bool { return slices.Contains(taken, item) })
 	left := arrived[:0]
@@ -331,7 +334,7 @@ func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Ite
 		}
 	}
 	told := map[mail.UID]bool{}
-	validity := f.view.Cursor.UIDValidity
+	validity := r.validity(f)
 	if len(headers) > 0 {
 		detail := mail.Fingerprints
 		if whole {

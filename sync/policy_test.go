@@ -2,6 +2,7 @@ package sync_test
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -198,5 +199,41 @@ func TestTheTwentySeventhKeywordStaysOnTheServer(t *testing.T) {
 	if want := flags(append(words, `\Seen`, `\Flagged`)...); !got.Equal(want) {
 		t.Errorf("the server has %v, want %v", got, want)
 	}
+	d.quiet()
+}
+
+// A run dies before it removes a file whose message is gone, and somebody flags the file.
+// Where nothing is pushed it stays, and nothing is left to do; and once that is allowed, it
+// is put on the server again.
+func TestWhatIsRevivedWhereNothingIsPushed(t *testing.T) {
+	prepare := func() *device {
+		s := account(t)
+		d := newDevice(t, s)
+		d.opts.Connections = 1
+		d.opts.Policy = always(conflict.Policy{Direction: conflict.Pull})
+		uid := s.Deliver("Archive", onWire(letter("wanted")), flags(`\Seen`), day)
+		d.sync()
+		must(t, s.Expunge("Archive", uid))
+		return d
+	}
+	d := prepare()
+	d.crash = sim.NewCrash(0)
+	d.sync()
+	at := slices.Index(d.crash.Names(), "before Local.Remove") + 1
+	d = prepare()
+	d.crash = sim.NewCrash(at)
+	d.run()
+	d.crash = nil
+	d.rename(d.find("Archive", "About wanted."), "cur", "FS")
+	d.sync()
+	if n := len(d.files("Archive")); n != 1 {
+		t.Fatalf("Archive has %d files", n)
+	}
+	d.quiet()
+	d.opts.Policy = nil
+	d.sync()
+	d.sync()
+	d.has("Archive", 1)
+	d.inStep()
 	d.quiet()
 }

@@ -244,3 +244,38 @@ func TestWhatIsPurgedDoesNotWaitForARefusedUpload(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// A program rewrites a message while a sync runs. The new form is refused in one round, and
+// the old one is found gone in the next: it waits for the new one all the same.
+func TestTheOldFormWaitsForTheNewOneAlsoInALaterRound(t *testing.T) {
+	s := account(t)
+	s.Deliver("Archive", onWire(letter("a draft")), flags(`\Draft`), day)
+	d := newDevice(t, s)
+	d.sync()
+	d.put("Archive", "1.other:2,D", letter("a draft")+"More of it.\n")
+	s.Before = func(c sim.Call) error {
+		if c.Method != "Append" {
+			return nil
+		}
+		for path, text := range d.files("Archive") {
+			if !strings.Contains(text, "More") {
+				must(t, os.Remove(path))
+			}
+		}
+		return mail.ErrRefused
+	}
+	now := time.Now()
+	d.opts.Now = func() time.Time { return now }
+	if _, err := d.run(); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(s.Messages("Trash")); n != 0 {
+		t.Errorf("%d messages are in Trash before their new form is there", n)
+	}
+	s.Before = nil
+	now = now.Add(time.Hour)
+	d.sync()
+	d.has("Archive", 1)
+	d.inStep()
+	d.quiet()
+}

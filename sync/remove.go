@@ -14,9 +14,9 @@ const whyBehind = "removed here when the server refused a new file of the folder
 
 // removeRemote removes messages from the server whose files were removed here.
 //
-// If an upload into the folder failed, removals wait: a mail program that rewrites a
-// message makes a new file and removes the old one, and the new bytes must be on the
-// server before the old ones leave it.
+// If an upload into the folder failed, in this round or before, removals wait: a mail program
+// that rewrites a message makes a new file and removes the old one, and the new bytes must be
+// on the server before the old ones leave it.
 func (r *run) removeRemote(ctx context.Context, w *work) error {
 	f := w.folder
 	if len(w.remote) == 0 {

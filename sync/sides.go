@@ -60,6 +60,9 @@ type Local interface {
 	// Reflag renames a file so that its name says flags; letters that mean nothing
 	// stay. mail.ErrGone as with Stat: then nothing was done.
 	Reflag(ctx context.Context, folder mail.Folder, file mail.File, flags mail.Flags, letters mail.Letters) (mail.File, error)
+	// EndRename removes the name that a rename has left, if the file has its other one
+	// still. It is durable after SyncFolder.
+	EndRename(ctx context.Context, folder mail.Folder, relic mail.Relic) error
 	// Move renames a file into another folder, under a new key and so that its name
 	// says flags; only a file without any stays in new/ if it was there. It is durable after SyncFolder of the folder it went to, and then of
 	// the one it left. mail.ErrGone as with Stat: then nothing was done.

@@ -90,13 +90,16 @@ func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Acti
 	if err != nil {
 		return errors.Join(err, r.commit(ctx, batch))
 	}
-	files, items := make([]mail.File, len(out)), make([]*conflict.Item, len(out))
+	if out, err = r.relabelAll(ctx, w, out); err != nil {
+		return errors.Join(err, r.commit(ctx, batch))
+	}
+	files := make([]mail.File, len(out))
 	for i, o := range out {
-		files[i], items[i] = o.file, o.action.Item
+		files[i] = o.file
 	}
 	err = r.secure(ctx, f, files)
 	if err == nil {
-		err = r.secureGone(ctx, items) // their rows move along
+		err = r.secureGone(ctx, itemsOf(actions)) // from where base has them
 	}
 	if err != nil {
 		return errors.Join(err, r.commit(ctx, batch))
@@ -117,6 +120,21 @@ func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Acti
 	}
 	// What the server has answered is recorded, whatever became of the rest.
 	return errors.Join(failed, r.commit(context.WithoutCancel(ctx), batch))
+}
+
+// relabelAll renames the files whose names say in the letters of another folder what they
+// say, and gives those that are still there. Base is to know them by names that are durable:
+// else they could have the old ones back when the power goes, which say something else here.
+func (r *run) relabelAll(ctx context.Context, w *work, out []*outgoing) (left []*outgoing, err error) {
+	for _, o := range out {
+		o.file, err = r.relabel(ctx, w.folder, o.action)
+		if skip, err := r.skipUpload(w, err); err != nil {
+			return nil, err
+		} else if !skip {
+			left = append(left, o)
+		}
+	}
+	return left, nil
 }
 
 // skipUpload tells whether a file cannot be read for a reason that concerns only it.
@@ -219,10 +237,6 @@ func (r *run) appendSome(ctx context.Context, w *work, out []*outgoing, batch *m
 
 // open reads a file that is to be uploaded.
 func (r *run) open(ctx context.Context, f *folder, o *outgoing) (mail.Source, error) {
-	var err error
-	if o.file, err = r.relabel(ctx, f, o.action); err != nil {
-		return nil, err
-	}
 	source, err := r.Local.Read(ctx, f.name, o.file)
 	if err != nil {
 		return nil, err
@@ -241,9 +255,6 @@ func (r *run) open(ctx context.Context, f *folder, o *outgoing) (mail.Source, er
 // copyOne copies on the server the message of which the file is a copy. That has the
 // flags which it has there, so what the file says is for the next round.
 func (r *run) copyOne(ctx context.Context, f *folder, o *outgoing) (a mail.Appended) {
-	if o.file, a.Err = r.relabel(ctx, f, o.action); a.Err != nil {
-		return a
-	}
 	source := o.action.Item.Source
 	from := r.folders[source.Folder]
 	r.dirty(f, mail.Remote)

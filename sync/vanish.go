@@ -15,8 +15,9 @@ import (
 func (r *run) vanish(ctx context.Context) error {
 	var lost []*folder
 	for _, f := range r.folders {
-		// One that was never in step, since the run that met it ended too soon, is new.
-		if !f.vanished && f.base.OnLocal && f.base.OnRemote && f.onLocal != f.onRemote && !f.base.Synced.IsZero() {
+		// One that was never in step, since the run that met it ended too soon, is new; and
+		// nobody but us has removed half a folder: it is wanted again.
+		if !f.vanished && !f.unfinished && f.base.OnLocal && f.base.OnRemote && f.onLocal != f.onRemote && !f.base.Synced.IsZero() {
 			lost = append(lost, f)
 		}
 	}

@@ -1,17 +1,47 @@
 package sync_test
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"slices"
 	"testing"
 
 	"mailtwin/conflict/mail"
+	"mailtwin/sync/sim"
 )
 
 func (d *device) hasFolder(folder mail.Folder) bool {
 	_, err := os.Stat(d.dir(folder) + "/cur")
 	return err == nil
+}
+
+// A run stops while it removes a folder that others lie in, and its state is lost: the next
+// one ends that, or makes the folder again if the server has it by then.
+func TestHalfAFolderThatNobodyKnows(t *testing.T) {
+	for name, back := range map[string]bool{"still gone there": false, "there again": true} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			d := newDevice(t, s)
+			d.sync()
+			must(t, s.DeleteFolder("Lists"))
+			must(t, os.Mkdir(d.dir("Lists/.mailtwin-unfinished"), 0o700))
+			must(t, os.Remove(d.dir("Lists/new")))
+			d.state = sim.NewState()
+			if back {
+				must(t, s.CreateFolder("Lists"))
+			}
+			d.sync()
+			if _, err := os.Stat(d.dir("Lists/.mailtwin-unfinished")); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("it is still unfinished: %v", err)
+			}
+			if d.hasFolder("Lists") != back || slices.Contains(s.Folders(), "Lists") != back {
+				t.Errorf("here %v, on the server %v, want %v", d.hasFolder("Lists"), s.Folders(), back)
+			}
+			d.inStep()
+			d.quiet()
+		})
+	}
 }
 
 func TestAnEmptyFolderThatIsGoneFollows(t *testing.T) {

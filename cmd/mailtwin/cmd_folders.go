@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -124,6 +125,7 @@ func (a *App) look(ctx context.Context, s *sight) error {
 	if s.local, err = session.opts.Local.Folders(ctx, known); err != nil {
 		return fmt.Errorf("list the folders of the Maildir: %w", err)
 	}
+	s.local = slices.DeleteFunc(s.local, func(f mail.LocalFolder) bool { return f.Unfinished })
 	rows, err := session.opts.State.Unsettled(ctx)
 	if err != nil {
 		return fmt.Errorf("read the state: %w", err)

@@ -85,6 +85,9 @@ type Letters [26]string
 type LocalFolder struct {
 	Name  Folder
 	Stamp Stamp
+	// Unfinished: there is no folder, but a directory of which one was being made or removed,
+	// which CreateFolder or RemoveFolder brings to its end.
+	Unfinished bool
 }
 
 // Listing is what a scan of a local folder found.
@@ -105,7 +108,13 @@ type Listing struct {
 	LettersLost bool
 	// Problems are files that are no message and should be one, for the report.
 	Problems []error
+	// Relics are further names of listed files, of the same keys: what a loss of power, or a
+	// program that died, has left of a rename.
+	Relics []Relic
 }
+
+// Relic is a name that a file should have lost when it was renamed to what it is now.
+type Relic struct{ Name, Now File }
 
 // Source is a local message that is being uploaded.
 type Source interface {

@@ -19,7 +19,7 @@ import (
 
 // effects are the methods that have an effect; all others only look.
 var effects = map[string][]string{
-	"Local": {"Create", "Harden", "Publish", "Secure", "SyncFolder", "Sweep", "Reflag", "Move", "Link", "Remove", "SetLetters",
+	"Local": {"Create", "Harden", "Publish", "Secure", "SyncFolder", "Sweep", "Reflag", "EndRename", "Move", "Link", "Remove", "SetLetters",
 		"SetMarker", "CreateFolder", "RemoveFolder", "RenameFolder"},
 	"Incoming": {"Write", "Finish"},
 	"Remote":   {"Append", "Store", "Move", "Copy", "Expunge", "CreateFolder", "DeleteFolder", "RenameFolder"},

@@ -78,6 +78,10 @@ func (c *crashLocal) Reflag(ctx context.Context, folder mail.Folder, file mail.F
 	})
 }
 
+func (c *crashLocal) EndRename(ctx context.Context, folder mail.Folder, relic mail.Relic) error {
+	return c.crash.effect("Local.EndRename", func() error { return c.local.EndRename(ctx, folder, relic) })
+}
+
 func (c *crashLocal) Move(ctx context.Context, folder mail.Folder, file mail.File, to mail.Folder, flags mail.Flags, letters mail.Letters) (mail.File, error) {
 	return act(c.crash, "Local.Move", func() (mail.File, error) { return c.local.Move(ctx, folder, file, to, flags, letters) })
 }

@@ -84,6 +84,10 @@ func (f fakeLocal) Reflag(context.Context, mail.Folder, mail.File, mail.Flags, m
 	f.add("Reflag")
 	return mail.File{}, nil
 }
+func (f fakeLocal) EndRename(context.Context, mail.Folder, mail.Relic) error {
+	f.add("EndRename")
+	return nil
+}
 func (f fakeLocal) Notices() []mail.Notice { f.add("Notices"); return nil }
 func (f fakeLocal) Move(context.Context, mail.Folder, mail.File, mail.Folder, mail.Flags, mail.Letters) (mail.File, error) {
 	f.add("Move")

@@ -19,13 +19,19 @@ import (
 // rounds is how many rounds of syncs bring all in step, once nothing goes wrong: two, and
 // more where times are so coarse that what a sync has just made is not at rest yet:
 // what is gone elsewhere waits for the next sync, and that looks once more at what it did.
+// And where one of three devices purges what is flagged, that is a change of its own: the
+// third one brings the flag, the second one purges, and the first one has to hear of it.
 func (w *world) rounds() int {
+	rounds := 2
 	for _, d := range w.devices {
 		if d.Tick >= 1e9 {
 			return 8
 		}
+		if d.Policy.ExpungeDeleted && len(w.devices) > 2 {
+			rounds = 3
+		}
 	}
-	return 2
+	return rounds
 }
 
 // quiesce lets all go well, syncs each device in turn until nothing is left to do, and
@@ -37,9 +43,10 @@ func (w *world) quiesce() {
 	w.refuses, w.calm = nil, true
 	// Longer than any message waits to be tried again, and than a file may be in tmp/.
 	w.now = w.now.Add(40 * time.Hour)
-	if w.restored {
+	if w.restored || w.alike {
 		// Where a restored server has the numbers that were read last, and a device has seen
-		// newer flags, nothing but the weekly look at all tells.
+		// newer flags, nothing but the weekly look at all tells. Nor does anything else where a
+		// Maildir is restored that has the times of the one that was in step.
 		w.now = w.now.Add(8 * 24 * time.Hour)
 	}
 	if w.rest(); w.broken != nil {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
+	"path"
 	"slices"
 	"strings"
 	"syscall"
@@ -454,12 +455,21 @@ func (t *tappedFS) Unlink(name string) error {
 		if !t.store && (strings.Contains(name, "cur/") || strings.Contains(name, "new/")) {
 			content = t.device.content(t.FS, name)
 		}
+		info, _ := t.FS.Lstat(name)
 		err := t.FS.Unlink(name)
-		if token := t.world.tokenOf(content); err == nil && token != nil && !t.device.Lazy {
+		if token := t.world.tokenOf(content); err == nil && token != nil && !t.device.Lazy && !t.hasName(path.Dir(path.Dir(name)), info.Inode) {
 			t.device.removed[token.name] = t.world.now
 		}
 		return err
 	}, syscall.EIO, syscall.EROFS)
+}
+
+// hasName tells whether a file has a name in a folder.
+func (t *tappedFS) hasName(dir string, inode uint64) (has bool) {
+	for _, sub := range []string{"cur", "new"} {
+		t.FS.ReadDir(path.Join(dir, sub), func(e maildir.Entry) { has = has || e.Inode == inode })
+	}
+	return has
 }
 
 func (t *tappedFS) Mkdir(name string) error {

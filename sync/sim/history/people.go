@@ -157,6 +157,12 @@ func (d *device) put(folder mail.Folder, key, flags, text string) {
 	if err != nil {
 		return // the folder went away
 	}
+	if _, err := f.Lstat(path.Join(dir, sub)); err != nil {
+		// The power has left half a folder, which nobody has mended yet: it says so to the user.
+		t := d.world.tokenOf(text)
+		t.removed, t.expunged = true, true
+		return
+	}
 	_, err = out.Write([]byte(text))
 	err = errors.Join(err, f.Sync(tmp), f.Rename(tmp, path.Join(dir, sub, key+flags)))
 	if err != nil {
@@ -269,6 +275,7 @@ func (w *world) actOn(d *device, folder mail.Folder, f file, t *token) {
 		d.put(to, fresh, ":2,S", f.text)
 	case 8: // edit: a new file, and the old one goes
 		w.now = w.now.Add(time.Second)
+		w.tick()
 		e := &token{name: fmt.Sprintf("token%04d", len(w.tokens)+1)}
 		e.text = strings.Replace(t.text, "This is "+t.name, "This is "+e.name, 1) + strings.Repeat("+", 1000*len(w.tokens)) + "\n"
 		e.removed = folder == trash

@@ -207,7 +207,7 @@ func (w *world) oldMail(d *device) {
 		d.other = old
 		d.removed = map[string]time.Time{}
 	}
-	d.disk = old
+	d.disk, w.alike = old, w.alike || d.Tick >= 1e9
 	if w.history.Verbose {
 		for _, folder := range d.folders() {
 			w.note("%s: marker %q", folder, d.content(d.mail(), path.Join(d.directory(folder), ".mailtwin")))

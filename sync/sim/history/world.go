@@ -19,6 +19,7 @@ type world struct {
 	server   *sim.Server
 	backup   *sim.Snapshot
 	restored bool             // the server got a backup back
+	alike    bool             // a Maildir from a backup may look as the one in base does
 	reused   map[place]*token // who had a UID that a restored server gives out once more
 	devices  []*device
 	process  *process // that runs; nil: none
@@ -133,9 +134,11 @@ func (w *world) compose() *token {
 	id, header := "Message-ID: <"+name+"@example.org>\n", ""
 	switch w.r.IntN(8) {
 	case 0:
-		id = ""
+		id = "" // then it goes by header fields, which all have alike
+		w.tick()
 	case 1:
 		id = "Message-ID: <same@example.org>\n"
+		w.tick()
 	case 2:
 		header = "References: " + strings.Repeat("<a.long.reference@example.org>\n ", 60+w.r.IntN(60)) + "<end@example.org>\n"
 	}
@@ -150,6 +153,16 @@ func (w *world) compose() *token {
 	t := &token{name: name, text: text}
 	w.tokens[name], w.bodies[text] = t, name
 	return t
+}
+
+// tick lets so much time pass that the times of two files are not the same on any disk.
+func (w *world) tick() {
+	for _, d := range w.devices {
+		if d.Tick > 1e9 {
+			w.now = w.now.Add(time.Duration(d.Tick))
+			return
+		}
+	}
 }
 
 // tokenOf gives the token of a content, by whichever line ends and with what mail
