@@ -54,7 +54,10 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 	if err := r.recordDecisions(ctx, plan); err != nil {
 		return err
 	}
-	if err := r.intendReplacing(ctx, works); err != nil {
+	if err := r.intend(ctx, works); err != nil {
+		return err
+	}
+	if err := r.secureMoved(ctx, works); err != nil {
 		return err
 	}
 	if err := r.transfer(ctx, works); err != nil {
@@ -202,10 +205,11 @@ func (r *run) mark(ctx context.Context, f *folder) error {
 	return nil
 }
 
-// intendReplacing records which messages will leave the server once their content
+// intend records which messages will leave the server once their content
 // is there elsewhere, or cannot leave it and come back: when the one has happened, and a
 // crash comes before the other, nothing else tells them from messages that were deleted.
-func (r *run) intendReplacing(ctx context.Context, works map[*folder]*work) error {
+// And it records which files will move: see recoverMoves.
+func (r *run) intend(ctx context.Context, works map[*folder]*work) error {
 	batch := &mail.Batch{}
 	for _, f := range inOrder(works) {
 		w := works[f]
@@ -216,6 +220,13 @@ func (r *run) intendReplacing(ctx context.Context, works map[*folder]*work) erro
 			batch.PutIntents = append(batch.PutIntents, &mail.Intent{
 				Kind: mail.Replace, Row: a.Item.Row.ID, Folder: f.base.ID,
 				Identity: a.Item.Row.Identity, Created: r.Now().Truncate(time.Second),
+			})
+		}
+		for _, a := range w.movesHere {
+			from := a.Item.From
+			batch.PutIntents = append(batch.PutIntents, &mail.Intent{
+				Kind: mail.Move, Row: from.Row.ID, Folder: r.folders[from.Folder].base.ID, Key: from.Row.Key,
+				Identity: from.Row.Identity, Created: r.Now().Truncate(time.Second),
 			})
 		}
 	}
@@ -393,6 +404,36 @@ func (r *run) secureGone(ctx context.Context, items []*conflict.Item) error {
 	folders := r.usable(func(f *folder) bool { return left[f] && f.onLocal })
 	r.mu.Unlock()
 	return r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error { return r.Local.SyncFolder(ctx, f.name) })
+}
+
+// secureMoved makes durable, of files that have moved in the Maildir while their messages
+// went elsewhere, or to the same place, that they are where they are, and then that they
+// are nowhere else. What is done about them makes base forget where they were.
+func (r *run) secureMoved(ctx context.Context, works map[*folder]*work) error {
+	left := map[*folder]bool{}
+	for _, f := range inOrder(works) {
+		w := works[f]
+		for _, a := range slices.Concat(w.agrees, w.movesHere, w.uploads, w.downloads) {
+			item, was := a.Item, a.Item.Origin
+			if from := item.From; from != nil && was == "" {
+				item, was = from, from.Origin
+				if from.Local == conflict.Gone {
+					item, was = a.Item, from.Folder
+				}
+			}
+			origin := r.folders[was]
+			if origin == nil || !origin.onLocal {
+				continue
+			}
+			if at := r.folders[item.Folder]; item.Local != conflict.Gone && item.File.Name != "" {
+				if err := r.fail(at, r.secure(ctx, at, []mail.File{item.File})); err != nil {
+					return err
+				}
+			}
+			left[origin] = true
+		}
+	}
+	return r.each(ctx, inOrder(left), r.Connections, func(ctx context.Context, f *folder) error { return r.Local.SyncFolder(ctx, f.name) })
 }
 
 // problem reports what failed and did not stop the folder.

@@ -294,6 +294,19 @@ func (r *run) uploadsOf(folder mail.FolderID, key mail.Key) []mail.IntentID {
 	return ids
 }
 
+// movesOf gives the open intents to move a row's file.
+func (r *run) movesOf(row *mail.Row) []mail.IntentID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var ids []mail.IntentID
+	for _, in := range r.intents {
+		if in.Kind == mail.Move && in.Row == row.ID && in.Key != "" {
+			ids = append(ids, in.ID)
+		}
+	}
+	return ids
+}
+
 // dropUploads drops, with the rows of a batch that are in step, the intents to upload
 // their files. If one stayed, and the message came back to its folder after it had gone
 // elsewhere, it would be taken for the upload, and its file for one that was removed.

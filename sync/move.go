@@ -157,6 +157,7 @@ func (r *run) expungeCopied(ctx context.Context, from *folder, a *conflict.Actio
 	if err := r.commit(ctx, batch); err != nil {
 		return err
 	}
+	r.expect(batch.PutIntents[0]) // should the server refuse what follows
 	if err := r.Remote.Expunge(ctx, from.name, r.validity(from), mail.UIDs(old.UID)); err != nil {
 		return err
 	}
@@ -177,6 +178,9 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 		file, err := r.Local.Move(ctx, from.name, fileOf(a.Item.From), f.name, a.Flags, letters)
 		r.dirty(f, mail.Local)
 		r.dirty(from, mail.Local)
+		if err == nil || errors.Is(err, mail.ErrGone) {
+			batch.DropIntents = append(batch.DropIntents, r.movesOf(a.Item.From.Row)...)
+		}
 		if errors.Is(err, mail.ErrGone) {
 			r.leave(f) // a reader was quicker; what it did is merged in the next round
 			r.leave(from)
@@ -199,7 +203,7 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 		r.changed(from)
 	}
 	if len(batch.PutRows) == 0 {
-		return nil
+		return r.commit(ctx, batch)
 	}
 	if err := r.Local.SyncFolder(ctx, f.name); err != nil {
 		return err

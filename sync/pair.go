@@ -181,10 +181,10 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 // file that was to be moved.
 func (r *run) markReplaced(ctx context.Context, g *gathered, gone []*conflict.Item) error {
 	for _, item := range gone {
-		if item.Local != conflict.Gone || item.Moved != nil || item.Row.State == mail.Landing {
+		replaced := r.intentOf(mail.Replace, item.Row) != nil
+		if item.Local != conflict.Gone || item.Moved != nil || item.Row.State == mail.Landing && !replaced {
 			continue
 		}
-		replaced := r.intentOf(mail.Replace, item.Row) != nil
 		rows, err := r.State.Alike(ctx, item.Row.Fingerprint)
 		if err != nil {
 			return fmt.Errorf("read the state: %w", err)
