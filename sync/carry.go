@@ -83,7 +83,7 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 // withSource gives the moves whose other end is still worked on.
 func (r *run) withSource(moves []*conflict.Action) []*conflict.Action {
 	return slices.DeleteFunc(moves, func(a *conflict.Action) bool {
-		gone := !r.folders[a.Item.From.Folder].usable()
+		gone := !r.folders[a.Item.From.Folder].yields()
 		if gone {
 			r.leaveEnds(a)
 		}
@@ -138,7 +138,7 @@ func (r *run) share(plan conflict.Plan) map[*folder]*work {
 		w := workOf(works, f)
 		if from := a.Item.From; a.Kind == conflict.MoveRemote || a.Kind == conflict.MoveLocal {
 			source := r.folders[from.Folder]
-			if !source.usable() || !r.wanted(source.name) {
+			if !source.yields() || !r.wanted(source.name) {
 				source.unsafe, f.unsafe = true, true
 				continue
 			}

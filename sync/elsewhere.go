@@ -27,18 +27,19 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 	if r.DryRun || len(g.alike) == 0 && !slices.ContainsFunc(items, missing) {
 		return items, nil
 	}
-	got, changed, err := r.changedSince(ctx)
+	got, unread, changed, err := r.changedSince(ctx)
 	if err != nil {
 		return nil, err
 	}
+	again := got
 	half := func(item *conflict.Item) bool {
 		for _, f := range g.alike[item] {
 			if changed[f] {
-				f.remoteDirty = true
+				f.remoteDirty, again = true, true
 				return true
 			}
 		}
-		return got && missing(item)
+		return (got || unread) && missing(item)
 	}
 	left := slices.DeleteFunc(slices.Clone(items), half)
 	if len(left) == len(items) {
@@ -46,25 +47,29 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 	}
 	for _, f := range r.folders {
 		if f.view != nil {
-			f.remoteDirty, f.unsafe = true, true
+			f.remoteDirty, f.unsafe = f.remoteDirty || again, true
 		}
 		if f.listing != nil {
-			f.localDirty, f.unsafe = true, true
+			f.localDirty, f.unsafe = f.localDirty || again, true
 		}
 	}
 	return left, nil
 }
 
 // changedSince tells which folders of the server have changed since they were read, and
-// whether any has got new messages, and marks those.
-func (r *run) changedSince(ctx context.Context) (got bool, changed map[*folder]bool, err error) {
+// whether any has got new messages, and marks those; and whether there are new ones that this
+// run cannot read.
+func (r *run) changedSince(ctx context.Context) (got, unread bool, changed map[*folder]bool, err error) {
 	listing, err := r.Remote.Folders(ctx)
 	if err != nil {
-		return false, nil, err
+		return false, false, nil, err
 	}
 	changed = map[*folder]bool{}
 	for _, listed := range listing.Folders {
 		f := r.folders[listed.Name]
+		if f != nil && !f.usable() && f.selected && f.base.ID != 0 {
+			unread = unread || listed.Status.UIDNext > f.base.Remote.UIDNext
+		}
 		if f == nil || !f.usable() || listed.NoSelect {
 			continue
 		}
@@ -72,7 +77,7 @@ func (r *run) changedSince(ctx context.Context) (got bool, changed map[*folder]b
 		if status.UIDNext == 0 { // there are servers that have to be asked for each
 			examined, err := r.Remote.Examine(ctx, f.name)
 			if err := r.fail(f, err); err != nil {
-				return false, nil, err
+				return false, false, nil, err
 			}
 			status = examined.Status
 		}
@@ -82,7 +87,7 @@ func (r *run) changedSince(ctx context.Context) (got bool, changed map[*folder]b
 		}
 		changed[f] = status.UIDNext != 0 && (status.UIDNext != was.UIDNext || status.Messages != was.Messages)
 	}
-	return got, changed, nil
+	return got, unread, changed, nil
 }
 
 // surelyGone leaves out, of files that an interrupted run was about to upload and that are
@@ -102,7 +107,7 @@ func (r *run) surelyGone(ctx context.Context, g *gathered, f *folder, gone []*co
 				continue
 			}
 			if changed == nil {
-				if _, changed, err = r.changedSince(ctx); err != nil {
+				if _, _, changed, err = r.changedSince(ctx); err != nil {
 					return nil, err
 				}
 			}

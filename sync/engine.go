@@ -175,6 +175,9 @@ func (r *run) run(ctx context.Context) error {
 			break
 		}
 	}
+	if err := r.endHeld(ctx); err != nil {
+		return err
+	}
 	if err := r.dissolveEmptied(ctx); err != nil {
 		return err
 	}

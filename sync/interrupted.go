@@ -148,20 +148,23 @@ func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) []*confl
 		if item.From != nil {
 			return false
 		}
-		wait := g.unmeasured[f]
+		wait, again := false, g.unmeasured[f]
 		for _, in := range r.intents {
 			at := r.folderOf(in.Folder)
-			if in.Kind != mail.Upload || at == nil || !at.usable() || item.Message.Size != in.Identity.Size ||
+			if in.Kind != mail.Upload || at == nil || !at.synced() || item.Message.Size != in.Identity.Size ||
 				at == f && item.Message.UID < in.UIDNext {
 				continue
 			}
-			if at.listing == nil || g.unmeasured[at] || misses(at, in) || g.unsure[upload{in.Folder, in.Key}] {
+			if !at.usable() {
+				r.leave(f) // until the next run
+				wait = true
+			} else if at.listing == nil || g.unmeasured[at] || misses(at, in) || g.unsure[upload{in.Folder, in.Key}] {
 				r.dirty(at, mail.Local)
 				r.leave(at)
-				wait = true
+				again = true
 			}
 		}
-		if wait {
+		if wait = wait || again; again {
 			r.dirty(f, mail.Local)
 			r.dirty(f, mail.Remote)
 			r.leave(f)
@@ -247,6 +250,9 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 			files[r.settledOnce(file)] = file
 			g.uploaded[file] = mine
 		}
+	}
+	for _, file := range g.stranded {
+		files[r.settledOnce(file)] = file
 	}
 	for _, item := range g.known() {
 		if item.Row.State == mail.Pending && item.Row.UID == 0 && item.Lonely() && uploads[upload{item.Row.Folder, item.Key()}] {

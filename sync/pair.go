@@ -31,7 +31,12 @@ func (r *run) pair(ctx context.Context, g *gathered, round int) ([]*conflict.Ite
 	for _, f := range inOrder(g.newRemote) {
 		items = append(items, r.awaitFiles(g, f, g.newRemote[f])...)
 	}
-	return append(items, g.known()...), nil
+	for _, item := range g.known() {
+		if !r.folders[item.Folder].held || item.Moved != nil {
+			items = append(items, item)
+		}
+	}
+	return items, nil
 }
 
 // pairLocal finds the new files that are messages which have moved here, or were
@@ -261,6 +266,13 @@ func (r *run) skipFile(f *folder, err error) {
 // one message. It gives what each of those files has become, and the messages that
 // are left.
 func (r *run) tie(ctx context.Context, g *gathered, f *folder, locals, remotes []*conflict.Item) (map[*conflict.Item]*conflict.Item, []*conflict.Item, error) {
+	// A scan tells no size of a message that base should know.
+	var err error
+	if bare := sizeless(remotes); len(bare) > 0 {
+		if remotes, err = r.learn(ctx, f, remotes, bare, false); err != nil {
+			return nil, nil, err
+		}
+	}
 	if len(locals) == 0 {
 		return nil, remotes, nil
 	}
@@ -268,13 +280,6 @@ func (r *run) tie(ctx context.Context, g *gathered, f *folder, locals, remotes [
 	for _, in := range r.intents {
 		if in.Kind == mail.Upload && in.Folder == f.base.ID && f.view != nil && in.UIDValidity == f.view.Cursor.UIDValidity {
 			intents[in.Key] = in
-		}
-	}
-	// A scan tells no size of a message that base should know.
-	var err error
-	if bare := sizeless(remotes); len(bare) > 0 {
-		if remotes, err = r.learn(ctx, f, remotes, bare, false); err != nil {
-			return nil, nil, err
 		}
 	}
 	adopt := f.base.Remote.Unread() || f.outrun // what is new to base may have been in step
