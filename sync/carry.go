@@ -92,13 +92,13 @@ func (r *run) withSource(moves []*conflict.Action) []*conflict.Action {
 }
 
 // leaveSources leaves the folders to the next run that messages were to move out of, into
-// one that has failed: they have not moved.
+// one that has failed, or had moved out of before: base has them there still.
 func (r *run) leaveSources(works map[*folder]*work) {
 	for f, w := range works {
 		if f.failed == nil {
 			continue
 		}
-		for _, a := range slices.Concat(w.movesHere, w.movesThere, w.uploads, w.downloads) {
+		for _, a := range slices.Concat(w.agrees, w.movesHere, w.movesThere, w.uploads, w.downloads, w.remote, w.local) {
 			r.leaveEnds(a)
 		}
 	}

@@ -23,7 +23,7 @@ import (
 // round, together with these folders. It costs a round trip, and only where there are such
 // messages.
 func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict.Item) ([]*conflict.Item, error) {
-	missing := func(item *conflict.Item) bool { return keptThoughGone(item) || g.uploaded[item] }
+	missing := func(item *conflict.Item) bool { return r.keptThoughGone(item) || g.uploaded[item] }
 	if r.DryRun || len(g.alike) == 0 && !slices.ContainsFunc(items, missing) {
 		return items, nil
 	}
@@ -130,10 +130,12 @@ func (r *run) surelyGone(ctx context.Context, g *gathered, f *folder, gone []*co
 }
 
 // keptThoughGone tells whether a message is gone on the server, as far as is known, and
-// something about its file says that it may be kept.
-func keptThoughGone(item *conflict.Item) bool {
+// something about its file, or a policy, says that it may be kept.
+func (r *run) keptThoughGone(item *conflict.Item) bool {
+	kept := item.Local == conflict.Flags || item.Followed ||
+		item.Local == conflict.Same && r.folders[item.Folder].policy.OnRemoteDelete == conflict.KeepFile
 	return item.Row != nil && item.Row.State == mail.Settled && item.Remote == conflict.Gone &&
-		item.Moved == nil && item.From == nil && (item.Local == conflict.Flags || item.Followed)
+		item.Moved == nil && item.From == nil && kept
 }
 
 // asRead is how far the folder was when this run has read it last.

@@ -60,6 +60,9 @@ func (r *run) removeRemote(ctx context.Context, w *work) error {
 	} {
 		if errors.Is(err, mail.ErrRefused) && !ends(err) {
 			r.refuse(f, err, "it is tried again in the next sync")
+			for _, a := range ready {
+				r.leaveEnds(a)
+			}
 		} else if err != nil {
 			return err
 		}
