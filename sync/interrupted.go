@@ -235,7 +235,9 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 		}
 		f, content := r.folders[file.Folder], file.Identity.Content()
 		mine := uploads[upload{f.base.ID, file.File.Key}]
-		if from := file.From; from != nil {
+		if from := file.From; from != nil && mine && from.Remote != conflict.Gone && !r.Remote.Abilities().Move {
+			// It was copied to its file, and is to be removed from where it was.
+		} else if from != nil {
 			// Its file has moved since.
 			if from.Row.State != mail.Pending || from.Row.UID != 0 {
 				continue

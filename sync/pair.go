@@ -28,6 +28,10 @@ func (r *run) pair(ctx context.Context, g *gathered, round int) ([]*conflict.Ite
 	if err != nil {
 		return nil, err
 	}
+	if err := r.markReplaced(ctx, g, true); err != nil {
+		return nil, err
+	}
+	fetchAgain(g.known())
 	for _, f := range inOrder(g.newRemote) {
 		items = append(items, r.awaitFiles(g, f, g.newRemote[f])...)
 	}
@@ -88,12 +92,7 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 		}
 		left = append(left, item)
 	}
-	arrived = left
-	if err := r.markReplaced(ctx, g, gone); err != nil {
-		return nil, err
-	}
-	fetchAgain(gone)
-	return arrived, nil
+	return left, r.markReplaced(ctx, g, false)
 }
 
 func (r *run) lettersIn(name mail.Folder) mail.Letters { return r.folders[name].letters }
@@ -183,11 +182,11 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 
 // markReplaced tells the gone messages whose place another one took: in a run that
 // was interrupted before they left the server, or as a copy, in an earlier run, of a
-// file that was to be moved.
-func (r *run) markReplaced(ctx context.Context, g *gathered, gone []*conflict.Item) error {
-	for _, item := range gone {
+// file that was to be moved. That one may have moved on, as is known only when all is paired.
+func (r *run) markReplaced(ctx context.Context, g *gathered, paired bool) error {
+	for _, item := range g.known() {
 		replaced := r.intentOf(mail.Replace, item.Row) != nil
-		if item.Local != conflict.Gone || item.Moved != nil || item.Row.State == mail.Landing && !replaced {
+		if item.Local != conflict.Gone || item.Moved != nil || (item.Row.State == mail.Landing || paired) && !replaced {
 			continue
 		}
 		rows, err := r.State.Alike(ctx, item.Row.Fingerprint)
