@@ -18,12 +18,15 @@ import (
 
 // awaitElsewhere leaves out what may be one half of such a move: messages that are gone on
 // the server and have changed here, and files that may have been uploaded and are found
-// nowhere, if a folder has got new ones since it was read; and new ones that are like a known
-// one in another folder, if that has changed since. What was read is read again in the next
-// round, together with these folders. It costs a round trip, and only where there are such
-// messages.
+// nowhere, if a folder has got new ones since it was read, or has new ones and cannot be
+// read; and new ones that are like a known one in another folder, if that has changed since.
+// What was read is read again in the next round, together with these folders. It costs a
+// round trip, and only where there are such messages.
 func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict.Item) ([]*conflict.Item, error) {
-	missing := func(item *conflict.Item) bool { return r.keptThoughGone(item) || g.uploaded[item] }
+	blind := slices.ContainsFunc(r.allFolders(), (*folder).unread)
+	missing := func(item *conflict.Item) bool {
+		return r.keptThoughGone(item) || g.uploaded[item] || blind && item.Vanished() && item.Moved == nil
+	}
 	if r.DryRun || len(g.alike) == 0 && !slices.ContainsFunc(items, missing) {
 		return items, nil
 	}
@@ -56,6 +59,10 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 	return left, nil
 }
 
+// unread tells whether a folder is one that is kept in step, and that this run does not, or no
+// longer, read.
+func (f *folder) unread() bool { return f.selected && f.base.ID != 0 && !f.usable() }
+
 // changedSince tells which folders of the server have changed since they were read, and
 // whether any has got new messages, and marks those; and whether there are new ones that this
 // run cannot read.
@@ -67,7 +74,7 @@ func (r *run) changedSince(ctx context.Context) (got, unread bool, changed map[*
 	changed = map[*folder]bool{}
 	for _, listed := range listing.Folders {
 		f := r.folders[listed.Name]
-		if f != nil && !f.usable() && f.selected && f.base.ID != 0 {
+		if f != nil && f.unread() {
 			unread = unread || listed.Status.UIDNext > f.base.Remote.UIDNext
 		}
 		if f == nil || !f.usable() || listed.NoSelect {
