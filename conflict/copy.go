@@ -55,9 +55,11 @@ func CopyOf(arrived *Item, files []*Item) (source *Item, ask bool) {
 	return near[0], false
 }
 
-// StandsFor tells whether the item, at rest on both sides, is the message that is gone.
+// StandsFor tells whether the item is the message that is gone: at rest on both sides, or
+// with a file that follows the message to where it has moved.
 func (i *Item) StandsFor(gone *Item) bool {
-	return i.AtRest() && i.Row.Content() == gone.Row.Content()
+	follows := i.Row.State == mail.Settled && i.here() && i.Moved != nil && i.Moved.Remote == New
+	return (i.AtRest() || follows) && i.Row.Content() == gone.Row.Content()
 }
 
 // Newest gives, of messages that base knows to have the fingerprint of the item, which is

@@ -457,9 +457,9 @@ func (t *Tree) clearAway(dir string) error {
 	if err := t.clearEach(dir, func(name string) bool { return name != unfinished && !slices.Contains(folderParts, name) }); err != nil {
 		return err
 	}
-	// Nobody delivers to a directory of that name; but the power may have brought back what
-	// was in its tmp/.
-	if err := t.clearFiles(path.Join(dir, "tmp")); err != nil {
+	// The power may have brought back what we had in its tmp/: a marker, or a download, which
+	// is made again.
+	if err := t.clearOurs(path.Join(dir, "tmp")); err != nil {
 		return err
 	}
 	if err := t.removeParts(dir); err != nil {
@@ -471,11 +471,11 @@ func (t *Tree) clearAway(dir string) error {
 	return errors.Join(t.fs.Rmdir(path.Join(dir, unfinished)), t.fs.Rmdir(dir))
 }
 
-// clearFiles removes the files of a directory, if it is there.
-func (t *Tree) clearFiles(dir string) error {
+// clearOurs removes the files of a directory that have keys of ours, if it is there.
+func (t *Tree) clearOurs(dir string) error {
 	var files []string
 	err := t.fs.ReadDir(dir, func(e Entry) {
-		if e.Type == 0 {
+		if e.Type == 0 && ourKey.MatchString(e.Name) {
 			files = append(files, path.Join(dir, e.Name))
 		}
 	})

@@ -447,7 +447,8 @@ func TestABareDirectoryDoesNotStay(t *testing.T) {
 		"the power brings back what was in its tmp": func(tree *Tree) error {
 			away := interim("a")
 			err := errors.Join(tree.fs.Mkdir(away), tree.fs.Mkdir(away+"/tmp"))
-			w, failed := tree.fs.Create(away + "/tmp/marker")
+			key, _ := tree.newKey()
+			w, failed := tree.fs.Create(away + "/tmp/" + string(key))
 			if failed == nil {
 				failed = w.Close()
 			}

@@ -10,12 +10,16 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
 
 	"mailtwin/conflict/mail"
 )
+
+// ourKey matches what newKey draws.
+var ourKey = regexp.MustCompile(`^[0-9]+\.M[0-9]{6}R[0-9a-f]{16}Q[0-9]+P[0-9]+\.`)
 
 // newKey draws a key: unique, since no two processes of a host have one id at one
 // time, and no host draws the 64 random bits of another. So nobody looks whether cur/ or

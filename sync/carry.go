@@ -54,7 +54,10 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 	if err := r.recordDecisions(ctx, plan); err != nil {
 		return err
 	}
-	if err := r.intendReplacing(ctx, works); err != nil {
+	if err := r.intend(ctx, works); err != nil {
+		return err
+	}
+	if err := r.secureMoved(ctx, works); err != nil {
 		return err
 	}
 	if err := r.transfer(ctx, works); err != nil {
@@ -80,7 +83,7 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 // withSource gives the moves whose other end is still worked on.
 func (r *run) withSource(moves []*conflict.Action) []*conflict.Action {
 	return slices.DeleteFunc(moves, func(a *conflict.Action) bool {
-		gone := !r.folders[a.Item.From.Folder].usable()
+		gone := !r.folders[a.Item.From.Folder].yields()
 		if gone {
 			r.leaveEnds(a)
 		}
@@ -89,13 +92,13 @@ func (r *run) withSource(moves []*conflict.Action) []*conflict.Action {
 }
 
 // leaveSources leaves the folders to the next run that messages were to move out of, into
-// one that has failed: they have not moved.
+// one that has failed, or had moved out of before: base has them there still.
 func (r *run) leaveSources(works map[*folder]*work) {
 	for f, w := range works {
 		if f.failed == nil {
 			continue
 		}
-		for _, a := range slices.Concat(w.movesHere, w.movesThere, w.uploads, w.downloads) {
+		for _, a := range slices.Concat(w.agrees, w.movesHere, w.movesThere, w.uploads, w.downloads, w.remote, w.local) {
 			r.leaveEnds(a)
 		}
 	}
@@ -135,7 +138,7 @@ func (r *run) share(plan conflict.Plan) map[*folder]*work {
 		w := workOf(works, f)
 		if from := a.Item.From; a.Kind == conflict.MoveRemote || a.Kind == conflict.MoveLocal {
 			source := r.folders[from.Folder]
-			if !source.usable() || !r.wanted(source.name) {
+			if !source.yields() || !r.wanted(source.name) {
 				source.unsafe, f.unsafe = true, true
 				continue
 			}
@@ -202,10 +205,11 @@ func (r *run) mark(ctx context.Context, f *folder) error {
 	return nil
 }
 
-// intendReplacing records which messages will leave the server once their content
+// intend records which messages will leave the server once their content
 // is there elsewhere, or cannot leave it and come back: when the one has happened, and a
 // crash comes before the other, nothing else tells them from messages that were deleted.
-func (r *run) intendReplacing(ctx context.Context, works map[*folder]*work) error {
+// And it records which files will move: see recoverMoves.
+func (r *run) intend(ctx context.Context, works map[*folder]*work) error {
 	batch := &mail.Batch{}
 	for _, f := range inOrder(works) {
 		w := works[f]
@@ -216,6 +220,13 @@ func (r *run) intendReplacing(ctx context.Context, works map[*folder]*work) erro
 			batch.PutIntents = append(batch.PutIntents, &mail.Intent{
 				Kind: mail.Replace, Row: a.Item.Row.ID, Folder: f.base.ID,
 				Identity: a.Item.Row.Identity, Created: r.Now().Truncate(time.Second),
+			})
+		}
+		for _, a := range w.movesHere {
+			from := a.Item.From
+			batch.PutIntents = append(batch.PutIntents, &mail.Intent{
+				Kind: mail.Move, Row: from.Row.ID, Folder: r.folders[from.Folder].base.ID, Key: from.Row.Key,
+				Identity: from.Row.Identity, Created: r.Now().Truncate(time.Second),
 			})
 		}
 	}
@@ -259,7 +270,6 @@ func (r *run) recordDecisions(ctx context.Context, plan conflict.Plan) error {
 // keepRows does the actions that change base alone.
 func (r *run) keepRows(ctx context.Context, w *work) error {
 	batch := &mail.Batch{}
-	var items []*conflict.Item
 	for _, a := range w.rows {
 		row := *a.Item.Row
 		switch a.Kind {
@@ -281,10 +291,6 @@ func (r *run) keepRows(ctx context.Context, w *work) error {
 		}
 		seen(&row, a.Item)
 		batch.PutRows = append(batch.PutRows, &row)
-		items = append(items, a.Item)
-	}
-	if err := r.secureGone(ctx, items); err != nil {
-		return err
 	}
 	return r.commit(ctx, batch)
 }
@@ -379,43 +385,6 @@ func (r *run) arrive(item *conflict.Item) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.arrived[item] = true
-}
-
-// secure makes files durable that other programs have put there, before base speaks of
-// them. A program that saves a file need not wait for the disk, and may lose it when the
-// power goes; if base knew of it then, the loss would be a removal.
-func (r *run) secure(ctx context.Context, f *folder, files []mail.File) error {
-	if len(files) == 0 {
-		return nil
-	}
-	return r.Local.Secure(ctx, f.name, files)
-}
-
-func itemsOf(actions []*conflict.Action) []*conflict.Item {
-	items := make([]*conflict.Item, len(actions))
-	for i, a := range actions {
-		items[i] = a.Item
-	}
-	return items
-}
-
-// secureGone makes durable that files are gone, once what takes their place is, and before
-// base forgets them. Else one that a program has removed, or moved, may be back when the
-// power goes, as a message that nothing is known of.
-func (r *run) secureGone(ctx context.Context, items []*conflict.Item) error {
-	left := map[*folder]bool{}
-	for _, item := range items {
-		if item.Origin != "" {
-			left[r.folders[item.Origin]] = true
-		}
-		if item.Local == conflict.Gone && item.Row != nil && item.Row.Key != "" {
-			left[r.folders[item.Folder]] = true
-		}
-	}
-	r.mu.Lock() // others are at work, and may fail
-	folders := r.usable(func(f *folder) bool { return left[f] && f.onLocal })
-	r.mu.Unlock()
-	return r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error { return r.Local.SyncFolder(ctx, f.name) })
 }
 
 // problem reports what failed and did not stop the folder.

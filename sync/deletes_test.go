@@ -8,6 +8,7 @@ import (
 
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
+	"mailtwin/sync/sim"
 )
 
 func TestDeletedHere(t *testing.T) {
@@ -264,4 +265,30 @@ func TestAMaildirWithoutItsInboxIsNoDeletion(t *testing.T) {
 	if n := len(s.Messages("INBOX")); n != 3 {
 		t.Errorf("%d messages are left on the server", n)
 	}
+}
+
+// A message that was removed here had moved on the server. It is copied to Trash there, and
+// the server refuses to expunge it. It is no new one in the next run, but goes.
+func TestWhatWasMovedThereAndRemovedHereAndRefused(t *testing.T) {
+	s := account(t)
+	s.Options.NoMove = true
+	d := newDevice(t, s)
+	d.opts.Policy = always(conflict.Policy{Winner: conflict.DeleteWins})
+	d.sync()
+	must(t, os.Remove(d.find("Lists/go", "About a list post.")))
+	moveThere(s, "Lists/go", "About a list post.", "Archive")
+	s.Before = func(c sim.Call) error {
+		if c.Method == "Expunge" {
+			return mail.ErrRefused
+		}
+		return nil
+	}
+	d.run()
+	s.Before = nil
+	d.sync()
+	d.has("Archive", 0)
+	d.has("Trash", 1)
+	d.sync()
+	d.inStep()
+	d.quiet()
 }

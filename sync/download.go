@@ -114,7 +114,7 @@ func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Actio
 			}
 			return fmt.Errorf("UID %d: %w", b.UID, err)
 		}
-		come.files, come.rows, come.items = append(come.files, in), append(come.rows, row), append(come.items, a.Item)
+		come.files, come.rows = append(come.files, in), append(come.rows, row)
 		return nil
 	})
 	if err != nil {
@@ -136,7 +136,6 @@ func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Actio
 type arrivals struct {
 	files []mail.Incoming
 	rows  []*mail.Row
-	items []*conflict.Item
 }
 
 // bringIn brings messages in tmp/ into the Maildir: they are made durable; then base learns
@@ -156,10 +155,6 @@ func (r *run) bringIn(ctx context.Context, f *folder, a arrivals) error {
 		keys[i] = row.Key
 	}
 	if err := r.Local.Harden(ctx, f.name, keys); err != nil {
-		return err
-	}
-	// Base is about to forget the old names of those that were removed here.
-	if err := r.secureGone(ctx, a.items); err != nil {
 		return err
 	}
 	if err := r.commit(ctx, &mail.Batch{PutRows: a.rows}); err != nil {
@@ -278,57 +273,4 @@ func (r *run) land(ctx context.Context, f *folder, landings []*mail.Row) error {
 	r.changed(f)
 	r.count(func(rep *Report) { rep.Local.New += len(batch.PutRows) })
 	return nil
-}
-
-// recoverLandings finishes the downloads that a crash interrupted after they were
-// recorded: what still lies in tmp/ is put into its place. The scan that follows
-// settles the rows, or finds that the file is in neither place.
-func (r *run) recoverLandings(ctx context.Context) error {
-	for _, f := range r.usable(func(*folder) bool { return true }) {
-		var landings []mail.Row
-		for _, row := range r.unsettled[f.base.ID] {
-			if row.State == mail.Landing {
-				landings = append(landings, row)
-			}
-		}
-		if len(landings) == 0 {
-			continue
-		}
-		f.localDirty = true
-		if r.DryRun || !f.onLocal {
-			continue
-		}
-		if err := r.fail(f, r.recover(ctx, f, landings)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// recover publishes what of a folder's landings is not there. A crash may leave the name in
-// tmp/ beside the one that a file was published under, and that somebody has changed since.
-func (r *run) recover(ctx context.Context, f *folder, landings []mail.Row) error {
-	listing, err := r.Local.Scan(ctx, f.name, f.letters)
-	if err != nil {
-		return err
-	}
-	f.letters = listing.Letters // the run may have given some that base does not know
-	there := map[mail.Key]bool{}
-	for file := range listing.Files {
-		there[file.Key] = true
-	}
-	for _, row := range landings {
-		if there[row.Key] {
-			continue
-		}
-		letters, err := r.lettersFor(ctx, f, row.Flags.Keywords)
-		if err == nil {
-			_, err = r.Local.Publish(ctx, f.name, row.Key, row.Flags, letters)
-		}
-		if err != nil && !errors.Is(err, mail.ErrGone) {
-			return err
-		}
-	}
-	r.changed(f)
-	return r.Local.SyncFolder(ctx, f.name)
 }

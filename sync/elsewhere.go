@@ -20,27 +20,31 @@ import (
 
 // awaitElsewhere leaves out what may be one half of such a move: messages that are gone on
 // the server and have changed here, and files that may have been uploaded and are found
-// nowhere, if a folder has got new ones since it was read; and new ones that are like a known
-// one in another folder, if that has changed since. What was read is read again in the next
-// round, together with these folders. It costs a round trip, and only where there are such
-// messages.
+// nowhere, if a folder has got new ones since it was read, or has new ones and cannot be
+// read; and new ones that are like a known one in another folder, if that has changed since.
+// What was read is read again in the next round, together with these folders. It costs a
+// round trip, and only where there are such messages.
 func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict.Item) ([]*conflict.Item, error) {
-	missing := func(item *conflict.Item) bool { return keptThoughGone(item) || g.uploaded[item] }
+	blind := slices.ContainsFunc(r.allFolders(), (*folder).unread)
+	missing := func(item *conflict.Item) bool {
+		return r.keptThoughGone(item) || g.uploaded[item] || blind && item.Vanished() && item.Moved == nil
+	}
 	if r.DryRun || len(g.alike) == 0 && !slices.ContainsFunc(items, missing) {
 		return items, nil
 	}
-	got, changed, err := r.changedSince(ctx)
+	got, unread, changed, err := r.changedSince(ctx)
 	if err != nil {
 		return nil, err
 	}
+	again := got
 	half := func(item *conflict.Item) bool {
 		for _, known := range g.alike[item] {
 			if f := r.folders[known.Folder]; changed[f] {
-				f.remoteDirty = true
+				f.remoteDirty, again = true, true
 				return true
 			}
 		}
-		return got && missing(item)
+		return (got || unread) && missing(item)
 	}
 	left := slices.DeleteFunc(slices.Clone(items), half)
 	if err := r.watchCopied(ctx, g, left); err != nil {
@@ -51,10 +55,10 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 	}
 	for _, f := range r.folders {
 		if f.view != nil {
-			f.remoteDirty, f.unsafe = true, true
+			f.remoteDirty, f.unsafe = f.remoteDirty || again, true
 		}
 		if f.listing != nil {
-			f.localDirty, f.unsafe = true, true
+			f.localDirty, f.unsafe = f.localDirty || again, true
 		}
 	}
 	return left, nil
@@ -146,16 +150,24 @@ func (r *run) followCopied(ctx context.Context, g *gathered) error {
 	return nil
 }
 
+// unread tells whether a folder is one that is kept in step, and that this run does not, or no
+// longer, read.
+func (f *folder) unread() bool { return f.selected && f.base.ID != 0 && !f.usable() }
+
 // changedSince tells which folders of the server have changed since they were read, and
-// whether any has got new messages, and marks those.
-func (r *run) changedSince(ctx context.Context) (got bool, changed map[*folder]bool, err error) {
+// whether any has got new messages, and marks those; and whether there are new ones that this
+// run cannot read.
+func (r *run) changedSince(ctx context.Context) (got, unread bool, changed map[*folder]bool, err error) {
 	listing, err := r.Remote.Folders(ctx)
 	if err != nil {
-		return false, nil, err
+		return false, false, nil, err
 	}
 	changed = map[*folder]bool{}
 	for _, listed := range listing.Folders {
 		f := r.folders[listed.Name]
+		if f != nil && f.unread() {
+			unread = unread || listed.Status.UIDNext > f.base.Remote.UIDNext
+		}
 		if f == nil || !f.usable() || listed.NoSelect {
 			continue
 		}
@@ -163,7 +175,7 @@ func (r *run) changedSince(ctx context.Context) (got bool, changed map[*folder]b
 		if status.UIDNext == 0 { // there are servers that have to be asked for each
 			examined, err := r.Remote.Examine(ctx, f.name)
 			if err := r.fail(f, err); err != nil {
-				return false, nil, err
+				return false, false, nil, err
 			}
 			status = examined.Status
 		}
@@ -173,7 +185,7 @@ func (r *run) changedSince(ctx context.Context) (got bool, changed map[*folder]b
 		}
 		changed[f] = status.UIDNext != 0 && (status.UIDNext != was.UIDNext || status.Messages != was.Messages)
 	}
-	return got, changed, nil
+	return got, unread, changed, nil
 }
 
 // surelyGone leaves out, of files that an interrupted run was about to upload and that are
@@ -193,7 +205,7 @@ func (r *run) surelyGone(ctx context.Context, g *gathered, f *folder, gone []*co
 				continue
 			}
 			if changed == nil {
-				if _, changed, err = r.changedSince(ctx); err != nil {
+				if _, _, changed, err = r.changedSince(ctx); err != nil {
 					return nil, err
 				}
 			}
@@ -216,10 +228,12 @@ func (r *run) surelyGone(ctx context.Context, g *gathered, f *folder, gone []*co
 }
 
 // keptThoughGone tells whether a message is gone on the server, as far as is known, and
-// something about its file says that it may be kept.
-func keptThoughGone(item *conflict.Item) bool {
+// something about its file, or a policy, says that it may be kept.
+func (r *run) keptThoughGone(item *conflict.Item) bool {
+	kept := item.Local == conflict.Flags || item.Followed ||
+		item.Local == conflict.Same && r.folders[item.Folder].policy.OnRemoteDelete == conflict.KeepFile
 	return item.Row != nil && item.Row.State == mail.Settled && item.Remote == conflict.Gone &&
-		item.Moved == nil && item.From == nil && (item.Local == conflict.Flags || item.Followed)
+		item.Moved == nil && item.From == nil && kept
 }
 
 // asRead is how far the folder was when this run has read it last.

@@ -151,7 +151,7 @@ func (r *run) run(ctx context.Context) error {
 	if err := r.listFolders(ctx); err != nil {
 		return err
 	}
-	if err := r.recoverLandings(ctx); err != nil {
+	if err := r.recoverFiles(ctx); err != nil {
 		return err
 	}
 	for round := range maxRounds {
@@ -174,6 +174,9 @@ func (r *run) run(ctx context.Context) error {
 		if !r.anyDirty() {
 			break
 		}
+	}
+	if err := r.endHeld(ctx); err != nil {
+		return err
 	}
 	if err := r.dissolveEmptied(ctx); err != nil {
 		return err

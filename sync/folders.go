@@ -25,6 +25,8 @@ type folder struct {
 	// vanished: it is in base as being on both sides, and is no longer on one of them.
 	// That is never taken for the removal of its messages.
 	vanished bool
+	// held: it vanished from the server, and what it has here waits for consent.
+	held bool
 	// dissolves: it vanished from one side, and a person consented that it goes.
 	dissolves bool
 	// resettled: the folder was last in step under another policy, so both sides are
@@ -122,6 +124,9 @@ func (f *folder) access() mail.Access {
 
 // usable tells whether the run still works on it.
 func (f *folder) usable() bool { return f.synced() && f.failed == nil && !f.stopped }
+
+// yields tells whether files may move out of it.
+func (f *folder) yields() bool { return f.usable() || f.held && f.failed == nil }
 
 // listFolders finds out which folders there are, which of them may have changed, and
 // makes those that one side lacks.

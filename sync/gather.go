@@ -28,6 +28,8 @@ type gathered struct {
 	unsure map[upload]bool
 	// recovered are the messages of uploads that were interrupted, whose files are gone.
 	recovered []*conflict.Item
+	// stranded are the files of folders that are held, and that may have been uploaded.
+	stranded []*conflict.Item
 	// unmeasured are the folders with new files that were renamed, or changed, before they
 	// could be read.
 	unmeasured map[*folder]bool
@@ -115,6 +117,9 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 		}
 	}
 	if err := r.goneWithFolder(ctx, g); err != nil {
+		return nil, err
+	}
+	if err := r.gatherHeld(ctx, g); err != nil {
 		return nil, err
 	}
 	if err := r.scanLocal(ctx, g); err != nil {

@@ -148,20 +148,23 @@ func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) []*confl
 		if item.From != nil {
 			return false
 		}
-		wait := g.unmeasured[f]
+		wait, again := false, g.unmeasured[f]
 		for _, in := range r.intents {
 			at := r.folderOf(in.Folder)
-			if in.Kind != mail.Upload || at == nil || !at.usable() || item.Message.Size != in.Identity.Size ||
+			if in.Kind != mail.Upload || at == nil || !at.synced() || item.Message.Size != in.Identity.Size ||
 				at == f && item.Message.UID < in.UIDNext {
 				continue
 			}
-			if at.listing == nil || g.unmeasured[at] || misses(at, in) || g.unsure[upload{in.Folder, in.Key}] {
+			if !at.usable() {
+				r.leave(f) // until the next run
+				wait = true
+			} else if at.listing == nil || g.unmeasured[at] || misses(at, in) || g.unsure[upload{in.Folder, in.Key}] {
 				r.dirty(at, mail.Local)
 				r.leave(at)
-				wait = true
+				again = true
 			}
 		}
-		if wait {
+		if wait = wait || again; again {
 			r.dirty(f, mail.Local)
 			r.dirty(f, mail.Remote)
 			r.leave(f)
@@ -232,7 +235,9 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 		}
 		f, content := r.folders[file.Folder], file.Identity.Content()
 		mine := uploads[upload{f.base.ID, file.File.Key}]
-		if from := file.From; from != nil {
+		if from := file.From; from != nil && mine && from.Remote != conflict.Gone && !r.Remote.Abilities().Move {
+			// It was copied to its file, and is to be removed from where it was.
+		} else if from != nil {
 			// Its file has moved since.
 			if from.Row.State != mail.Pending || from.Row.UID != 0 {
 				continue
@@ -247,6 +252,9 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 			files[r.settledOnce(file)] = file
 			g.uploaded[file] = mine
 		}
+	}
+	for _, file := range g.stranded {
+		files[r.settledOnce(file)] = file
 	}
 	for _, item := range g.known() {
 		if item.Row.State == mail.Pending && item.Row.UID == 0 && item.Lonely() && uploads[upload{item.Row.Folder, item.Key()}] {
@@ -288,6 +296,19 @@ func (r *run) uploadsOf(folder mail.FolderID, key mail.Key) []mail.IntentID {
 	var ids []mail.IntentID
 	for _, in := range r.intents {
 		if in.Kind == mail.Upload && in.Folder == folder && in.Key == key {
+			ids = append(ids, in.ID)
+		}
+	}
+	return ids
+}
+
+// movesOf gives the open intents to move a row's file.
+func (r *run) movesOf(row *mail.Row) []mail.IntentID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var ids []mail.IntentID
+	for _, in := range r.intents {
+		if in.Kind == mail.Move && in.Row == row.ID && in.Key != "" {
 			ids = append(ids, in.ID)
 		}
 	}

@@ -159,6 +159,7 @@ func (r *run) expungeCopied(ctx context.Context, from *folder, a *conflict.Actio
 	if err := r.commit(ctx, batch); err != nil {
 		return err
 	}
+	r.expect(batch.PutIntents[0]) // should the server refuse what follows
 	if err := r.Remote.Expunge(ctx, from.name, r.validity(from), mail.UIDs(old.UID)); err != nil {
 		return err
 	}
@@ -174,12 +175,14 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 	}
 	batch := &mail.Batch{}
 	left := map[*folder]bool{}
-	var moved []*conflict.Item
 	for _, a := range w.movesHere {
 		from := r.folders[a.Item.From.Folder]
 		file, err := r.Local.Move(ctx, from.name, fileOf(a.Item.From), f.name, a.Flags, letters)
 		r.dirty(f, mail.Local)
 		r.dirty(from, mail.Local)
+		if err == nil || errors.Is(err, mail.ErrGone) {
+			batch.DropIntents = append(batch.DropIntents, r.movesOf(a.Item.From.Row)...)
+		}
 		if errors.Is(err, mail.ErrGone) {
 			r.leave(f) // a reader was quicker; what it did is merged in the next round
 			r.leave(from)
@@ -194,7 +197,6 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 			return err
 		}
 		left[from] = true
-		moved = append(moved, a.Item.From)
 		row := movedRow(f, a)
 		row.UID, row.Key, row.Name, row.New = a.Item.Message.UID, file.Key, file.Name, file.New
 		row.Listed(a.Item.Message)
@@ -203,10 +205,7 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 		r.changed(from)
 	}
 	if len(batch.PutRows) == 0 {
-		return nil
-	}
-	if err := r.secureGone(ctx, moved); err != nil { // from where they were before
-		return err
+		return r.commit(ctx, batch)
 	}
 	if err := r.Local.SyncFolder(ctx, f.name); err != nil {
 		return err

@@ -162,7 +162,8 @@ func TestACopiedMessageThatIsRemovedLater(t *testing.T) {
 }
 
 // A folder whose messages seem to be copied goes from the server when the run dies that was
-// to read it once more: then it waits for consent, and nobody watches it any longer.
+// to read it once more: then it waits for consent, and nobody watches it any longer. Before
+// the copy is recorded its message has moved out of it, which leaves the folder empty.
 func TestAFolderThatGoesWhileItIsWatched(t *testing.T) {
 	prepare := func() *device {
 		s := account(t)
@@ -178,7 +179,8 @@ func TestAFolderThatGoesWhileItIsWatched(t *testing.T) {
 		d.dies(at)
 		must(t, d.server.DeleteFolder("Archive"))
 		rep, err := d.run()
-		if err != nil || len(rep.Held) != 1 {
+		moved := len(d.files("Lists")) == 1 && !d.hasFolder("Archive")
+		if err != nil || len(rep.Held) != 1 && !moved {
 			t.Errorf("killed at step %d: %v, held %v", at, err, rep.Held)
 		}
 		if intents, err := d.state.Intents(t.Context()); err != nil || len(intents) > 0 {

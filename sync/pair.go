@@ -31,10 +31,19 @@ func (r *run) pair(ctx context.Context, g *gathered, round int) ([]*conflict.Ite
 	if err := r.followCopied(ctx, g); err != nil {
 		return nil, err
 	}
+	if err := r.markReplaced(ctx, g, true); err != nil {
+		return nil, err
+	}
+	fetchAgain(g.known())
 	for _, f := range inOrder(g.newRemote) {
 		items = append(items, r.awaitFiles(g, f, g.newRemote[f])...)
 	}
-	return append(items, g.known()...), nil
+	for _, item := range g.known() {
+		if !r.folders[item.Folder].held || item.Moved != nil {
+			items = append(items, item)
+		}
+	}
+	return items, nil
 }
 
 // pairLocal finds the new files that are messages which have moved here, or were
@@ -89,12 +98,7 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 		}
 		left = append(left, item)
 	}
-	arrived = left
-	if err := r.markReplaced(ctx, g, gone); err != nil {
-		return nil, err
-	}
-	fetchAgain(gone)
-	return arrived, nil
+	return left, r.markReplaced(ctx, g, false)
 }
 
 func (r *run) lettersIn(name mail.Folder) mail.Letters { return r.folders[name].letters }
@@ -184,13 +188,13 @@ func (r *run) tieFolder(ctx context.Context, g *gathered, f *folder) ([]*conflic
 
 // markReplaced tells the gone messages whose place another one took: in a run that
 // was interrupted before they left the server, or as a copy, in an earlier run, of a
-// file that was to be moved.
-func (r *run) markReplaced(ctx context.Context, g *gathered, gone []*conflict.Item) error {
-	for _, item := range gone {
-		if item.Local != conflict.Gone || item.Moved != nil || item.Row.State == mail.Landing {
+// file that was to be moved. That one may have moved on, as is known only when all is paired.
+func (r *run) markReplaced(ctx context.Context, g *gathered, paired bool) error {
+	for _, item := range g.known() {
+		replaced := r.intentOf(mail.Replace, item.Row) != nil
+		if item.Local != conflict.Gone || item.Moved != nil || (item.Row.State == mail.Landing || paired) && !replaced {
 			continue
 		}
-		replaced := r.intentOf(mail.Replace, item.Row) != nil
 		rows, err := r.State.Alike(ctx, item.Row.Fingerprint)
 		if err != nil {
 			return fmt.Errorf("read the state: %w", err)
@@ -267,6 +271,13 @@ func (r *run) skipFile(f *folder, err error) {
 // one message. It gives what each of those files has become, and the messages that
 // are left.
 func (r *run) tie(ctx context.Context, g *gathered, f *folder, locals, remotes []*conflict.Item) (map[*conflict.Item]*conflict.Item, []*conflict.Item, error) {
+	// A scan tells no size of a message that base should know.
+	var err error
+	if bare := sizeless(remotes); len(bare) > 0 {
+		if remotes, err = r.learn(ctx, f, remotes, bare, false); err != nil {
+			return nil, nil, err
+		}
+	}
 	if len(locals) == 0 {
 		return nil, remotes, nil
 	}
@@ -274,13 +285,6 @@ func (r *run) tie(ctx context.Context, g *gathered, f *folder, locals, remotes [
 	for _, in := range r.intents {
 		if in.Kind == mail.Upload && in.Folder == f.base.ID && f.view != nil && in.UIDValidity == f.view.Cursor.UIDValidity {
 			intents[in.Key] = in
-		}
-	}
-	// A scan tells no size of a message that base should know.
-	var err error
-	if bare := sizeless(remotes); len(bare) > 0 {
-		if remotes, err = r.learn(ctx, f, remotes, bare, false); err != nil {
-			return nil, nil, err
 		}
 	}
 	adopt := f.base.Remote.Unread() || f.outrun // what is new to base may have been in step

@@ -79,6 +79,9 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 		}
 		file := former[t.Local]
 		delete(g.uploaded, file)
+		if from := file.From; from != nil && from.Row.UID != 0 {
+			from.Moved = t.Local // it is still there, where it was copied from
+		}
 		if file.Row != nil {
 			*file = *t.Local
 		} else {

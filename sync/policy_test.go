@@ -237,3 +237,26 @@ func TestWhatIsRevivedWhereNothingIsPushed(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// A message that moves while the folders are read has not left the server, and its file is
+// not kept where it was, but moves.
+func TestAFileIsNotKeptWhoseMessageMovesMeanwhile(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.opts.Policy = always(conflict.Policy{OnRemoteDelete: conflict.KeepFile})
+	d.sync()
+	s.Deliver("Lists/go", onWire(letter("another post")), mail.Flags{}, day)
+	listed := false
+	s.After = func(c sim.Call) error {
+		if c.Method == "Folders" && !listed {
+			listed = true
+			moveThere(s, "Lists/go", "About a list post.", "Archive")
+		}
+		return nil
+	}
+	d.sync()
+	d.has("Archive", 1)
+	d.has("Lists/go", 1)
+	d.inStep()
+	d.quiet()
+}

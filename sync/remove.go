@@ -68,6 +68,9 @@ func (r *run) removeRemote(ctx context.Context, w *work) error {
 	} {
 		if errors.Is(err, mail.ErrRefused) && !ends(err) {
 			r.refuse(f, err, "it is tried again in the next sync")
+			for _, a := range ready {
+				r.leaveEnds(a)
+			}
 		} else if err != nil {
 			return err
 		}
@@ -297,12 +300,12 @@ func (r *run) alreadyCopied(ctx context.Context, a *conflict.Action, in *mail.In
 	return false, nil
 }
 
-// intentOf finds the open intent of a row.
+// intentOf finds the open intent to do something on the server about a row's message.
 func (r *run) intentOf(kind mail.IntentKind, row *mail.Row) *mail.Intent {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, in := range r.intents {
-		if in.Kind == kind && in.Row == row.ID {
+		if in.Kind == kind && in.Row == row.ID && in.Key == "" {
 			return &in
 		}
 	}

@@ -97,11 +97,7 @@ func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Acti
 	for i, o := range out {
 		files[i] = o.file
 	}
-	err = r.secure(ctx, f, files)
-	if err == nil {
-		err = r.secureGone(ctx, itemsOf(actions)) // from where base has them
-	}
-	if err != nil {
+	if err := r.secure(ctx, f, files); err != nil {
 		return errors.Join(err, r.commit(ctx, batch))
 	}
 	for _, o := range out {

@@ -70,6 +70,7 @@ func (r *run) vanishOne(ctx context.Context, f *folder) error {
 		r.held[heldKey{f.name, v.Gone}] = Held{
 			Folder: f.name, Side: v.Gone, Count: v.Messages, Why: "the folder is gone " + where(v.Gone),
 		}
+		f.held = v.Gone == mail.Remote
 		return r.unwatch(ctx, f)
 	}
 	if r.DryRun {
@@ -179,6 +180,76 @@ func (r *run) goneWithFolder(ctx context.Context, g *gathered) error {
 				return fmt.Errorf("read the state: %w", err)
 			}
 			g.row(f, row).Remote = conflict.Gone
+		}
+	}
+	return nil
+}
+
+// gatherHeld gives the messages of folders that are held, where there are new ones
+// on the server that they may be: somebody moves what is in a folder, and then removes the
+// folder. Those follow unasked, as any message does that moves; what is found nowhere stays.
+func (r *run) gatherHeld(ctx context.Context, g *gathered) error {
+	for _, f := range r.allFolders() {
+		if f.held && f.failed == nil && len(g.newRemote) > 0 {
+			if err := r.fail(f, r.gatherHeldOne(ctx, g, f)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *run) gatherHeldOne(ctx context.Context, g *gathered, f *folder) error {
+	changes, err := r.diffLocal(ctx, f)
+	if err != nil {
+		return err
+	}
+	for _, c := range changes {
+		switch {
+		case c.Change == conflict.New && r.uploading(f, c.File.Key):
+			item := &conflict.Item{Folder: f.name, Local: conflict.New, File: c.File}
+			if item.Identity, item.Stat, err = r.measure(ctx, f, c.File); err == nil {
+				g.stranded = append(g.stranded, item)
+			}
+		case c.Change == conflict.Gone, c.Doubt:
+			f.missed[c.Row.ID] = true
+		case c.Change != conflict.New:
+			item := g.row(f, c.Row)
+			item.Local, item.File, item.Relabel = c.Change, c.File, c.Relabel
+			item.File.Flags = c.Flags
+		}
+	}
+	for row, err := range r.rowsByUID(ctx, f) {
+		if err != nil {
+			return fmt.Errorf("read the state: %w", err)
+		}
+		if row.Key != "" && !f.missed[row.ID] {
+			g.row(f, row).Remote = conflict.Gone
+		}
+	}
+	return nil
+}
+
+// endHeld removes the folders that were held until all that they had has followed where
+// it went on the server.
+func (r *run) endHeld(ctx context.Context) error {
+	for _, f := range r.allFolders() {
+		if !f.held || !f.marked || f.failed != nil {
+			continue
+		}
+		key := heldKey{f.name, mail.Remote}
+		held := r.held[key]
+		remote, _, err := r.State.Count(ctx, f.base.ID)
+		if err != nil {
+			return fmt.Errorf("read the state: %w", err)
+		}
+		held.Count, err = r.countFiles(ctx, f)
+		if r.held[key] = held; err == nil && held.Count+remote == 0 {
+			delete(r.held, key)
+			err = r.dissolve(ctx, f)
+		}
+		if err := r.fail(f, err); err != nil {
+			return err
 		}
 	}
 	return nil

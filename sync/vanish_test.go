@@ -126,6 +126,41 @@ func TestAVanishedFolderWithMailIsHeld(t *testing.T) {
 	}
 }
 
+// Somebody moves what is in a folder and then removes the folder: the files follow, and the
+// folder goes once it is empty, unasked. What is found nowhere is held, as ever.
+func TestMailThatLeftAFolderBeforeThatWasRemoved(t *testing.T) {
+	for _, stays := range []bool{false, true} {
+		s := account(t)
+		s.Deliver("Lists/go", onWire(letter("another post")), mail.Flags{}, day)
+		d := newDevice(t, s)
+		d.sync()
+		moveThere(s, "Lists/go", "About a list post.", "Archive")
+		if !stays {
+			moveThere(s, "Lists/go", "About another post.", "INBOX")
+		}
+		must(t, s.DeleteFolder("Lists/go"))
+		noBodies(t, s)
+		rep := d.sync()
+		d.inStep2(t, "Archive")
+		d.inStep2(t, "INBOX")
+		if len(d.files("Archive")) != 1 {
+			t.Errorf("Archive has %d files", len(d.files("Archive")))
+		}
+		if stays {
+			if len(rep.Held) != 1 || rep.Held[0].Count != 1 || len(d.files("Lists/go")) != 1 {
+				t.Errorf("held: %+v", rep.Held)
+			}
+			continue
+		}
+		if len(rep.Held) > 0 || d.hasFolder("Lists/go") {
+			t.Errorf("held: %+v", rep.Held)
+		}
+		d.sync()
+		d.inStep()
+		d.quiet()
+	}
+}
+
 // stored counts the messages in the store of removed ones.
 func (d *device) stored() int {
 	n := 0

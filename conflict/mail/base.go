@@ -161,8 +161,9 @@ const (
 	// Upload: the file Key is about to be appended to Folder, or a message which is equal,
 	// Row's if it is to stay there, to be copied or moved into it.
 	Upload IntentKind = iota + 1
-	// Move: the message of Row is about to be moved or copied away into Folder, and
-	// then expunged where it was.
+	// Move: the message of Row is about to be moved or copied away from Folder, and
+	// then expunged where it was; or, where there is a Key, Row's file of that key is about
+	// to be moved into another folder here.
 	Move
 	// Replace: the file of Row is gone, and one with the same content is about to be
 	// uploaded elsewhere; then Row's message is expunged, or brought here again where
@@ -185,7 +186,7 @@ type Intent struct {
 	Kind     IntentKind
 	Row      RowID    // what is moved or copied; 0 for an upload of what is nowhere else
 	Folder   FolderID // where the file is, for an upload; else where the row, or what was copied, is
-	Key      Key      // the file, for an upload
+	Key      Key      // the file, for an upload or a move here
 	Identity Identity
 	// Where the message will be found: at or above UIDNext, under UIDValidity.
 	UIDValidity uint32

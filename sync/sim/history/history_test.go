@@ -209,6 +209,8 @@ var onceFailed = []uint64{
 	909410,        // a file that is renamed while its removal is held
 	446457,        // a directory of the store that was not durable
 	448070, 23632, // a Maildir that was restored with the times of the other
+	405687, 410894, 418508, 419932, 429593, 440125, 442832, 468712, 469385, 474220, 512373, 813997, 900945, 902337, 904255,
+	1101555, 1106505, 1121433, 1138195,
 }
 
 func TestShrinkFindsTheStepsThatMatter(t *testing.T) {

@@ -33,7 +33,7 @@ var mutants = []mutant{
 			return "", false, err
 		}
 		return kept, fresh, t.syncIn(store, path.Dir(kept))`, `		return kept, fresh, nil`, ""},
-	{"files of other programs are not synced", "sync/carry.go",
+	{"files of other programs are not synced", "sync/secure.go",
 		`	return r.Local.Secure(ctx, f.name, files)`, `	return nil`, ""},
 	{"a removed message is not kept", "maildir/removed.go",
 		`	kept, fresh, err := t.keep(ctx, store, name, st)`, `	kept, fresh, err := "", false, error(nil)

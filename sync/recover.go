@@ -1,0 +1,169 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"mailtwin/conflict/mail"
+)
+
+// begun is what an interrupted run has begun to do with a file: to put it into its place,
+// or to move it into another folder.
+type begun struct {
+	folder *folder
+	row    mail.Row
+	file   mail.File // that was to move and is there; no name: a landing
+	placed bool      // the landing is in its place, and need not be there to stay yet
+}
+
+// recoverFiles ends what an interrupted run has begun to do with files: downloads, after
+// they were recorded, and moves. What still lies in tmp/ is put into its place. The scan
+// that follows settles the rows, or finds that the file is in neither place.
+//
+// Where a file system does not rename in one step, the power can leave a file under both
+// names. A crash may so leave the name in tmp/ beside the one that a file was published
+// under, and that somebody has changed since; and one that was to move in both folders.
+// Taken for a copy, it would go to the server once more. So it loses its old name.
+func (r *run) recoverFiles(ctx context.Context) error {
+	var all []begun
+	for _, f := range r.usable(func(*folder) bool { return true }) {
+		files, err := r.begunIn(ctx, f)
+		if err := r.fail(f, err); err != nil {
+			return err
+		}
+		all = append(all, files...)
+	}
+	if len(all) > 0 {
+		others, err := r.otherNames(ctx, all)
+		if err != nil {
+			return err
+		}
+		for _, f := range r.usable(func(*folder) bool { return true }) {
+			mine := slices.DeleteFunc(slices.Clone(all), func(b begun) bool { return b.folder != f })
+			if err := r.fail(f, r.recover(ctx, f, mine, others)); err != nil {
+				return err
+			}
+		}
+	}
+	ended := &mail.Batch{}
+	for _, in := range r.intents {
+		if f := r.folderOf(in.Folder); in.Kind == mail.Move && in.Key != "" && f != nil && f.usable() && f.onLocal {
+			ended.DropIntents = append(ended.DropIntents, in.ID)
+		}
+	}
+	return r.commit(ctx, ended)
+}
+
+// begunIn finds what was begun in a folder.
+func (r *run) begunIn(ctx context.Context, f *folder) ([]begun, error) {
+	var files []begun
+	moving := map[mail.Key]mail.Intent{}
+	for _, in := range r.intents {
+		if in.Kind == mail.Move && in.Key != "" && in.Folder == f.base.ID {
+			moving[in.Key] = in
+		}
+	}
+	for _, row := range r.unsettled[f.base.ID] {
+		if row.State == mail.Landing {
+			f.localDirty = true
+			files = append(files, begun{folder: f, row: row})
+		}
+	}
+	if r.DryRun || !f.onLocal || len(moving)+len(files) == 0 {
+		return nil, nil
+	}
+	listing, err := r.Local.Scan(ctx, f.name, f.letters)
+	if err != nil {
+		return nil, err
+	}
+	f.letters = listing.Letters // the run may have given some that base does not know
+	there := map[mail.Key]bool{}
+	for file := range listing.Files {
+		there[file.Key] = true
+		in, ok := moving[file.Key]
+		if !ok {
+			continue
+		}
+		rows, err := r.State.Alike(ctx, in.Identity.Fingerprint)
+		if err != nil {
+			return nil, fmt.Errorf("read the state: %w", err)
+		}
+		for _, row := range rows {
+			if row.ID == in.Row && row.Key == in.Key && row.Folder == f.base.ID && row.Stat.Inode == file.Inode {
+				files = append(files, begun{folder: f, row: row, file: file})
+			}
+		}
+	}
+	for i, b := range files {
+		files[i].placed = b.file.Name == "" && there[b.row.Key]
+	}
+	return files, nil
+}
+
+// recover ends what was begun in a folder.
+func (r *run) recover(ctx context.Context, f *folder, files []begun, others map[mail.RowID]bool) error {
+	if len(files) == 0 {
+		return nil
+	}
+	for _, b := range files {
+		var err error
+		if moved := b.file.Name != ""; moved && others[b.row.ID] {
+			f.localDirty = true
+			err = r.Local.Remove(ctx, f.name, b.file)
+		} else if !moved && !b.placed && !others[b.row.ID] {
+			var letters mail.Letters
+			if letters, err = r.lettersFor(ctx, f, b.row.Flags.Keywords); err == nil {
+				_, err = r.Local.Publish(ctx, f.name, b.row.Key, b.row.Flags, letters)
+			}
+		}
+		if err != nil && !errors.Is(err, mail.ErrGone) {
+			return err
+		}
+	}
+	r.changed(f)
+	return r.Local.SyncFolder(ctx, f.name)
+}
+
+// otherNames finds the files that have another name, of which base knows nothing; one that
+// others were made of as links, or that is one, has other names for good.
+func (r *run) otherNames(ctx context.Context, files []begun) (map[mail.RowID]bool, error) {
+	byInode := map[uint64]begun{}
+	for _, b := range files {
+		if b.placed {
+			continue
+		}
+		rows, err := r.State.Alike(ctx, b.row.Fingerprint)
+		if err != nil {
+			return nil, fmt.Errorf("read the state: %w", err)
+		}
+		linked := slices.ContainsFunc(rows, func(other mail.Row) bool {
+			return other.ID != b.row.ID && other.Stat.Inode == b.row.Stat.Inode
+		})
+		if b.row.Stat.Inode != 0 && !linked {
+			byInode[b.row.Stat.Inode] = b
+		}
+	}
+	found := map[mail.RowID]bool{}
+	if len(byInode) == 0 {
+		return found, nil
+	}
+	for _, at := range r.usable(func(at *folder) bool { return at.onLocal && at.localDirty }) {
+		var met []mail.File
+		listing, err := r.Local.Scan(ctx, at.name, at.letters)
+		if err == nil {
+			for file := range listing.Files {
+				if b, ok := byInode[file.Inode]; ok && (at != b.folder || file.Key != b.row.Key) {
+					found[b.row.ID] = true
+					met = append(met, file)
+				}
+			}
+			err = r.secure(ctx, at, met)
+		}
+		if err := r.fail(at, err); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}

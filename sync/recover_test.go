@@ -1,0 +1,162 @@
+package sync_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"mailtwin/conflict/mail"
+	"mailtwin/sync/sim"
+)
+
+// dieAt syncs until the process dies at the first step of that name.
+func (d *device) dieAt(step string) {
+	d.t.Helper()
+	c := sim.NewCrash(0)
+	c.Strike = func(when, effect string) error {
+		if when+" "+effect == step {
+			return sim.ErrCrashed
+		}
+		return nil
+	}
+	d.crash = c
+	d.run()
+	if d.crash = nil; !c.Crashed() {
+		d.t.Fatalf("no step is %q", step)
+	}
+}
+
+// moveHere moves a file as programs do that give it a name of their own.
+func (d *device) moveHere(path string, to mail.Folder, name string) string {
+	target := filepath.Join(d.dir(to), "cur", name)
+	must(d.t, os.Rename(path, target))
+	tick(d.t, d.root)
+	return target
+}
+
+// The power goes while a message is put into its place, and the disk has it in tmp/, too;
+// then somebody moves it. It is moved on the server, and not there twice.
+func TestADownloadUnderTwoNames(t *testing.T) {
+	for _, power := range []bool{false, true} {
+		s := account(t)
+		d := newDevice(t, s)
+		d.sync()
+		s.Deliver("Archive", onWire(letter("downloaded")), flags(`\Seen`), day)
+		d.dieAt("before Local.SyncFolder")
+		path := d.find("Archive", "About downloaded.")
+		if key, _, _ := strings.Cut(filepath.Base(path), ":"); power {
+			must(t, os.Link(path, filepath.Join(d.dir("Archive"), "tmp", key)))
+		}
+		d.moveHere(path, "Lists", "1.other:2,S")
+		noBodies(t, s)
+		d.sync()
+		d.has("Archive", 0)
+		d.has("Lists", 1)
+		d.inStep()
+		d.quiet()
+	}
+}
+
+// What was downloaded, as a link to what is here, has another name for good.
+func TestALinkedDownloadIsNotUnderTwoNames(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	s.Copy("INBOX", s.Messages("INBOX")[1].UID, "Archive")
+	d.dieAt("before Local.Publish")
+	d.moveHere(d.find("INBOX", "About read."), "Lists", "1.other:2,S")
+	d.sync()
+	d.has("Archive", 1)
+	d.has("Lists", 1)
+	d.has("Trash", 0)
+	d.inStep()
+	d.quiet()
+}
+
+// A move here is cut short by the power, and the disk has the file in both places; and then
+// the message moves on. The file goes where it is, once.
+func TestAMoveUnderTwoNames(t *testing.T) {
+	for _, on := range []mail.Folder{"Archive", "Lists", "Lists/go"} {
+		t.Run(string(on), func(t *testing.T) {
+			s := account(t)
+			s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+			d := newDevice(t, s)
+			d.sync()
+			was := d.find("Archive", "About moved.")
+			moveThere(s, "Archive", "About moved.", "Lists")
+			d.dieAt("after Local.Move")
+			must(t, os.Link(d.find("Lists", "About moved."), was))
+			tick(t, d.root)
+			moveThere(s, "Lists", "About moved.", on)
+			d.sync()
+			d.sync()
+			found := 0
+			for _, folder := range []mail.Folder{"Archive", "Lists", "Lists/go", "Trash"} {
+				for _, text := range censusOf(s, folder) {
+					if strings.Contains(text, "About moved.") {
+						found++
+					}
+				}
+			}
+			if found != 1 {
+				t.Errorf("the message is there %d times", found)
+			}
+			d.inStep()
+			d.quiet()
+		})
+	}
+}
+
+// A download that was not recorded was moved, and copied back: it is not fetched again.
+func TestALandingThatWasCopiedAndMoved(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	s.Deliver("Archive", onWire(letter("downloaded")), flags(`\Seen`), day)
+	d.dieAt("before Local.SyncFolder")
+	path := d.moveHere(d.find("Archive", "About downloaded."), "Lists", "1.other:2,S")
+	text, err := os.ReadFile(path)
+	must(t, err)
+	d.put("Archive", "2.other:2,S", string(text))
+	d.sync()
+	d.has("Archive", 1)
+	d.has("Lists", 1)
+	d.inStep()
+	d.quiet()
+}
+
+// Where the server has no MOVE, a run dies when a message is copied to where its file is,
+// and another device moves the copy on, or back. The file follows, and the original goes.
+func TestACopyThatMovesOnBeforeItsOriginalGoes(t *testing.T) {
+	for _, step := range []string{"after Remote.Copy", "before Remote.Expunge"} {
+		for _, on := range []mail.Folder{"Archive", "Lists/go", "INBOX"} {
+			t.Run(step+" "+string(on), func(t *testing.T) {
+				s := account(t)
+				s.Options.NoMove = true
+				s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+				d := newDevice(t, s)
+				d.sync()
+				d.moveHere(d.find("Archive", "About moved."), "Lists", "1.other:2,S")
+				d.dieAt(step)
+				moveThere(s, "Lists", "About moved.", on)
+				d.sync()
+				d.sync()
+				var at []mail.Folder
+				for _, folder := range s.Folders() {
+					for _, text := range censusOf(s, folder) {
+						if strings.Contains(text, "About moved.") {
+							at = append(at, folder)
+						}
+					}
+				}
+				if !slices.Equal(at, []mail.Folder{on}) {
+					t.Errorf("the message is in %q, want %s", at, on)
+				}
+				d.inStep()
+				d.quiet()
+			})
+		}
+	}
+}
