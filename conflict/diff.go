@@ -119,9 +119,12 @@ func FlagsOf(file mail.File, base mail.Flags, letters mail.Letters) mail.Flags {
 // RemoteChange is what a scan of a folder found out about one message.
 type RemoteChange struct {
 	Change  Change
-	Row     mail.Row     // zero if New
+	Row     *mail.Row    // nil if New
 	Message mail.Message // zero if Gone
 }
+
+// kept gives a row of its own; most rows are the same on both sides, and are not kept.
+func kept(row mail.Row) *mail.Row { return &row }
 
 // DiffRemote joins the rows of a folder that have a UID with the messages that a
 // scan visited, both in ascending order of UIDs, and yields what differs, also what is
@@ -136,7 +139,7 @@ func DiffRemote(rows iter.Seq2[mail.Row, error], messages iter.Seq2[mail.Message
 		// missing passes over the rows below uid, and tells whether to go on.
 		missing := func(below uint64) bool {
 			for more && err == nil && uint64(row.UID) < below {
-				if full && !yield(RemoteChange{Change: Gone, Row: row}, nil) {
+				if full && !yield(RemoteChange{Change: Gone, Row: kept(row)}, nil) {
 					return false
 				}
 				row, err, more = next()
@@ -157,14 +160,16 @@ func DiffRemote(rows iter.Seq2[mail.Row, error], messages iter.Seq2[mail.Message
 			}
 			c := RemoteChange{Change: New, Message: m}
 			if more && row.UID == m.UID {
-				c.Row, c.Change = row, Flags
-				same := m.Flags.Equal(row.Flags)
-				if same {
+				c.Change = Flags
+				if m.Flags.Equal(row.Flags) {
 					c.Change = Same
 				}
 				// What was uploaded comes back for the first time: base is to know a message
 				// that the server has rewritten by the size that it has now, and its EMAILID.
-				same = same && row.KnowsListed(m)
+				same := c.Change == Same && row.KnowsListed(m)
+				if !same {
+					c.Row = kept(row)
+				}
 				row, err, more = next()
 				if same {
 					continue

@@ -326,7 +326,7 @@ func TestAListingTellsBaseWhatItLacks(t *testing.T) {
 					t.Fatalf("%v, %v", change.Change, err)
 				}
 				told++
-				item := &Item{Row: &change.Row, Message: change.Message}
+				item := &Item{Row: change.Row, Message: change.Message}
 				if a := (&Action{Kind: Agree, Item: item, Base: c.row.Flags}); !a.changes() {
 					t.Error("nothing is done about it")
 				}

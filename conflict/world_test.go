@@ -109,7 +109,7 @@ func (w *world) sync() Plan {
 				newRemote = append(newRemote, &Item{Folder: f, Remote: New, Message: c.Message, Identity: mail.Identity{Size: c.Message.Size}})
 				continue
 			}
-			i := row(f, c.Row)
+			i := row(f, *c.Row)
 			i.Remote, i.Message = c.Change, c.Message
 		}
 		pairs := w.ask(func() Pairs { return TieNew(newLocal, newRemote, nil, false) })

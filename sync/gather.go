@@ -206,12 +206,13 @@ func (r *run) scanRemote(ctx context.Context, g *gathered) error {
 				})
 				continue
 			}
-			item := g.row(f, c.Row)
+			item := g.row(f, *c.Row)
 			item.Remote, item.Message = c.Change, c.Message
-			if heldAs(c.Row, mail.Local) {
+			if heldAs(*c.Row, mail.Local) {
 				item.Local = conflict.Gone // unless the scan here meets it
 			}
 		}
+		delete(found, f)
 	}
 	return err
 }
@@ -329,7 +330,7 @@ func (r *run) believe(f *folder, changes []conflict.RemoteChange, view mail.View
 		if there {
 			r.leave(f) // nobody knows what has changed about it
 		}
-		return there || view.Absence == mail.AbsenceUnknown && !heldAs(c.Row, mail.Remote)
+		return there || view.Absence == mail.AbsenceUnknown && !heldAs(*c.Row, mail.Remote)
 	})
 }
 
@@ -384,7 +385,7 @@ func (r *run) deltaRemote(ctx context.Context, f *folder, since mail.Cursor, kno
 			return nil, view, fmt.Errorf("read the state: %w", err)
 		}
 		for _, row := range rows {
-			changes = append(changes, conflict.RemoteChange{Change: conflict.Gone, Row: row})
+			changes = append(changes, conflict.RemoteChange{Change: conflict.Gone, Row: &row})
 		}
 	}
 	return changes, view, nil
