@@ -294,6 +294,16 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 	for item, files := range sources {
 		item.Source, _ = conflict.CopyOf(item, files)
 	}
+	// Of one size and date are also messages that were brought here together, as by an import.
+	for item, sources := range g.alike {
+		told := item.Identity.Fingerprint
+		g.alike[item] = slices.DeleteFunc(sources, func(source *conflict.Item) bool {
+			return told != mail.Fingerprint{} && told != source.Row.Fingerprint
+		})
+		if len(g.alike[item]) == 0 {
+			delete(g.alike, item)
+		}
+	}
 	return nil
 }
 

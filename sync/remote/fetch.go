@@ -61,23 +61,8 @@ func (r reply) message() mail.Message {
 // gives each response to visit, which need not read it to its end. An error of
 // visit ends the session.
 func (s *session) fetch(uids mail.UIDSet, opts *imap.FetchOptions, visit func(*imapclient.FetchMessageData) error) error {
-	return s.fetchWhen(nil, uids, opts, visit)
-}
-
-// fetchWhen is fetch that lets nobody look at what comes before ready has allowed it.
-func (s *session) fetchWhen(ready func() error, uids mail.UIDSet, opts *imap.FetchOptions, visit func(*imapclient.FetchMessageData) error) error {
 	for _, part := range uids.Split(maxSet) {
-		cmd := s.client.Fetch(toIMAP(part), opts)
-		if ready != nil {
-			if err := ready(); err != nil {
-				s.broken = true // the answer may be long, and is not wanted
-				s.conn.Close()
-				cmd.Close()
-				return err
-			}
-			ready = nil
-		}
-		if err := s.read(cmd, visit); err != nil {
+		if err := s.read(s.client.Fetch(toIMAP(part), opts), visit); err != nil {
 			return err
 		}
 	}
@@ -236,20 +221,15 @@ func (a *Account) Fetch(ctx context.Context, folder mail.Folder, validity uint32
 		return nil
 	}
 	return a.on(ctx, "fetch messages of", folder, func(s *session, name string) error {
+		if err := s.hold(name, validity, a.opts.ReadOnly); err != nil {
+			return err
+		}
 		a.mu.Lock()
 		late := a.late
 		a.mu.Unlock()
 		f := fetcher{s: s, visit: visit}
-		if late {
-			if err := s.hold(name, validity, a.opts.ReadOnly); err != nil {
-				return err
-			}
-		} else {
-			ready, err := s.holding(name, validity, a.opts.ReadOnly)
-			if err != nil {
-				return err
-			}
-			if err := f.pass(uids, bodyItems, ready); err != nil {
+		if !late {
+			if err := f.pass(uids, bodyItems); err != nil {
 				return err
 			}
 		}
@@ -270,7 +250,7 @@ func (a *Account) Fetch(ctx context.Context, folder mail.Folder, validity uint32
 			return nil
 		})
 		if err == nil {
-			err = f.pass(there, bodyItems, nil)
+			err = f.pass(there, bodyItems)
 		}
 		if f.late {
 			a.mu.Lock()
@@ -291,8 +271,8 @@ type fetcher struct {
 }
 
 // pass asks for bodies, and visits those that come.
-func (f *fetcher) pass(uids mail.UIDSet, opts *imap.FetchOptions, ready func() error) error {
-	return f.s.fetchWhen(ready, uids, opts, func(msg *imapclient.FetchMessageData) error {
+func (f *fetcher) pass(uids mail.UIDSet, opts *imap.FetchOptions) error {
+	return f.s.fetch(uids, opts, func(msg *imapclient.FetchMessageData) error {
 		var r reply
 		early := false
 		for item := msg.Next(); item != nil; item = msg.Next() {

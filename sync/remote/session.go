@@ -162,21 +162,6 @@ func (s *session) hold(name string, validity uint32, readOnly bool) error {
 	return s.valid(validity)
 }
 
-// holding is hold for a FETCH that is sent behind the SELECT, without a wait for its answer.
-// What comes must not be looked at before ready has said that it is of that folder.
-func (s *session) holding(name string, validity uint32, readOnly bool) (ready func() error, err error) {
-	if s.holds(name) {
-		return func() error { return nil }, s.valid(validity)
-	}
-	o := s.opening(name, readOnly)
-	return func() error {
-		if err := s.opened(o); err != nil {
-			return err
-		}
-		return s.valid(validity)
-	}, nil
-}
-
 // holds tells whether a folder is selected, and its newest scan is known to the session.
 func (s *session) holds(name string) bool {
 	return s.box.name == name && s.box.scan >= s.scans.newest(name)
