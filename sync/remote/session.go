@@ -112,6 +112,7 @@ type opening struct {
 // opening sends what open sends.
 func (s *session) opening(name string, readOnly bool) opening {
 	s.take() // what came before is about another folder
+	s.conn.ForgetEmailIDs()
 	s.box = box{}
 	scan := s.scans.newest(name)
 	cmd := s.client.Select(name, &imap.SelectOptions{

@@ -132,13 +132,13 @@ func (c *Conn) Stats() Stats {
 }
 
 // Take gives what was observed since the last Take, or since New, and forgets it, all
-// but the text of a BYE. What the answer to a command says is there as soon as the
-// client knows that the command is answered.
+// but the text of a BYE, and what EmailID gives. What the answer to a command says is there
+// as soon as the client knows that the command is answered.
 func (c *Conn) Take() Notes {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	taken := c.notes
-	c.notes = Notes{Bye: taken.Bye}
+	c.notes = Notes{Bye: taken.Bye, emailIDs: taken.emailIDs}
 	return taken
 }
 

@@ -27,13 +27,21 @@ func (c *Conn) AskEmailIDs() {
 
 // EmailID gives the EMAILID that a FETCH response of the selected folder told for a
 // message, once; "" where none did. It is there as soon as the client has read that
-// response to its end, and until Take.
+// response to its end, and until ForgetEmailIDs.
 func (c *Conn) EmailID(uid mail.UID) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id := c.notes.emailIDs[uid]
 	delete(c.notes.emailIDs, uid)
 	return id
+}
+
+// ForgetEmailIDs forgets those that nobody has asked for: another folder is about to be
+// selected.
+func (c *Conn) ForgetEmailIDs() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.notes.emailIDs = nil
 }
 
 // identified keeps the EMAILID of a message.

@@ -97,7 +97,7 @@ func TestEmailIDsAreKeptUntilAskedFor(t *testing.T) {
 	if _, err := client.Fetch(set, &imap.FetchOptions{RFC822Size: true}).Collect(); err != nil {
 		t.Fatal(err)
 	}
-	c.Take()
+	c.ForgetEmailIDs()
 	if got := c.EmailID(1); got != "" {
 		t.Errorf("another folder's message has %q", got)
 	}
