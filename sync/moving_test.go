@@ -188,3 +188,29 @@ func TestAFolderThatGoesWhileItIsWatched(t *testing.T) {
 		}
 	}
 }
+
+// Messages of one size and one date are not copies of each other if they have other
+// Message-IDs, and no folder is watched for them.
+func TestMessagesOfOneSizeAndDateInManyFolders(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	before := len(s.Messages("Lists"))
+	s.Deliver("Archive", onWire(letter("no 1")), flags(`\Seen`), day)
+	d.sync()
+	s.Deliver("Lists", onWire(letter("no 2")), flags(`\Seen`), day)
+	scans := map[mail.Folder]int{}
+	s.Before = func(c sim.Call) error {
+		if c.Method == "Scan" {
+			scans[c.Folder]++
+		}
+		return nil
+	}
+	d.sync()
+	if scans["Lists"] != 1 || scans["Archive"] != 0 {
+		t.Errorf("it scanned %v", scans)
+	}
+	d.has("Lists", before+1)
+	d.inStep()
+	d.quiet()
+}
