@@ -23,8 +23,8 @@ const unfinished = ".mailtwin-unfinished"
 // are not folders. A folder of which something is missing or cannot be looked at
 // has the zero Stamp, and so has a known one where something else stands in the place
 // of its directory: Scan says what it is. What is left of one that was being made or
-// removed is listed as Unfinished, unless there may be messages in it that nobody knows. mail.ErrLayout: the Maildir is one of the
-// other layout.
+// removed is listed as Unfinished, unless there may be messages in it that nobody knows.
+// mail.ErrLayout: the Maildir is one of the other layout.
 func (t *Tree) Folders(ctx context.Context, known []mail.LocalFolder) ([]mail.LocalFolder, error) {
 	if err := t.check(); err != nil {
 		return nil, err

@@ -369,8 +369,8 @@ func (r *run) settleLanded(ctx context.Context, gone []*conflict.Item) error {
 }
 
 // fetchAgain makes downloads of the messages whose landing was interrupted and whose
-// files are nowhere, under no other name either: a crash came before they were published, or somebody was quick
-// to remove them, which cannot be told apart.
+// files are nowhere, under no other name either: a crash came before they were published,
+// or somebody was quick to remove them, which cannot be told apart.
 func fetchAgain(gone []*conflict.Item) {
 	for _, item := range gone {
 		if item.Row.State != mail.Landing || item.Local != conflict.Gone || item.Moved != nil {

@@ -1,7 +1,6 @@
 package sync_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,9 +9,9 @@ import (
 	stdsync "sync"
 	"testing"
 
-	"mailtwin/conflict/mail"
 	engine "mailtwin/sync"
 	"mailtwin/sync/sim"
+	"mailtwin/sync/sim/remotetest"
 )
 
 // copies are files that two devices have, with twins and one without a Message-ID.
@@ -22,25 +21,6 @@ func copies() (texts []string) {
 	}
 	unnamed := strings.Replace(letter("unnamed"), "Message-ID", "X-ID", 1)
 	return append(texts, letter("twin"), letter("twin"), unnamed, unnamed)
-}
-
-// pausing calls at the moment of each APPEND: before its effect, and after it.
-type pausing struct {
-	engine.Remote
-	before, after func()
-}
-
-func (p *pausing) Append(ctx context.Context, folder mail.Folder, next func() *mail.Outgoing, answered func(mail.Appended)) {
-	p.Remote.Append(ctx, folder, func() *mail.Outgoing {
-		u := next()
-		if u != nil {
-			p.before()
-		}
-		return u
-	}, func(a mail.Appended) {
-		p.after()
-		answered(a)
-	})
 }
 
 // adopting gives a device with an empty INBOX that was never in step.
@@ -109,7 +89,7 @@ func TestUploadedByTwoAtOnce(t *testing.T) {
 							n++
 						}
 					}
-					a.wrap = func(r engine.Remote) engine.Remote { return &pausing{r, hold(false), hold(true)} }
+					a.wrap = func(r engine.Remote) engine.Remote { return remotetest.Pause(r, hold(false), hold(true)) }
 					a.sync()
 					a.wrap = nil
 					onlyOnce(t, s, a, b)
@@ -141,13 +121,13 @@ func TestUploadedByTwoInTurns(t *testing.T) {
 				for i, d := range devices {
 					first := true
 					d.wrap = func(r engine.Remote) engine.Remote {
-						return &pausing{r, func() {
+						return remotetest.Pause(r, func() {
 							if first {
 								first = false
 								gate.Done()
 								gate.Wait()
 							}
-						}, func() {}}
+						}, func() {})
 					}
 					done.Go(func() { _, errs[i] = d.run() })
 				}
@@ -176,12 +156,12 @@ func TestWhatAnotherDeviceHasUploadedIsNotUploaded(t *testing.T) {
 	}
 	appends := 0
 	a.wrap = func(r engine.Remote) engine.Remote {
-		return &pausing{r, func() {
+		return remotetest.Pause(r, func() {
 			if appends == 10 {
 				b.sync()
 			}
 			appends++
-		}, func() {}}
+		}, func() {})
 	}
 	rep := a.sync()
 	if appends > 64 || rep.Local.New != 0 || rep.Remote.New != 10 {
@@ -223,7 +203,7 @@ func TestWhatNobodyTakesBackIsBroughtHere(t *testing.T) {
 	a.sync()
 	a.put("INBOX", "1.copy-a:2,S", letter("copy"))
 	a.wrap = func(r engine.Remote) engine.Remote {
-		return &pausing{r, func() {}, func() { s.Deliver("INBOX", onWire(letter("copy")), flags(`\Seen`), day) }}
+		return remotetest.Pause(r, func() {}, func() { s.Deliver("INBOX", onWire(letter("copy")), flags(`\Seen`), day) })
 	}
 	if rep := a.sync(); rep.Local.New != 0 || rep.Remote.New != 1 {
 		t.Errorf("report: %+v", rep)
@@ -246,12 +226,12 @@ func TestWhatIsLikeAnUploadWhereNothingWasRead(t *testing.T) {
 	d.put("Archive", "1.other:2,S", unnamed("one"))
 	came := false
 	d.wrap = func(r engine.Remote) engine.Remote {
-		return &pausing{r, func() {
+		return remotetest.Pause(r, func() {
 			if !came {
 				came = true
 				s.Deliver("Archive", onWire(unnamed("two")), flags(`\Seen`), day)
 			}
-		}, func() {}}
+		}, func() {})
 	}
 	d.sync()
 	d.wrap = nil

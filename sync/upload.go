@@ -191,10 +191,15 @@ func (r *run) appendSome(ctx context.Context, w *work, out []*outgoing, batch *m
 	f := w.folder
 	var source mail.Source
 	var waiting []*outgoing
-	next := func() *mail.Outgoing {
+	closeRead := func() {
 		if source != nil {
 			source.Close()
+			source = nil
 		}
+	}
+	defer closeRead()
+	next := func() *mail.Outgoing {
+		closeRead()
 		for len(out) > 0 {
 			o := out[0]
 			out = out[1:]
@@ -225,9 +230,6 @@ func (r *run) appendSome(ctx context.Context, w *work, out []*outgoing, batch *m
 			f.full = o.id.Size
 		}
 	})
-	if source != nil {
-		source.Close()
-	}
 	return tried, out
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -9,30 +8,12 @@ import (
 
 	"mailtwin/conflict/mail"
 	engine "mailtwin/sync"
+	"mailtwin/sync/sim/remotetest"
 )
-
-// pausing is a server of which each APPEND waits until it may go on.
-type pausing struct {
-	engine.Remote
-	before, after func()
-}
-
-func (p *pausing) Append(ctx context.Context, folder mail.Folder, next func() *mail.Outgoing, answered func(mail.Appended)) {
-	p.Remote.Append(ctx, folder, func() *mail.Outgoing {
-		u := next()
-		if u != nil {
-			p.before()
-		}
-		return u
-	}, func(a mail.Appended) {
-		p.after()
-		answered(a)
-	})
-}
 
 // pauses makes what a device does at each of its APPENDs.
 func (d *computer) pauses(before, after func()) {
-	d.around = func(opts *engine.Options) { opts.Remote = &pausing{opts.Remote, before, after} }
+	d.around = func(opts *engine.Options) { opts.Remote = remotetest.Pause(opts.Remote, before, after) }
 }
 
 // nothing is for one of the two.

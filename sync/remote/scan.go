@@ -17,10 +17,10 @@ import (
 
 // Scan reads what happened in a folder since the cursor.
 //
-// With mod-sequences (RFC 7162) it asks for changed flags below since.UIDNext, and
-// lists what is new from there on, each only if the SELECT shows that there may be
-// something. In every other case, and where the folder is not the one that the
-// cursor was read from, it lists all messages.
+// With mod-sequences (RFC 7162) it asks for changed flags below since.UIDNext, and for
+// what is new from there on, behind the SELECT and without waiting for it. In every other
+// case, and where the folder is not the one that the cursor was read from, it lists all
+// messages.
 //
 // Where the server does not tell UIDNEXT, View's cursor has the UID after the
 // highest one seen.
@@ -28,14 +28,14 @@ func (a *Account) Scan(ctx context.Context, folder mail.Folder, since mail.Curso
 	var view mail.View
 	err := a.on(ctx, "scan", folder, func(s *session, name string) error {
 		sc := &scan{s: s, visit: visit, view: &view, since: since, known: known}
-		opening := s.opening(name, a.opts.ReadOnly)
+		selecting := s.opening(name, a.opts.ReadOnly)
 		sc.ask()
-		if err := s.opened(opening); err != nil {
-			sc.discard()
-			return err
+		err := s.opened(selecting)
+		if err == nil {
+			err = s.learnNext()
 		}
-		if err := s.learnNext(); err != nil {
-			sc.discard()
+		if err != nil {
+			sc.discard() // the SELECT's own error tells more
 			return err
 		}
 		s.box.scan = a.scans.begin(name)
@@ -57,7 +57,7 @@ func (a *Account) Scan(ctx context.Context, folder mail.Folder, since mail.Curso
 			a.mu.Lock()
 			sc.buffer = a.unsorted
 			a.mu.Unlock()
-			err := sc.full()
+			err = sc.full()
 			if sc.unsorted {
 				a.mu.Lock()
 				a.unsorted = true

@@ -102,7 +102,7 @@ func (s *session) learnNext() error {
 	return nil
 }
 
-// opening is an open that waits for its answer.
+// opening is an open that has no answer yet. What only reads can be sent behind it.
 type opening struct {
 	*imapclient.SelectCommand
 	name string
@@ -155,21 +155,11 @@ func (s *session) opened(o opening) error {
 // hold makes sure that a folder is selected under the UIDVALIDITY that the caller
 // read its UIDs under, and that the session knows the messages of its newest scan.
 func (s *session) hold(name string, validity uint32, readOnly bool) error {
-	if !s.holds(name) {
+	if s.box.name != name || s.box.scan < s.scans.newest(name) {
 		if err := s.open(name, readOnly); err != nil {
 			return err
 		}
 	}
-	return s.valid(validity)
-}
-
-// holds tells whether a folder is selected, and its newest scan is known to the session.
-func (s *session) holds(name string) bool {
-	return s.box.name == name && s.box.scan >= s.scans.newest(name)
-}
-
-// valid tells whether what is selected has that UIDVALIDITY.
-func (s *session) valid(validity uint32) error {
 	if now := s.box.cursor.UIDValidity; now != validity {
 		return fmt.Errorf("%w: it was %d and is %d", mail.ErrRestarted, validity, now)
 	}

@@ -34,6 +34,30 @@ func Append(ctx context.Context, remote engine.Remote, folder mail.Folder, flags
 	return done
 }
 
+// Pause gives a server that calls at the moment of each upload: before its effect, and when
+// it is answered.
+func Pause(remote engine.Remote, before, after func()) engine.Remote {
+	return &pausing{remote, before, after}
+}
+
+type pausing struct {
+	engine.Remote
+	before, after func()
+}
+
+func (p *pausing) Append(ctx context.Context, folder mail.Folder, next func() *mail.Outgoing, answered func(mail.Appended)) {
+	p.Remote.Append(ctx, folder, func() *mail.Outgoing {
+		u := next()
+		if u != nil {
+			p.before()
+		}
+		return u
+	}, func(a mail.Appended) {
+		p.after()
+		answered(a)
+	})
+}
+
 // Wire gives the canonical bytes of a message: each LF that no CR precedes becomes
 // CRLF.
 func Wire(raw []byte) []byte {

@@ -1,0 +1,294 @@
+package maildir
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"mailtwin/conflict/mail"
+)
+
+// Whichever step a crash prevents, there is either a whole folder or none, and
+// making it again gives a whole one.
+func TestAHalfMadeFolderIsNone(t *testing.T) { eachLayout(t, aHalfMadeFolderIsNone) }
+
+func aHalfMadeFolderIsNone(t *testing.T, layout Layout) {
+	inside := map[Layout]string{Nested: "Lists/go", MaildirPlus: ".Lists.go"}[layout]
+	for _, around := range []bool{false, true} { // whether the directory was there before
+		for stop := 0; ; stop++ {
+			tree, root := newTree(t, Options{Layout: layout})
+			if around {
+				mkdirs(t, root, inside+"/cur", inside+"/new", inside+"/tmp")
+			}
+			steps := 0
+			was := tree.fs
+			tree.fs = &hooked{was, func(op, name string) error {
+				if op == "mkdir" || op == "rmdir" {
+					if steps++; steps > stop {
+						return errors.New("power loss")
+					}
+				}
+				return nil
+			}}
+			err := tree.CreateFolder(t.Context(), "Lists")
+			tree.fs = was
+			folders, listErr := tree.Folders(t.Context(), nil)
+			if listErr != nil {
+				t.Fatal(listErr)
+			}
+			_, scanErr := tree.Scan(t.Context(), "Lists", mail.Letters{})
+			// One that is whole and still marked is made once more, since it need not be durable.
+			if made := slices.Contains(folderNames(folders), "Lists"); made && scanErr != nil || !made && err == nil {
+				t.Errorf("stopped after %d steps with %v: listed %v, scan %v", stop, err, made, scanErr)
+			}
+			if err == nil {
+				break
+			}
+			if err := tree.CreateFolder(t.Context(), "Lists"); err != nil {
+				t.Errorf("made again after %d steps: %v", stop, err)
+			}
+			if listing, err := tree.Scan(t.Context(), "Lists", mail.Letters{}); err != nil || listing.Files == nil {
+				t.Errorf("made again after %d steps: %v", stop, err)
+			}
+			if left, _ := filepath.Glob(filepath.Join(root, unfinished+"*")); len(left) > 0 {
+				t.Errorf("made again after %d steps: %q are left", stop, left)
+			}
+		}
+	}
+}
+
+// A directory that is there only for the folders inside comes and goes with them.
+func TestABareDirectoryDoesNotStay(t *testing.T) {
+	for what, act := range map[string]func(tree *Tree) error{
+		"a folder that is made, and is not": func(tree *Tree) error {
+			was := tree.fs
+			defer func() { tree.fs = was }()
+			tree.fs = &hooked{was, func(op, name string) error {
+				if op == "rename" {
+					return errors.New("power loss")
+				}
+				return nil
+			}}
+			if err := tree.CreateFolder(t.Context(), "a/b/c"); err == nil {
+				return errors.New("it was made")
+			}
+			return nil
+		},
+		"no directory can be removed": func(tree *Tree) error {
+			was := tree.fs
+			defer func() { tree.fs = was }()
+			tree.fs = &hooked{was, func(op, name string) error {
+				if op == "rmdir" {
+					return errors.New("input/output error")
+				}
+				return nil
+			}}
+			err := tree.CreateFolder(t.Context(), "a")
+			tree.fs = was
+			return errors.Join(err, tree.RemoveFolder(t.Context(), "a"))
+		},
+		"the last one inside is removed": func(tree *Tree) error {
+			return errors.Join(tree.CreateFolder(t.Context(), "a"), tree.CreateFolder(t.Context(), "a/b/c"),
+				tree.RemoveFolder(t.Context(), "a"), tree.RemoveFolder(t.Context(), "a/b/c"))
+		},
+		"the last one inside is renamed": func(tree *Tree) error {
+			return errors.Join(tree.CreateFolder(t.Context(), "a"), tree.CreateFolder(t.Context(), "a/b/c"),
+				tree.RemoveFolder(t.Context(), "a"), tree.RenameFolder(t.Context(), "a/b/c", "c"))
+		},
+		"the last one inside is half removed": func(tree *Tree) error {
+			err := errors.Join(tree.CreateFolder(t.Context(), "a"), tree.CreateFolder(t.Context(), "a/b"))
+			was := tree.fs
+			tree.fs = &hooked{was, func(op, name string) error {
+				if op == "rmdir" {
+					return errors.New("power loss")
+				}
+				return nil
+			}}
+			if tree.RemoveFolder(t.Context(), "a/b") == nil {
+				err = errors.Join(err, errors.New("a/b was removed"))
+			}
+			tree.fs = was
+			err = errors.Join(err, tree.fs.Rename("a/b", "a/"+interim("b"))) // power loss came before it was taken back
+			return errors.Join(err, tree.RemoveFolder(t.Context(), "a"))
+		},
+		"its removal stops twice": func(tree *Tree) error {
+			err := tree.CreateFolder(t.Context(), "a")
+			was := tree.fs
+			tree.fs = &hooked{was, func(op, name string) error {
+				if op == "rmdir" && strings.HasSuffix(name, "cur") || op == "mkdir" && strings.HasSuffix(name, "tmp") {
+					return syscall.EIO
+				}
+				return nil
+			}}
+			if tree.RemoveFolder(t.Context(), "a") == nil {
+				err = errors.Join(err, errors.New("a was removed"))
+			}
+			tree.fs = &hooked{was, func(op, name string) error {
+				if op == "rmdir" && name == "a" {
+					return syscall.EIO
+				}
+				return nil
+			}}
+			err = errors.Join(err, tree.RemoveFolder(t.Context(), "a"))
+			tree.fs = was
+			return err
+		},
+		"the power brings back what was in its tmp": func(tree *Tree) error {
+			away := interim("a")
+			err := errors.Join(tree.fs.Mkdir(away), tree.fs.Mkdir(away+"/tmp"))
+			key, _ := tree.newKey()
+			w, failed := tree.fs.Create(away + "/tmp/" + string(key))
+			if failed == nil {
+				failed = w.Close()
+			}
+			return errors.Join(err, failed)
+		},
+		"the one around is removed after it": func(tree *Tree) error {
+			return errors.Join(tree.CreateFolder(t.Context(), "a"), tree.CreateFolder(t.Context(), "a/b/c"),
+				tree.RemoveFolder(t.Context(), "a/b/c"), tree.RemoveFolder(t.Context(), "a"))
+		},
+	} {
+		tree, root := newTree(t, Options{})
+		if err := act(tree); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if exists(t, filepath.Join(root, "a")) {
+			t.Errorf("%s: a bare directory stays", what)
+		}
+		// Nor does what stopped stand in the way of the next one.
+		if err := tree.CreateFolder(t.Context(), "a/b/c"); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if left, _ := filepath.Glob(filepath.Join(root, unfinished+"*")); len(left) > 0 {
+			t.Errorf("%s: %q are left", what, left)
+		}
+	}
+}
+
+// A removal that meets a message, and a disk on which it cannot be taken back, leaves a
+// folder that nobody takes for one that is gone.
+func TestARemovalThatCannotBeTakenBack(t *testing.T) {
+	for _, holds := range []bool{false, true} {
+		tree, root := newTree(t, Options{})
+		for _, name := range []mail.Folder{"Lists", "Lists/go"} { // so that it cannot go as a whole
+			if err := tree.CreateFolder(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cur := filepath.Join(root, "Lists/cur")
+		was := tree.fs
+		tree.fs = &hooked{was, func(op, name string) error {
+			if op == "rmdir" && strings.HasSuffix(name, "cur") {
+				if holds {
+					return errors.Join(os.WriteFile(cur+"/new.host:2,", nil, 0o600), syscall.ENOTEMPTY)
+				}
+				return syscall.ENOSPC
+			}
+			if op == "mkdir" && !strings.HasSuffix(name, unfinished) {
+				return syscall.ENOSPC
+			}
+			return nil
+		}}
+		if err := tree.RemoveFolder(t.Context(), "Lists"); err == nil {
+			t.Fatal("it was removed")
+		}
+		tree.fs = was
+		// Who knows it ends the removal, or takes it back; who does not need not know of a
+		// folder without a message.
+		for _, known := range [][]mail.LocalFolder{nil, {{Name: "Lists"}}} {
+			folders, err := tree.Folders(t.Context(), known)
+			if there := slices.Contains(folderNames(folders), "Lists"); there != (holds && known == nil) || err != nil {
+				t.Errorf("with a message %v, known %v: listed %v, %v", holds, known, there, err)
+			}
+		}
+		if err := tree.RemoveFolder(t.Context(), "Lists"); (err != nil) != holds || errors.Is(err, mail.ErrGone) {
+			t.Errorf("with a message %v: removed again: %v", holds, err)
+		}
+		if holds {
+			if _, err := tree.Scan(t.Context(), "Lists", mail.Letters{}); err != nil {
+				t.Errorf("after a removal that met a message: %v", err)
+			}
+			continue
+		}
+		if err := tree.CreateFolder(t.Context(), "Lists"); err != nil {
+			t.Errorf("made again: %v", err)
+		}
+		if _, err := tree.Scan(t.Context(), "Lists", mail.Letters{}); err != nil {
+			t.Errorf("made again: %v", err)
+		}
+	}
+}
+
+// A delivery is under way in a folder whose name the power takes back: it is still there
+// when the folder is made again.
+func TestWhatIsInAHalfMadeFolderStays(t *testing.T) {
+	tree, root := newTree(t, Options{})
+	for _, name := range []mail.Folder{"Lists", "Lists/go"} {
+		if err := tree.CreateFolder(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, root, "Lists/go/tmp/1.host", "a message")
+	if err := os.Rename(filepath.Join(root, "Lists"), filepath.Join(root, interim("Lists"))); err != nil {
+		t.Fatal(err)
+	}
+	tree.place("Lists", "")
+	for _, name := range []mail.Folder{"Lists", "Lists/go"} {
+		if err := tree.CreateFolder(t.Context(), name); err != nil && !errors.Is(err, mail.ErrExists) {
+			t.Fatal(err)
+		}
+	}
+	if got := files(t, filepath.Join(root, "Lists/go/tmp")); len(got) != 1 {
+		t.Errorf("tmp/ has %q", got)
+	}
+	if exists(t, filepath.Join(root, interim("Lists"))) {
+		t.Error("the half-made folder is still there")
+	}
+}
+
+// Nor is one whose removal stopped; and where it holds something, it stays whole.
+func TestAHalfRemovedFolderIsNone(t *testing.T) { eachLayout(t, aHalfRemovedFolderIsNone) }
+
+func aHalfRemovedFolderIsNone(t *testing.T, layout Layout) {
+	for stop := 0; ; stop++ {
+		tree, root := newTree(t, Options{Layout: layout})
+		if err := tree.CreateFolder(t.Context(), "Lists"); err != nil {
+			t.Fatal(err)
+		}
+		steps := 0
+		was := tree.fs
+		tree.fs = &hooked{was, func(op, name string) error {
+			if op == "mkdir" || op == "rmdir" || op == "unlink" {
+				if steps++; steps > stop {
+					return errors.New("power loss")
+				}
+			}
+			return nil
+		}}
+		err := tree.RemoveFolder(t.Context(), "Lists")
+		tree.fs = was
+		if err != nil {
+			// Who knows nothing of it can end it, too.
+			folders, listErr := tree.Folders(t.Context(), nil)
+			i := slices.IndexFunc(folders, func(f mail.LocalFolder) bool { return f.Name == "Lists" })
+			if half := exists(t, filepath.Join(root, "Lists", unfinished)) || exists(t, filepath.Join(root, ".Lists", unfinished)); half != (i >= 0 && folders[i].Stamp == mail.Stamp{}) || listErr != nil {
+				t.Errorf("stopped after %d steps: half a folder %v, listed %v, %v", stop, half, folders, listErr)
+			}
+		}
+		folders, listErr := tree.Folders(t.Context(), []mail.LocalFolder{{Name: "Lists"}})
+		_, scanErr := tree.Scan(t.Context(), "Lists", mail.Letters{})
+		if there := slices.Contains(folderNames(folders), "Lists"); there != (scanErr == nil) || listErr != nil {
+			t.Errorf("stopped after %d steps with %v: listed %v, scan %v, %v", stop, err, there, scanErr, listErr)
+		}
+		if err == nil {
+			if exists(t, filepath.Join(root, "Lists")) || exists(t, filepath.Join(root, ".Lists")) {
+				t.Error("the directory is still there")
+			}
+			break
+		}
+	}
+}
