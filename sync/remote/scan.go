@@ -28,8 +28,10 @@ func (a *Account) Scan(ctx context.Context, folder mail.Folder, since mail.Curso
 	var view mail.View
 	err := a.on(ctx, "scan", folder, func(s *session, name string) error {
 		sc := &scan{s: s, visit: visit, view: &view, since: since, known: known}
+		s.conn.Cork()
 		selecting := s.opening(name, a.opts.ReadOnly)
 		sc.ask()
+		s.conn.Uncork()
 		err := s.opened(selecting)
 		if err == nil {
 			err = s.learnNext()

@@ -69,8 +69,10 @@ type Conn struct {
 
 	reading sync.Mutex // held by Read; guards in
 	in      inbound
-	writing sync.Mutex // held by Write; guards fill
+	writing sync.Mutex // held by Write; guards fill, corked and held
 	fill    *fill
+	corked  bool
+	held    []byte // written while corked
 
 	mu     sync.Mutex // guards all below; never held while something blocks
 	talk   dialogue

@@ -13,10 +13,33 @@ import (
 func (c *Conn) Write(p []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	if c.fill != nil {
+	switch {
+	case c.fill != nil:
 		return c.filled(p)
+	case c.corked:
+		c.held = append(c.held, p...)
+		return len(p), nil
 	}
 	return c.send(p)
+}
+
+// Cork keeps what is written until Uncork, which sends it as one: else the server may answer
+// the first of several commands before the next one is written.
+func (c *Conn) Cork() {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.corked = true
+}
+
+// Uncork sends what was kept. An error ends the connection, and so the commands.
+func (c *Conn) Uncork() {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	p := c.held
+	c.corked, c.held = false, nil
+	if len(p) > 0 {
+		_, _ = c.send(p)
+	}
 }
 
 // send is Write; writing is held.
