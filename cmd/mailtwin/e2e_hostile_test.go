@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 	"unicode"
@@ -24,7 +25,7 @@ import (
 
 // What a hostile server may cost.
 const (
-	hostileTime   = 25 * time.Second       // many times the timeout of a second, since the tests run side by side
+	hostileTime   = time.Minute            // many times the timeout of a second, since the tests run side by side
 	hostileMemory = raceMemory * 200 << 10 // kB
 )
 
@@ -389,6 +390,8 @@ func (d *computer) meets(codes []int) {
 	cmd := exec.CommandContext(ctx, self)
 	cmd.Args = []string{childName, "--config", d.config, "-v", "sync"}
 	cmd.Env = append(os.Environ(), killAt+"=0", childStats+"="+stats)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) } // it says what it waits for
+	cmd.WaitDelay = hostileTime
 	began := time.Now()
 	out, err := cmd.CombinedOutput()
 	took := time.Since(began)
@@ -396,7 +399,7 @@ func (d *computer) meets(codes []int) {
 	code := 0
 	switch {
 	case ctx.Err() != nil:
-		d.Fatalf("%s: it did not end within %v: %.2000s", d.name, hostileTime, out)
+		d.Fatalf("%s: it did not end within %v: %.50000s", d.name, hostileTime, out)
 	case errors.As(err, &exit):
 		code = exit.ExitCode()
 	default:

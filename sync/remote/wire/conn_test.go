@@ -365,3 +365,24 @@ func TestCommandWithoutEndIsRefused(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+// A command that is kept back is given up like any other: the client has let go of those that
+// it knew of when its reader ended, and looks for no more.
+func TestACorkedCommandOnAConnectionThatHasEnded(t *testing.T) {
+	client, conn := dial(t, Options{}, serve())
+	if err := client.WaitGreeting(); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the end of the connection", client.Closed())
+	conn.Cork()
+	selecting := client.Select("INBOX", nil)
+	conn.Uncork()
+	done := make(chan error, 1)
+	go func() {
+		_, err := selecting.Wait()
+		done <- err
+	}()
+	if err := within(t, "the SELECT", done); err == nil {
+		t.Error("a SELECT on a closed connection went well")
+	}
+}

@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"time"
 
@@ -17,10 +18,22 @@ func (c *Conn) Write(p []byte) (int, error) {
 	case c.fill != nil:
 		return c.filled(p)
 	case c.corked:
+		if c.ended() {
+			return 0, net.ErrClosed
+		}
 		c.held = append(c.held, p...)
 		return len(p), nil
 	}
 	return c.send(p)
+}
+
+// ended tells whether the connection is closed. To keep what is written then would be to
+// leave a command without an end: the client has given up those that it knew of, and does the
+// same with a later one only if it cannot write it.
+func (c *Conn) ended() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
 }
 
 // Cork keeps what is written until Uncork, which sends it as one: else the server may answer
