@@ -297,6 +297,19 @@ func TestMarkers(t *testing.T) {
 	}
 }
 
+func TestATornMarkerIsNone(t *testing.T) {
+	whole := mail.Marker{Account: "alice", Folder: "KX5Q", Generation: 1234}
+	text := formatMarker(whole)
+	if got := parseMarker([]byte(text)); got != whole {
+		t.Errorf("%q is %v", text, got)
+	}
+	for n := range len(text) {
+		if got := parseMarker([]byte(text[:n])); got != (mail.Marker{}) {
+			t.Errorf("%q is %v", text[:n], got)
+		}
+	}
+}
+
 func FuzzMarker(f *testing.F) {
 	f.Add([]byte("mailtwin 1\naccount \"a\"\nfolder \"b\"\ngeneration 3\n"))
 	f.Add([]byte("mailtwin 1\naccount \"\\x00\"\nfolder \"b\"\ngeneration -3\n"))

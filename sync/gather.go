@@ -149,7 +149,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 
 // usable gives the folders that the run works on, in their order.
 func (r *run) usable(want func(*folder) bool) []*folder {
-	var out []*folder
+	out := make([]*folder, 0, len(r.folders))
 	for _, f := range r.folders {
 		if f.usable() && want(f) {
 			out = append(out, f)
