@@ -14,17 +14,8 @@ import (
 	"mailtwin/conflict/mail"
 )
 
-// A batch of downloads is fetched with one command, and made durable and recorded as one.
-// It is large enough that the wait for an answer, an fsync and a commit cost little a
-// message, and small enough that a crash costs little work, that the newest messages come
-// first, and that the sessions end at about the same time.
-const (
-	batchMessages = 1024
-	batchBytes    = 16 << 20
-)
-
 // transfer brings messages to where they are missing and flags to where they differ.
-// The folders' work runs side by side; what is in a batch of downloads is too. What has
+// The folders' work runs side by side; what is in a portion of downloads is too. What has
 // come is landed by a crew of its own, so that no session waits for the disk.
 func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
 	landers, ctx := newCrew(ctx, r.Connections)
@@ -39,6 +30,18 @@ func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
 			r.Progress(Progress{Folder: f.name, TotalMessages: len(w.uploads)})
 		}
 	}
+	download := func(group []portion) {
+		g.Go(func() error {
+			var ended error
+			for i, err := range r.download(gctx, group, landers) {
+				if err := r.fail(group[i].folder, err); err != nil && ended == nil {
+					ended = err
+				}
+			}
+			return ended
+		})
+	}
+	var small []portion // that are fetched together
 	for _, f := range folders {
 		w := works[f]
 		g.Go(func() error {
@@ -61,9 +64,16 @@ func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
 				return r.upload(gctx, w)
 			}())
 		})
-		for _, batch := range batches(w.downloads) {
-			g.Go(func() error { return r.fail(f, r.download(gctx, f, batch, landers)) })
+		for _, b := range portions(f, w.downloads) {
+			if len(small) > 0 && !b.joins(small) {
+				download(small)
+				small = nil
+			}
+			small = append(small, b)
 		}
+	}
+	if len(small) > 0 {
+		download(small)
 	}
 	err := g.Wait()
 	if landErr := landers.Wait(); landErr != nil {
@@ -72,56 +82,112 @@ func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
 	return err
 }
 
-// batches cuts downloads, newest first as the plan has them, into batches.
-func batches(actions []*conflict.Action) [][]*conflict.Action {
-	var out [][]*conflict.Action
+// portion are downloads of one folder, which are fetched with one command, and made durable
+// and recorded as one.
+type portion struct {
+	folder  *folder
+	actions []*conflict.Action
+	bytes   int64
+}
+
+// A portion is large enough that the wait for an answer, an fsync and a commit cost little a
+// message, and small enough that a crash costs little work, that the newest messages come
+// first, and that the sessions end at about the same time.
+const (
+	portionMessages = 1024
+	portionBytes    = 16 << 20
+)
+
+// portions cuts downloads, newest first as the plan has them.
+func portions(f *folder, actions []*conflict.Action) []portion {
+	var out []portion
 	from, bytes := 0, int64(0)
 	for i, a := range actions {
 		size := a.Item.Message.Size
-		if i > from && (i-from == batchMessages || bytes+size > batchBytes) {
-			out = append(out, actions[from:i])
+		if i > from && (i-from == portionMessages || bytes+size > portionBytes) {
+			out = append(out, portion{f, actions[from:i], bytes})
 			from, bytes = i, 0
 		}
 		bytes += size
 	}
 	if from < len(actions) {
-		out = append(out, actions[from:])
+		out = append(out, portion{f, actions[from:], bytes})
 	}
 	return out
 }
 
-// download fetches a batch of messages into tmp/, and hands them to those who land them.
-func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Action, landers *crew) error {
-	byUID := make(map[mail.UID]*conflict.Action, len(actions))
-	var uids mail.UIDSet
-	for _, a := range actions {
-		uid := a.Item.UID()
-		byUID[uid] = a
-		uids.Add(uid)
+// Small portions of several folders are fetched together, so that a few new messages in many
+// folders cost one wait, on one session.
+const (
+	joinedFolders  = 64
+	joinedMessages = 256
+	joinedBytes    = 4 << 20
+)
+
+// joins tells whether a portion is fetched together with others.
+func (b portion) joins(others []portion) bool {
+	messages, bytes := len(b.actions), b.bytes
+	for _, o := range others {
+		messages, bytes = messages+len(o.actions), bytes+o.bytes
 	}
-	var come arrivals
-	err := r.Remote.Fetch(ctx, f.name, r.validity(f), uids, func(b mail.Body) error {
-		a := byUID[b.UID]
-		if a == nil {
-			_, err := io.Copy(io.Discard, b.Reader)
-			return err
+	return len(others) < joinedFolders && messages <= joinedMessages && bytes <= joinedBytes
+}
+
+// download fetches portions of messages into tmp/, and hands them to those who land them. It
+// gives an error for each portion.
+func (r *run) download(ctx context.Context, some []portion, landers *crew) []error {
+	wanted, come := make([]mail.Wanted, len(some)), make([]arrivals, len(some))
+	for i, b := range some {
+		come[i].missing = make(map[mail.UID]*conflict.Action, len(b.actions))
+		wanted[i] = mail.Wanted{Folder: b.folder.name, Validity: r.validity(b.folder), Visit: func(body mail.Body) error {
+			return r.take(ctx, b.folder, &come[i], body)
+		}}
+		for _, a := range b.actions {
+			uid := a.Item.UID()
+			come[i].missing[uid] = a
+			wanted[i].UIDs.Add(uid)
 		}
-		delete(byUID, b.UID)
-		in, row, err := r.receive(ctx, f, a, b)
-		if err != nil {
-			if in != nil {
-				in.Discard()
-			}
-			return fmt.Errorf("UID %d: %w", b.UID, err)
+	}
+	errs := r.Remote.Fetch(ctx, wanted)
+	for i, b := range some {
+		errs[i] = r.downloaded(ctx, b.folder, come[i], errs[i], landers)
+	}
+	return errs
+}
+
+// arrivals are messages in tmp/, and their rows.
+type arrivals struct {
+	files   []mail.Incoming
+	rows    []*mail.Row
+	missing map[mail.UID]*conflict.Action // those that did not come yet
+}
+
+// take takes a message that was asked for.
+func (r *run) take(ctx context.Context, f *folder, come *arrivals, b mail.Body) error {
+	a := come.missing[b.UID]
+	if a == nil {
+		_, err := io.Copy(io.Discard, b.Reader)
+		return err
+	}
+	delete(come.missing, b.UID)
+	in, row, err := r.receive(ctx, f, a, b)
+	if err != nil {
+		if in != nil {
+			in.Discard()
 		}
-		come.files, come.rows = append(come.files, in), append(come.rows, row)
-		return nil
-	})
+		return fmt.Errorf("UID %d: %w", b.UID, err)
+	}
+	come.files, come.rows = append(come.files, in), append(come.rows, row)
+	return nil
+}
+
+// downloaded deals with what has come of a portion, and what the fetch ended with.
+func (r *run) downloaded(ctx context.Context, f *folder, come arrivals, err error, landers *crew) error {
 	if err != nil {
 		err = fmt.Errorf("download: %w", err)
 		r.leave(f)
 	} else {
-		err = r.commit(ctx, r.withhold(f, byUID))
+		err = r.commit(ctx, r.withhold(f, come.missing))
 	}
 	if len(come.rows) == 0 {
 		return err
@@ -130,12 +196,6 @@ func (r *run) download(ctx context.Context, f *folder, actions []*conflict.Actio
 	// every time still gets on.
 	ctx = context.WithoutCancel(ctx)
 	return errors.Join(err, landers.Hand(func() error { return r.fail(f, r.bringIn(ctx, f, come)) }))
-}
-
-// arrivals are messages in tmp/, and their rows.
-type arrivals struct {
-	files []mail.Incoming
-	rows  []*mail.Row
 }
 
 // bringIn brings messages in tmp/ into the Maildir: they are made durable; then base learns

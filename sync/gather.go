@@ -184,10 +184,14 @@ func (r *run) rowsByKey(ctx context.Context, f *folder) iter.Seq2[mail.Row, erro
 }
 
 func (r *run) scanRemote(ctx context.Context, g *gathered) error {
-	folders := r.usable(func(f *folder) bool { return f.remoteDirty && f.onRemote })
+	asked, err := r.lookAhead(ctx)
+	if err != nil {
+		return err
+	}
+	folders := r.usable(func(f *folder) bool { return asked[f] != nil })
 	found := make(map[*folder][]conflict.RemoteChange, len(folders))
-	err := r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
-		changes, err := r.diffRemote(ctx, f)
+	err = r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
+		changes, err := r.diffRemote(ctx, f, asked[f])
 		if err != nil {
 			return err
 		}
@@ -233,8 +237,41 @@ func (r *run) whole(f *folder) bool {
 	return f.resettled || keptBack || r.overdue(f)
 }
 
-// diffRemote scans one folder of the server.
-func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChange, error) {
+// look is how a folder of the server is to be scanned.
+type look struct {
+	since mail.Cursor
+	known int // messages that base knows
+	below int // those of them that lie below since.UIDNext
+	probe *probe
+	whole bool // it is read whole
+}
+
+// lookAhead finds out how the folders are to be scanned that may have changed on the server,
+// and has it asked at once what has changed in those that are not read whole.
+func (r *run) lookAhead(ctx context.Context) (map[*folder]*look, error) {
+	looks := map[*folder]*look{}
+	var queries []mail.Query
+	for _, f := range r.usable(func(f *folder) bool { return f.remoteDirty && f.onRemote }) {
+		l, err := r.look(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		if looks[f] = l; l.whole {
+			continue
+		}
+		q := mail.Query{Folder: f.name, Since: l.since, Known: l.below}
+		if status := r.onServer[f.name].Status; f.read == (mail.Cursor{}) { // else the status is an old one
+			q.Gone = int(status.Messages) != l.known+int(status.UIDNext)-int(f.base.Remote.UIDNext)
+		}
+		queries = append(queries, q)
+	}
+	if len(queries) > 0 {
+		r.Remote.Ahead(ctx, queries)
+	}
+	return looks, nil
+}
+
+func (r *run) look(ctx context.Context, f *folder) (*look, error) {
 	known := 0
 	var err error
 	if f.base.ID != 0 {
@@ -242,21 +279,27 @@ func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChang
 			return nil, fmt.Errorf("read the state: %w", err)
 		}
 	}
-	since, below := f.base.Remote, known
-	p, err := r.probe(ctx, f)
-	if err != nil {
+	l := &look{since: f.base.Remote, known: known, below: known}
+	if l.probe, err = r.probe(ctx, f); err != nil {
 		return nil, err
 	}
-	if len(p.rows) > 0 && since.UIDNext > 0 {
+	if rows := l.probe.rows; len(rows) > 0 && l.since.UIDNext > 0 {
 		// The scan tells of them as of new ones.
-		since.UIDNext, below = min(since.UIDNext, p.rows[0].UID), known-len(p.rows)
+		l.since.UIDNext, l.below = min(l.since.UIDNext, rows[0].UID), known-len(rows)
 	}
-	scan := r.deltaRemote
-	if since.HighestModSeq == 0 || r.whole(f) {
-		since.HighestModSeq = 0
+	if l.since.HighestModSeq == 0 || r.whole(f) {
+		l.since.HighestModSeq, l.whole = 0, true
+	}
+	return l, nil
+}
+
+// diffRemote scans one folder of the server.
+func (r *run) diffRemote(ctx context.Context, f *folder, l *look) ([]conflict.RemoteChange, error) {
+	since, p, scan := l.since, l.probe, r.deltaRemote
+	if l.whole {
 		scan = r.joinRemote
 	}
-	changes, view, err := scan(ctx, f, since, below, p)
+	changes, view, err := scan(ctx, f, since, l.below, p)
 	if err != nil {
 		return nil, err
 	}
@@ -276,7 +319,7 @@ func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChang
 		}
 	}
 	f.view, f.read = &view, view.Cursor
-	if missing := known - int(view.Cursor.Messages); view.Absence == mail.AbsenceUnknown && missing > 0 {
+	if missing := l.known - int(view.Cursor.Messages); view.Absence == mail.AbsenceUnknown && missing > 0 {
 		r.once(f.name, fmt.Sprintf("%s not shown by the server, which does not mean that it deleted them (RFC 9738); what is here stays", are(missing)))
 	}
 	if view.ReadOnly && !f.base.Access.ReadOnly {

@@ -256,8 +256,8 @@ func (r *run) link(ctx context.Context, w *work) error {
 			return err
 		}
 	}
-	for _, batch := range batches(download) {
-		if err := r.download(ctx, f, batch, &crew{}); err != nil {
+	for _, b := range portions(f, download) {
+		if err := r.download(ctx, []portion{b}, &crew{})[0]; err != nil {
 			return err
 		}
 	}

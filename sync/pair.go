@@ -363,7 +363,7 @@ func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Ite
 		}
 	}
 	if len(bodies) > 0 {
-		err := r.Remote.Fetch(ctx, f.name, validity, bodies, func(b mail.Body) error {
+		visit := func(b mail.Body) error {
 			// As the file would have it: that is what identities are made of.
 			var m mail.Measure
 			lines := &mail.ToFile{W: &m}
@@ -378,8 +378,9 @@ func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Ite
 				item.Identity = m.Identity()
 			}
 			return nil
-		})
-		if err != nil {
+		}
+		wanted := []mail.Wanted{{Folder: f.name, Validity: validity, UIDs: bodies, Visit: visit}}
+		if err := r.Remote.Fetch(ctx, wanted)[0]; err != nil {
 			return nil, err
 		}
 	}

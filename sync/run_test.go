@@ -396,13 +396,14 @@ type withholding struct {
 	on *bool
 }
 
-func (w *withholding) Fetch(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, visit func(mail.Body) error) error {
-	if *w.on && folder == mail.Inbox {
-		if uids = uids.Without(mail.UIDs(1)); len(uids) == 0 {
-			return nil
+func (w *withholding) Fetch(ctx context.Context, wanted []mail.Wanted) []error {
+	given := slices.Clone(wanted)
+	for i := range given {
+		if *w.on && given[i].Folder == mail.Inbox {
+			given[i].UIDs = given[i].UIDs.Without(mail.UIDs(1))
 		}
 	}
-	return w.Remote.Fetch(ctx, folder, validity, uids, visit)
+	return w.Remote.Fetch(ctx, given)
 }
 
 // A body that breaks off is the connection's fault: nothing of it appears, and the

@@ -110,14 +110,20 @@ type Remote interface {
 	// and date, and with their EMAILIDs where the server has such.
 	Scan(ctx context.Context, folder mail.Folder, since mail.Cursor, known int, visit func(mail.Message) error) (mail.View, error)
 
+	// Ahead asks for many folders at once what Scans that come next will ask, so that these
+	// need not wait for an answer each. It is a matter of speed alone: it may do nothing, and
+	// what goes wrong is left to Scan.
+	Ahead(ctx context.Context, queries []mail.Query)
+
 	// Identify asks what messages are, in as much detail as that says; the rest of it
 	// may be told nevertheless. Messages that are gone are left out.
 	Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, detail mail.Detail) ([]mail.Identified, error)
 
-	// Fetch streams whole messages, in any order, to visit, which reads each body to
-	// its end or gives an error. Messages that are gone are left out. An error of
-	// visit ends the fetch and comes back as it is.
-	Fetch(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, visit func(mail.Body) error) error
+	// Fetch streams whole messages, those of one folder after those of another, and of each
+	// in any order, to who wants them. Messages that are gone are left out. It gives an error
+	// for each folder; one of Visit comes back as it is, and may keep what comes after it from
+	// being fetched.
+	Fetch(ctx context.Context, wanted []mail.Wanted) []error
 
 	// Append uploads the messages that next gives, until it gives nil. It may ask for
 	// more before the first is answered, and has read a Source when it asks for the next

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"mailtwin/conflict/mail"
@@ -29,6 +30,36 @@ func TestWhatASyncCosts(t *testing.T) {
 				s.Errorf("%d round trips, %d connections, %d octets of %d", r.RoundTrips, r.Connections, r.BytesIn+r.BytesOut, limit)
 			}
 			s.Logf("%d folders: %d round trips, %d octets of %d", r.Folders, r.RoundTrips, r.BytesIn+r.BytesOut, limit)
+		},
+		"changes on the server in 20 folders": func(s *story) {
+			d := s.device("laptop")
+			uids := map[mail.Folder][]mail.UID{}
+			n := 0
+			another := func() string { // of a size that no other one has
+				n++
+				return note(fmt.Sprint("message ", n)) + strings.Repeat("x", 10*n)
+			}
+			for i := range 20 {
+				name := mail.Folder(fmt.Sprint("Lists/", i))
+				s.check(s.phone.CreateFolder(s.Context(), name, mail.RoleNone))
+				for range 5 {
+					uids[name] = append(uids[name], s.deliver(name, another(), seen))
+				}
+			}
+			d.sync()
+			for name, at := range uids {
+				s.check(s.phone.AddFlags(s.Context(), name, at[0], flagged))
+				s.check(s.phone.Delete(s.Context(), name, at[1]))
+				s.deliver(name, another(), none)
+			}
+			r := d.sync()
+			if r.RoundTrips > 4+2 || r.Connections != 1 {
+				s.Errorf("%d round trips over %d connections", r.RoundTrips, r.Connections)
+			}
+			d.did(r, counts4{New: 20, Flags: 20, Removed: 20}, counts4{})
+			s.Logf("%d round trips, %d octets", r.RoundTrips, r.BytesIn+r.BytesOut)
+			d.same()
+			d.quiet()
 		},
 		"1,000 messages are uploaded": func(s *story) {
 			d := s.device("laptop")

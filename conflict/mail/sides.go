@@ -47,6 +47,14 @@ type Cursor struct {
 	Messages      uint32 // how many messages the folder has
 }
 
+// Query is what a scan of a folder of the server asks.
+type Query struct {
+	Folder Folder
+	Since  Cursor
+	Known  int  // how many messages below Since.UIDNext base knows
+	Gone   bool // messages seem to be gone: which there are is asked as well
+}
+
 // Unread tells that the folder was never read to its end: a UIDVALIDITY alone says only
 // what the UIDs belong to that a run has recorded which was interrupted.
 func (c Cursor) Unread() bool { return c == Cursor{UIDValidity: c.UIDValidity} }
@@ -261,6 +269,15 @@ type Body struct {
 	Size  int64 // of the literal, in octets
 	// Reader gives the wire bytes, and io.ErrUnexpectedEOF where they end early.
 	Reader io.Reader
+}
+
+// Wanted are messages of one folder that are to be fetched, and what takes them.
+type Wanted struct {
+	Folder   Folder
+	Validity uint32
+	UIDs     UIDSet
+	// Visit reads each body to its end or gives an error.
+	Visit func(Body) error
 }
 
 // Absence is what a scan of a remote folder says of messages that it did not visit.

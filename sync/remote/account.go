@@ -96,9 +96,10 @@ type Account struct {
 	past       mail.Traffic // of the sessions that have ended
 	names      directory
 	scans      scans
-	plainList  bool // the server refuses the extended LIST that it offers
-	unsorted   bool // the server does not list messages in the order of their UIDs
-	late       bool // the server tells flags and dates after the body only
+	ahead      map[mail.Folder]foreseen // see Ahead
+	plainList  bool                     // the server refuses the extended LIST that it offers
+	unsorted   bool                     // the server does not list messages in the order of their UIDs
+	late       bool                     // the server tells flags and dates after the body only
 }
 
 // errClosed is what the methods give after Close.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mailtwin/conflict/mail"
+	"mailtwin/sync/sim/remotetest"
 )
 
 // onBoth runs a test on go-imap's server, which has no mod-sequences, and on
@@ -142,12 +143,12 @@ func TestABodyThatIsNotReadToItsEndHoldsNothingUp(t *testing.T) {
 		put(t, a, "INBOX", "two", mail.Flags{})
 		v := scanFolder(t, a, "INBOX", mail.Cursor{}, 0)
 		visits := 0
-		err := a.Fetch(t.Context(), "INBOX", v.Cursor.UIDValidity, mail.UIDs(1, 2), func(mail.Body) error { visits++; return nil })
+		err := remotetest.Fetch(t.Context(), a, "INBOX", v.Cursor.UIDValidity, mail.UIDs(1, 2), func(mail.Body) error { visits++; return nil })
 		if err != nil || visits != 2 {
 			t.Errorf("%d visits, %v", visits, err)
 		}
 		stop := errors.New("enough")
-		err = a.Fetch(t.Context(), "INBOX", v.Cursor.UIDValidity, mail.UIDs(1, 2), func(mail.Body) error { return stop })
+		err = remotetest.Fetch(t.Context(), a, "INBOX", v.Cursor.UIDValidity, mail.UIDs(1, 2), func(mail.Body) error { return stop })
 		if err != stop {
 			t.Errorf("the error of visit comes back as %v", err)
 		}
@@ -239,7 +240,7 @@ func TestNothingIsDoneUnderAnotherUIDValidity(t *testing.T) {
 			"identify": identify, "move": move, "copy": copied,
 			"store":   a.Store(ctx, "INBOX", other, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{}, nil),
 			"expunge": a.Expunge(ctx, "INBOX", other, mail.UIDs(1)),
-			"fetch":   a.Fetch(ctx, "INBOX", other, mail.UIDs(1), func(mail.Body) error { return nil }),
+			"fetch":   remotetest.Fetch(ctx, a, "INBOX", other, mail.UIDs(1), func(mail.Body) error { return nil }),
 		} {
 			if !errors.Is(err, mail.ErrRestarted) {
 				t.Errorf("%s gives %v", what, err)

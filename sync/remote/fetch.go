@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -42,15 +41,22 @@ func (r *reply) add(item imapclient.FetchItemData) {
 	}
 }
 
-// readReply reads a FETCH response to its end, passing over bodies.
+// readReply reads a FETCH response of the selected folder to its end, passing over bodies.
 func (s *session) readReply(msg *imapclient.FetchMessageData) reply {
+	return s.replyOf(s.selects, msg)
+}
+
+// replyOf is readReply, for a FETCH that was sent after so many SELECTs.
+func (s *session) replyOf(selection int, msg *imapclient.FetchMessageData) reply {
 	var r reply
 	for item := msg.Next(); item != nil; item = msg.Next() {
 		r.add(item)
 	}
-	r.emailID = s.conn.EmailID(r.uid)
+	r.emailID = s.conn.EmailID(selection, r.uid)
 	return r
 }
+
+func byUID(x, y reply) int { return cmp.Compare(x.uid, y.uid) }
 
 // message is the reply as a listing wants it.
 func (r reply) message() mail.Message {
@@ -162,7 +168,7 @@ func (s *session) identify(uids mail.UIDSet, opts *imap.FetchOptions, found map[
 				return nil // not the answer to the question
 			}
 			seen.Add(r.uid)
-			id := mail.Identified{UID: r.uid, Date: r.date, EmailID: s.conn.EmailID(r.uid), Identity: mail.Identity{Size: r.size}}
+			id := mail.Identified{UID: r.uid, Date: r.date, EmailID: s.conn.EmailID(s.selects, r.uid), Identity: mail.Identity{Size: r.size}}
 			id.Identity.Fingerprint, id.Identity.MessageID = mail.FingerprintOf(header)
 			if opts.BodySection[0].HeaderFields == nil {
 				id.Identity.Header = mail.HeaderOf(header)
@@ -200,146 +206,4 @@ func readHeader(msg *imapclient.FetchMessageData) (r reply, header []byte, ok bo
 		}
 	}
 	return r, header, ok, nil
-}
-
-// bodyItems are a whole message; BODY[] rather than RFC822, which iCloud answers
-// with nothing.
-var bodyItems = &imap.FetchOptions{
-	UID: true, Flags: true, InternalDate: true,
-	BodySection: []*imap.FetchItemBodySection{{Peek: true}},
-}
-
-// aboutItems are what is told of a message besides its body.
-var aboutItems = &imap.FetchOptions{UID: true, Flags: true, InternalDate: true}
-
-// Fetch streams whole messages to visit, once each. Where the command ends with an
-// error, those that visit took before are complete nevertheless: their octets were
-// counted. A message whose flags the server does not tell, even if asked again, is
-// left out. Date is zero where the server does not tell it.
-func (a *Account) Fetch(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, visit func(mail.Body) error) error {
-	if len(uids) == 0 {
-		return nil
-	}
-	return a.on(ctx, "fetch messages of", folder, func(s *session, name string) error {
-		if err := s.hold(name, validity, a.opts.ReadOnly); err != nil {
-			return err
-		}
-		a.mu.Lock()
-		late := a.late
-		a.mu.Unlock()
-		f := fetcher{s: s, visit: visit}
-		if !late {
-			if err := f.pass(uids, bodyItems); err != nil {
-				return err
-			}
-		}
-		missing := uids.Without(f.seen)
-		if len(missing) == 0 {
-			return nil
-		}
-		// Their answer was stolen by a response that the server sent of its own accord, or
-		// flags and date came after the body, or they are gone. What can be known of them
-		// is asked first, so that nothing but the body is missing next time.
-		f.about = make(map[mail.UID]reply)
-		var there mail.UIDSet
-		err := s.fetch(missing, aboutItems, func(msg *imapclient.FetchMessageData) error {
-			if r := s.readReply(msg); r.hasFlags {
-				f.about[r.uid] = r
-				there.Add(r.uid)
-			}
-			return nil
-		})
-		if err == nil {
-			err = f.pass(there, bodyItems)
-		}
-		if f.late {
-			a.mu.Lock()
-			a.late = true
-			a.mu.Unlock()
-		}
-		return err
-	})
-}
-
-// fetcher gives bodies to visit.
-type fetcher struct {
-	s     *session
-	visit func(mail.Body) error
-	seen  mail.UIDSet        // visited
-	about map[mail.UID]reply // what was asked before
-	late  bool               // a body came before its flags or its date
-}
-
-// pass asks for bodies, and visits those that come.
-func (f *fetcher) pass(uids mail.UIDSet, opts *imap.FetchOptions) error {
-	return f.s.fetch(uids, opts, func(msg *imapclient.FetchMessageData) error {
-		var r reply
-		early := false
-		for item := msg.Next(); item != nil; item = msg.Next() {
-			r.add(item)
-			section, is := item.(imapclient.FetchItemDataBodySection)
-			if !is || section.Literal == nil || section.Section.Specifier != imap.PartSpecifierNone || len(section.Section.Part) > 0 {
-				continue
-			}
-			if about, ok := f.about[r.uid]; ok {
-				about.uid, about.hasDate = r.uid, true // there is no other than the one it told
-				r = about.with(r)
-			}
-			if f.seen.Has(r.uid) {
-				continue
-			}
-			if !r.hasFlags || !r.hasDate {
-				early = true
-				continue // the client passes over the body
-			}
-			if err := f.one(r, section.Literal); err != nil {
-				return err
-			}
-		}
-		f.late = f.late || early && r.hasFlags && r.hasDate
-		return nil
-	})
-}
-
-// one gives one body to visit, and makes sure that it was all there.
-func (f *fetcher) one(r reply, lit imap.LiteralReader) error {
-	b := &body{r: lit, left: lit.Size()}
-	f.s.done = true
-	err := f.visit(mail.Body{UID: r.uid, Flags: r.flags, Date: r.date, Size: lit.Size(), Reader: b})
-	if b.err != nil {
-		// The connection failed, whatever visit made of that.
-		return cutError{f.s.trouble(b.err)}
-	}
-	if err != nil {
-		return visitError{err}
-	}
-	if _, err := io.Copy(io.Discard, b); err != nil {
-		return cutError{f.s.trouble(err)}
-	}
-	f.seen.Add(r.uid)
-	return nil
-}
-
-// body reads a literal, and knows that it is not all there when it ends early; the
-// client does not.
-type body struct {
-	r    io.Reader
-	left int64
-	err  error // what ended it early
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	if b.err != nil {
-		return 0, b.err
-	}
-	n, err := b.r.Read(p)
-	b.left -= int64(n)
-	if err == nil || err == io.EOF && b.left == 0 {
-		return n, err
-	}
-	if err == io.EOF {
-		err = errors.New("the connection ended")
-	}
-	b.err = fmt.Errorf("%w: %d octets are missing: %w", io.ErrUnexpectedEOF, b.left, err)
-	return n, b.err
 }

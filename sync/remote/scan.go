@@ -26,6 +26,14 @@ import (
 // highest one seen.
 func (a *Account) Scan(ctx context.Context, folder mail.Folder, since mail.Cursor, known int, visit func(mail.Message) error) (mail.View, error) {
 	var view mail.View
+	if seen, ok := a.foreseen(folder, since, known); ok {
+		for _, m := range seen.messages {
+			if err := visit(m); err != nil {
+				return mail.View{}, err
+			}
+		}
+		return seen.view, nil
+	}
 	err := a.on(ctx, "scan", folder, func(s *session, name string) error {
 		sc := &scan{s: s, visit: visit, view: &view, since: since, known: known}
 		s.conn.Cork()
@@ -40,19 +48,8 @@ func (a *Account) Scan(ctx context.Context, folder mail.Folder, since mail.Curso
 			sc.discard() // the SELECT's own error tells more
 			return err
 		}
-		s.box.scan = a.scans.begin(name)
-		now := s.box.cursor
-		view = mail.View{Cursor: now, MailboxID: s.box.id}
-		view.ReadOnly = s.box.readOnly
-		view.Settable, view.NewKeywords = permanence(s.box.permanent)
-		if a.opts.ReadOnly {
-			// EXAMINE says of every folder that it is read-only; whether it can be written is
-			// not known, and a dry run takes it for possible.
-			view.ReadOnly = false
-			view.Settable, view.NewKeywords = permanence(nil)
-		}
-		view.Restarted = restarted(since, now) || s.box.fleeting && since != (mail.Cursor{})
-		if view.Restarted || !sc.asked || now.HighestModSeq == 0 {
+		view = a.viewOf(s, since)
+		if view.Restarted || !sc.asked || view.Cursor.HighestModSeq == 0 {
 			if err := sc.discard(); err != nil {
 				return err
 			}
@@ -73,6 +70,23 @@ func (a *Account) Scan(ctx context.Context, folder mail.Folder, since mail.Curso
 		return mail.View{}, err
 	}
 	return view, nil
+}
+
+// viewOf begins a scan of the selected folder, and tells what the SELECT said of it.
+func (a *Account) viewOf(s *session, since mail.Cursor) mail.View {
+	s.box.scan = a.scans.begin(s.box.name)
+	now := s.box.cursor
+	view := mail.View{Cursor: now, MailboxID: s.box.id}
+	view.ReadOnly = s.box.readOnly
+	view.Settable, view.NewKeywords = permanence(s.box.permanent)
+	if a.opts.ReadOnly {
+		// EXAMINE says of every folder that it is read-only; whether it can be written is
+		// not known, and a dry run takes it for possible.
+		view.ReadOnly = false
+		view.Settable, view.NewKeywords = permanence(nil)
+	}
+	view.Restarted = restarted(since, now) || s.box.fleeting && since != (mail.Cursor{})
+	return view
 }
 
 // restarted tells whether the folder is not the one that the cursor was read from,
@@ -106,6 +120,7 @@ type scan struct {
 	asked      bool
 	cmds       []closer
 	old, fresh []reply
+	all        *imap.SearchData // which messages there are; nil: that was not asked
 
 	// flagsBelow: of messages with lower UIDs flags are all that is asked.
 	flagsBelow mail.UID
@@ -215,7 +230,7 @@ func (sc *scan) rest() error {
 			return err
 		}
 	}
-	slices.SortFunc(sc.waiting, func(x, y reply) int { return int(int64(x.uid) - int64(y.uid)) })
+	slices.SortFunc(sc.waiting, byUID)
 	for _, r := range sc.waiting {
 		if sc.lacking.Has(r.uid) {
 			late, ok := again[r.uid]
@@ -260,15 +275,32 @@ func (sc *scan) ask() {
 	if !sc.asked {
 		return
 	}
+	selection := s.selects
 	if since.UIDNext > 1 {
 		cmd := s.client.Fetch(imap.UIDSet{{Start: 1, Stop: imap.UID(since.UIDNext - 1)}},
 			&imap.FetchOptions{UID: true, Flags: true, ChangedSince: since.HighestModSeq})
-		sc.cmds = append(sc.cmds, start(func() error { return s.collect(cmd, &sc.old) }))
+		sc.cmds = append(sc.cmds, start(func() error { return s.collect(selection, cmd, &sc.old) }))
 	}
 	// n:* would name the last message even where its UID is lower (RFC 9051, 9: seq-range).
 	cmd := s.client.Fetch(imap.UIDSet{{Start: imap.UID(since.UIDNext), Stop: math.MaxUint32}}, listItems)
-	sc.cmds = append(sc.cmds, start(func() error { return s.collect(cmd, &sc.fresh) }))
+	sc.cmds = append(sc.cmds, start(func() error { return s.collect(selection, cmd, &sc.fresh) }))
 }
+
+// askAll sends for which messages there are, as ranges, which is a small answer whatever the
+// size of the folder (RFC 4731, 3.1).
+func (sc *scan) askAll() {
+	if !sc.asked || !sc.s.caps.Has(imap.CapESearch) {
+		return
+	}
+	cmd := sc.s.client.UIDSearch(&imap.SearchCriteria{}, listAll)
+	sc.cmds = append(sc.cmds, start(func() (err error) {
+		sc.all, err = cmd.Wait()
+		return err
+	}))
+}
+
+// listAll is how a search tells of messages.
+var listAll = &imap.SearchOptions{ReturnAll: true, ReturnCount: true}
 
 // discard waits for what ask has asked for, where it is of no use: no folder is selected, or
 // another one, or one without mod-sequences, for which the server refuses it (RFC 7162, 3.1.2.2).
@@ -282,11 +314,10 @@ func (sc *scan) discard() error {
 	return errors.Join(errs...)
 }
 
-// delta takes the changed flags and the new messages.
-func (sc *scan) delta() error {
-	s, since, now := sc.s, sc.since, sc.s.box.cursor
-	answer := func() error { return s.wait(sc.cmds) }
-	if now.Messages == 0 {
+// answers takes the changed flags and the new messages. They wait to be visited.
+func (sc *scan) answers() error {
+	answer := func() error { return sc.s.wait(sc.cmds) }
+	if sc.view.Cursor.Messages == 0 {
 		answer = sc.discard // some refuse to look for messages in an empty folder
 	}
 	if err := answer(); err != nil {
@@ -307,27 +338,25 @@ func (sc *scan) delta() error {
 	for _, r := range sc.waiting {
 		sc.seen.Add(r.uid)
 	}
+	return nil
+}
+
+// delta visits what has changed, and finds out whether anything is gone.
+func (sc *scan) delta() error {
+	if err := sc.answers(); err != nil {
+		return err
+	}
 	if err := sc.rest(); err != nil {
 		return err
 	}
 	sc.next()
-	if s.limited() {
+	if sc.s.limited() {
 		return nil
 	}
-	// New ones up to the SELECT, and those up to now: either sum proves that nothing
-	// is gone.
-	atSelect, atEnd := sc.known, sc.known
-	for u := range sc.seen.All() {
-		if u >= since.UIDNext {
-			atEnd++
-			if u < now.UIDNext {
-				atSelect++
-			}
-		}
-	}
-	nothing := atSelect == int(now.Messages)
+	atSelect, atEnd := sc.count()
+	nothing := atSelect == int(sc.view.Cursor.Messages)
 	if !nothing {
-		exists, ok := s.exists()
+		exists, ok := sc.s.exists()
 		nothing = ok && atEnd == int(exists)
 	}
 	if nothing {
@@ -337,10 +366,25 @@ func (sc *scan) delta() error {
 	return sc.present()
 }
 
-// collect reads all replies of a command.
-func (s *session) collect(cmd *imapclient.FetchCommand, into *[]reply) error {
+// count counts the known messages and the new ones up to the SELECT, and all of those that
+// came up to now: either sum, if it is how many there are, proves that nothing is gone.
+func (sc *scan) count() (atSelect, atEnd int) {
+	atSelect, atEnd = sc.known, sc.known
+	for u := range sc.seen.All() {
+		if u >= sc.since.UIDNext {
+			atEnd++
+			if u < sc.view.Cursor.UIDNext {
+				atSelect++
+			}
+		}
+	}
+	return atSelect, atEnd
+}
+
+// collect reads all replies of a command that was sent after so many SELECTs.
+func (s *session) collect(selection int, cmd *imapclient.FetchCommand, into *[]reply) error {
 	for msg := cmd.Next(); msg != nil; msg = cmd.Next() {
-		*into = append(*into, s.readReply(msg))
+		*into = append(*into, s.replyOf(selection, msg))
 	}
 	return cmd.Close()
 }
@@ -362,13 +406,18 @@ func (sc *scan) next() {
 // limited tells whether the server shows only a part of the folder (RFC 9738).
 // Then absence means nothing.
 func (s *session) limited() bool {
+	s.box.partial = s.box.partial || s.limits() || s.take().MessageLimit
+	return s.box.partial
+}
+
+// limits tells whether the server announces that it may show only a part of a folder.
+func (s *session) limits() bool {
 	for c := range s.caps {
 		if strings.HasPrefix(strings.ToUpper(string(c)), "MESSAGELIMIT") {
 			return true
 		}
 	}
-	s.box.partial = s.box.partial || s.take().MessageLimit
-	return s.box.partial
+	return false
 }
 
 // present asks for all UIDs, and believes the answer only where all counts agree.
@@ -377,13 +426,11 @@ func (sc *scan) present() error {
 	var uids mail.UIDSet
 	count := uint32(0)
 	if s.caps.Has(imap.CapESearch) {
-		// RFC 4731, 3.1: ranges, so a small answer whatever the size of the folder.
-		data, err := s.client.UIDSearch(&imap.SearchCriteria{}, &imap.SearchOptions{ReturnAll: true, ReturnCount: true}).Wait()
+		data, err := s.client.UIDSearch(&imap.SearchCriteria{}, listAll).Wait()
 		if err != nil {
 			return fmt.Errorf("search: %w", s.trouble(err))
 		}
-		all, _ := data.All.(imap.UIDSet) // absent where nothing was found
-		uids, count = fromIMAP(all), data.Count
+		uids, count = found(data)
 	} else {
 		// SEARCH would answer in one line of any length, in any order.
 		err := s.read(s.client.Fetch(imap.UIDSet{{Start: 1, Stop: 0}}, &imap.FetchOptions{UID: true}),
@@ -403,4 +450,10 @@ func (sc *scan) present() error {
 		sc.view.Absence, sc.view.Present = mail.ByPresent, uids
 	}
 	return nil
+}
+
+// found gives what a search has found, and how many it says that are.
+func found(data *imap.SearchData) (mail.UIDSet, uint32) {
+	all, _ := data.All.(imap.UIDSet) // absent where nothing was found
+	return fromIMAP(all), data.Count
 }

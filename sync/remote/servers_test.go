@@ -418,7 +418,7 @@ func scanFolder(t *testing.T, a *Account, folder mail.Folder, since mail.Cursor,
 func bodies(t *testing.T, a *Account, folder mail.Folder, validity uint32, uids mail.UIDSet) map[mail.UID]string {
 	t.Helper()
 	out := make(map[mail.UID]string)
-	err := a.Fetch(t.Context(), folder, validity, uids, func(b mail.Body) error {
+	err := remotetest.Fetch(t.Context(), a, folder, validity, uids, func(b mail.Body) error {
 		text, err := io.ReadAll(b.Reader)
 		if _, twice := out[b.UID]; twice {
 			t.Errorf("UID %d was visited twice", b.UID)

@@ -25,10 +25,11 @@ type session struct {
 	caps   imap.CapSet
 	log    *slog.Logger
 
-	box    box       // what is selected
-	scans  *scans    // the account's
-	broken bool      // not to be used again
-	used   time.Time // when it was released; zero: never yet
+	box     box       // what is selected
+	selects int       // how many SELECTs were sent
+	scans   *scans    // the account's
+	broken  bool      // not to be used again
+	used    time.Time // when it was released; zero: never yet
 	// done: the call that has the session did what must not be done twice, or may have
 	// done it: a message was visited, a command sent that cannot be repeated.
 	done bool
@@ -105,31 +106,31 @@ func (s *session) learnNext() error {
 // opening is an open that has no answer yet. What only reads can be sent behind it.
 type opening struct {
 	*imapclient.SelectCommand
-	name string
-	scan uint64
+	name      string
+	scan      uint64
+	selection int // its number among the session's SELECTs
 }
 
 // opening sends what open sends.
 func (s *session) opening(name string, readOnly bool) opening {
-	s.take() // what came before is about another folder
-	s.conn.ForgetEmailIDs()
 	s.box = box{}
+	s.selects++
 	scan := s.scans.newest(name)
 	cmd := s.client.Select(name, &imap.SelectOptions{
 		ReadOnly:  readOnly,
 		CondStore: s.caps.Has(imap.CapCondStore),
 	})
-	return opening{cmd, name, scan}
+	return opening{cmd, name, scan, s.selects}
 }
 
 // opened takes the answer.
 func (s *session) opened(o opening) error {
 	name, scan := o.name, o.scan
 	data, err := o.Wait()
+	notes := s.conn.Selected()
 	if err != nil {
 		return fmt.Errorf("select: %w", s.trouble(err))
 	}
-	notes := s.take()
 	b := box{
 		name: name,
 		id:   notes.MailboxID,
@@ -155,11 +156,22 @@ func (s *session) opened(o opening) error {
 // hold makes sure that a folder is selected under the UIDVALIDITY that the caller
 // read its UIDs under, and that the session knows the messages of its newest scan.
 func (s *session) hold(name string, validity uint32, readOnly bool) error {
-	if s.box.name != name || s.box.scan < s.scans.newest(name) {
+	if !s.holds(name) {
 		if err := s.open(name, readOnly); err != nil {
 			return err
 		}
 	}
+	return s.same(validity)
+}
+
+// holds tells whether a folder is selected, and the session knows the messages of its newest
+// scan.
+func (s *session) holds(name string) bool {
+	return s.box.name == name && s.box.scan >= s.scans.newest(name)
+}
+
+// same tells whether the selected folder has that UIDVALIDITY.
+func (s *session) same(validity uint32) error {
 	if now := s.box.cursor.UIDValidity; now != validity {
 		return fmt.Errorf("%w: it was %d and is %d", mail.ErrRestarted, validity, now)
 	}

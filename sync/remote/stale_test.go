@@ -9,6 +9,7 @@ import (
 	"mailtwin/conflict/mail"
 	"mailtwin/sync/imaptest/dovecot"
 	"mailtwin/sync/remote"
+	"mailtwin/sync/sim/remotetest"
 )
 
 // A session that selected a folder before a message came knows nothing of it, and a
@@ -40,7 +41,7 @@ func TestASessionThatHasNotSeenTheMessageIsNotUsedForIt(t *testing.T) {
 	validity := scan().UIDValidity
 	// One fetch within another makes two sessions have the folder selected.
 	read := func(then func() error) error {
-		return account.Fetch(t.Context(), mail.Inbox, validity, mail.UIDs(first), func(b mail.Body) error {
+		return remotetest.Fetch(t.Context(), account, mail.Inbox, validity, mail.UIDs(first), func(b mail.Body) error {
 			if _, err := io.Copy(io.Discard, b.Reader); err != nil {
 				return err
 			}

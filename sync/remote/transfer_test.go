@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"mailtwin/conflict/mail"
+	"mailtwin/sync/sim/remotetest"
 )
 
 const date = `INTERNALDATE "02-Jan-2006 15:04:05 +0000"`
@@ -52,7 +53,7 @@ func TestABodyThatEndsEarlyIsNotTaken(t *testing.T) {
 	}))
 	taken := 0
 	var seen error
-	err := a.Fetch(t.Context(), "INBOX", 7, mail.UIDs(1, 2), func(b mail.Body) error {
+	err := remotetest.Fetch(t.Context(), a, "INBOX", 7, mail.UIDs(1, 2), func(b mail.Body) error {
 		got, err := io.ReadAll(b.Reader)
 		if err != nil {
 			seen = err
@@ -90,7 +91,7 @@ func TestABodyThatVisitDidNotReadMustBeThereToo(t *testing.T) {
 			}
 		}
 	}))
-	err := a.Fetch(t.Context(), "INBOX", 7, mail.UIDs(1), func(mail.Body) error { return nil })
+	err := remotetest.Fetch(t.Context(), a, "INBOX", 7, mail.UIDs(1), func(mail.Body) error { return nil })
 	if !errors.Is(err, mail.ErrUnreachable) {
 		t.Errorf("the error is %v", err)
 	}
@@ -157,7 +158,7 @@ func TestAServerThatTellsFlagsLateIsAskedForThemFirst(t *testing.T) {
 func TestAFetchThatIsRefusedKeepsWhatCame(t *testing.T) {
 	a := open(t, scripted(t, serve("", fetchTable(whole(1, letter("one"))+"TAG NO [SERVERBUG] cannot read the rest", ""))))
 	taken := 0
-	err := a.Fetch(t.Context(), "INBOX", 7, mail.UIDs(1, 2), func(b mail.Body) error {
+	err := remotetest.Fetch(t.Context(), a, "INBOX", 7, mail.UIDs(1, 2), func(b mail.Body) error {
 		taken++
 		_, err := io.Copy(io.Discard, b.Reader)
 		return err
@@ -192,7 +193,7 @@ func TestManyUIDsAreAskedForInLinesThatServersTake(t *testing.T) {
 	if err := a.Store(t.Context(), "INBOX", 7, uids, mail.Flags{System: mail.Seen}, mail.Flags{System: mail.Flagged}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Fetch(t.Context(), "INBOX", 7, uids, func(mail.Body) error { return nil }); err != nil {
+	if err := remotetest.Fetch(t.Context(), a, "INBOX", 7, uids, func(mail.Body) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if longest > 8000 || lines < 10 {

@@ -240,6 +240,9 @@ func (c *Client) changed(folder mail.Folder, since mail.Cursor, known int, view 
 	return found, nil
 }
 
+// Ahead does nothing: nobody waits for an answer here.
+func (c *Client) Ahead(context.Context, []mail.Query) {}
+
 // Identify tells of the messages in ascending order of UIDs.
 func (c *Client) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, detail mail.Detail) ([]mail.Identified, error) {
 	var all []mail.Identified
@@ -277,9 +280,17 @@ func (c *Client) Identify(ctx context.Context, folder mail.Folder, validity uint
 	return all, nil
 }
 
-// Fetch gives the newest messages first. A visit that gives no error, and has not
-// read its body to the end, breaks the contract and gets an error here.
-func (c *Client) Fetch(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, visit func(mail.Body) error) error {
+// Fetch gives the newest messages of each folder first. A Visit that gives no error, and
+// has not read its body to the end, breaks the contract and gets an error here.
+func (c *Client) Fetch(ctx context.Context, wanted []mail.Wanted) []error {
+	errs := make([]error, len(wanted))
+	for i, w := range wanted {
+		errs[i] = c.fetch(ctx, w.Folder, w.Validity, w.UIDs, w.Visit)
+	}
+	return errs
+}
+
+func (c *Client) fetch(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, visit func(mail.Body) error) error {
 	return c.call(ctx, Call{Method: "Fetch", Folder: folder, UIDs: uids}, func() error {
 		s := c.server
 		s.mu.Lock()

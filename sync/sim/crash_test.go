@@ -28,7 +28,7 @@ var effects = map[string][]string{
 
 // noError are the methods that cannot say that the process is dead, and do nothing
 // that would show.
-var noError = []string{"Local.Notices", "Incoming.Key", "Incoming.Discard", "Remote.Abilities", "Remote.Traffic", "Source.Identity", "Source.Stat", "Source.Close"}
+var noError = []string{"Local.Notices", "Incoming.Key", "Incoming.Discard", "Remote.Abilities", "Remote.Ahead", "Remote.Traffic", "Source.Identity", "Source.Stat", "Source.Close"}
 
 // sides gives all that a Crash wraps, by name.
 func sides(t *testing.T, c *sim.Crash, log *callLog) map[string]reflect.Value {
@@ -82,6 +82,8 @@ func callZero(method reflect.Value) (err error) {
 			}))
 		case in == reflect.TypeFor[func(mail.Appended)]():
 			args = append(args, reflect.ValueOf(func(done mail.Appended) { err = done.Err }))
+		case in == reflect.TypeFor[[]mail.Wanted]():
+			args = append(args, reflect.ValueOf(make([]mail.Wanted, 1)))
 		default:
 			args = append(args, reflect.Zero(in))
 		}
@@ -90,6 +92,8 @@ func callZero(method reflect.Value) (err error) {
 		switch v := out.Interface().(type) {
 		case error:
 			err = v
+		case []error:
+			err = errors.Join(v...)
 		case iter.Seq2[mail.Row, error]:
 			for _, e := range v {
 				err = errors.Join(err, e)
@@ -199,7 +203,7 @@ func TestADeathStopsWhatIsUnderWay(t *testing.T) {
 	crash := sim.NewCrash(1)
 	remote := crash.Remote(s.Client())
 	visits := 0
-	err := remote.Fetch(t.Context(), box, validity, mail.UIDs(uids...), func(b mail.Body) error {
+	err := remotetest.Fetch(t.Context(), remote, box, validity, mail.UIDs(uids...), func(b mail.Body) error {
 		visits++
 		// An engine that takes no notice of an error.
 		remote.Store(t.Context(), box, validity, mail.UIDs(b.UID), seen, mail.Flags{}, nil)

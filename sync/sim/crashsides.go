@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"iter"
+	"slices"
 	"time"
 
 	"mailtwin/conflict/mail"
@@ -178,17 +179,35 @@ func (c *crashRemote) Scan(ctx context.Context, folder mail.Folder, since mail.C
 	})
 }
 
+func (c *crashRemote) Ahead(ctx context.Context, queries []mail.Query) {
+	if c.crash.Alive() == nil {
+		c.remote.Ahead(ctx, queries)
+	}
+}
+
 func (c *crashRemote) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, detail mail.Detail) ([]mail.Identified, error) {
 	return look(c.crash, func() ([]mail.Identified, error) { return c.remote.Identify(ctx, folder, validity, uids, detail) })
 }
 
-func (c *crashRemote) Fetch(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, visit func(mail.Body) error) error {
-	return c.crash.read(func() error {
-		return c.remote.Fetch(ctx, folder, validity, uids, func(b mail.Body) error {
+func (c *crashRemote) Fetch(ctx context.Context, wanted []mail.Wanted) []error {
+	errs := make([]error, len(wanted))
+	watched := slices.Clone(wanted)
+	for i, w := range wanted {
+		watched[i].Visit = func(b mail.Body) error {
 			b.Reader = &crashReader{c.crash, b.Reader}
-			return c.crash.read(func() error { return visit(b) })
-		})
+			return c.crash.read(func() error { return w.Visit(b) })
+		}
+	}
+	crashed := c.crash.read(func() error {
+		copy(errs, c.remote.Fetch(ctx, watched))
+		return nil
 	})
+	if crashed != nil {
+		for i := range errs {
+			errs[i] = crashed
+		}
+	}
+	return errs
 }
 
 type crashReader struct {

@@ -152,10 +152,11 @@ func (f fakeRemote) Identify(context.Context, mail.Folder, uint32, mail.UIDSet, 
 	f.add("Identify")
 	return nil, nil
 }
-func (f fakeRemote) Fetch(context.Context, mail.Folder, uint32, mail.UIDSet, func(mail.Body) error) error {
+func (f fakeRemote) Fetch(_ context.Context, wanted []mail.Wanted) []error {
 	f.add("Fetch")
-	return nil
+	return make([]error, len(wanted))
 }
+func (f fakeRemote) Ahead(context.Context, []mail.Query) { f.add("Ahead") }
 func (f fakeRemote) Append(_ context.Context, _ mail.Folder, next func() *mail.Outgoing, answered func(mail.Appended)) {
 	for next() != nil {
 		f.add("Append")

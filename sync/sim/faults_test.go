@@ -65,7 +65,7 @@ func calls(c engine.Remote, uids []mail.UID, validity uint32) map[string]func(co
 		},
 		"Identify": func(ctx context.Context) error { _, err := c.Identify(ctx, box, validity, set, mail.Sizes); return err },
 		"Fetch": func(ctx context.Context) error {
-			return c.Fetch(ctx, box, validity, set, func(b mail.Body) error {
+			return remotetest.Fetch(ctx, c, box, validity, set, func(b mail.Body) error {
 				_, err := io.Copy(io.Discard, b.Reader)
 				return err
 			})
@@ -237,7 +237,7 @@ func TestABodyIsCutWhileItComes(t *testing.T) {
 			return -1
 		}
 		var told, came []int64
-		err := c.Fetch(t.Context(), box, validity, mail.UIDs(uids...), func(b mail.Body) error {
+		err := remotetest.Fetch(t.Context(), c, box, validity, mail.UIDs(uids...), func(b mail.Body) error {
 			n, err := io.Copy(io.Discard, b.Reader)
 			told, came = append(told, b.Size), append(came, n)
 			return err
@@ -253,7 +253,7 @@ func TestABodyIsCutWhileItComes(t *testing.T) {
 		if !slices.Equal(told, []int64{size, size}) || !slices.Equal(came, []int64{size, pass}) {
 			t.Errorf("after %d octets: told %v, came %v", pass, told, came)
 		}
-		if err := c.Fetch(t.Context(), box, validity, mail.UIDs(uids...), func(b mail.Body) error {
+		if err := remotetest.Fetch(t.Context(), c, box, validity, mail.UIDs(uids...), func(b mail.Body) error {
 			io.Copy(io.Discard, b.Reader)
 			return nil
 		}); !errors.Is(err, mail.ErrUnreachable) {
@@ -281,7 +281,7 @@ func TestAnAppendIsCutWhileItGoes(t *testing.T) {
 
 func TestAFetchTellsOfBodiesThatNobodyRead(t *testing.T) {
 	s, uids, validity := filled(t)
-	err := s.Client().Fetch(t.Context(), box, validity, mail.UIDs(uids...), func(mail.Body) error { return nil })
+	err := remotetest.Fetch(t.Context(), s.Client(), box, validity, mail.UIDs(uids...), func(mail.Body) error { return nil })
 	if err == nil {
 		t.Error("a visit that reads nothing went unnoticed")
 	}

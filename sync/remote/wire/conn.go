@@ -74,16 +74,19 @@ type Conn struct {
 	corked  bool
 	held    []byte // written while corked
 
-	mu     sync.Mutex // guards all below; never held while something blocks
-	talk   dialogue
-	notes  Notes
-	stats  Stats
-	err    error         // why it ended
-	closed bool          // by Close
-	wait   time.Duration // how long the Read under way may take; 0: for ever
-	asking bool          // a Read of inner is under way
-	fresh  bool          // no octet of the next response has come yet
-	said   talk
+	mu    sync.Mutex // guards all below; never held while something blocks
+	talk  dialogue
+	notes Notes
+	// selected is what the answers to SELECTs told that nobody has asked for yet, oldest first.
+	selected []Notes
+	emailIDs map[identified]string // see EmailID
+	stats    Stats
+	err      error         // why it ended
+	closed   bool          // by Close
+	wait     time.Duration // how long the Read under way may take; 0: for ever
+	asking   bool          // a Read of inner is under way
+	fresh    bool          // no octet of the next response has come yet
+	said     talk
 }
 
 const (
@@ -134,14 +137,35 @@ func (c *Conn) Stats() Stats {
 }
 
 // Take gives what was observed since the last Take, or since New, and forgets it, all
-// but the text of a BYE, and what EmailID gives. What the answer to a command says is there
+// but the text of a BYE. What the answer to a command says is there
 // as soon as the client knows that the command is answered.
 func (c *Conn) Take() Notes {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	taken := c.notes
-	c.notes = Notes{Bye: taken.Bye, emailIDs: taken.emailIDs}
+	c.notes = Notes{Bye: taken.Bye}
 	return taken
+}
+
+// Selected gives what the answer to the oldest SELECT told that it was not asked for yet. It
+// is to be asked once for each SELECT, when the client knows that that is answered.
+func (c *Conn) Selected() Notes {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.selected) == 0 {
+		return Notes{} // the connection has ended
+	}
+	taken := c.selected[0]
+	c.selected = c.selected[1:]
+	return taken
+}
+
+// selecting forgets what was said of another folder, if the server has come to a SELECT. The
+// caller holds mu.
+func (c *Conn) selecting() {
+	if c.talk.begin() {
+		c.notes.leave()
+	}
 }
 
 // Err tells why the connection ended: an error that wraps mail.ErrUnreachable and says

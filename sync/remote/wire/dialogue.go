@@ -2,7 +2,10 @@ package wire
 
 import (
 	"bytes"
+	"math"
 	"slices"
+
+	"mailtwin/conflict/mail"
 )
 
 // dialogue follows who owes whom: which commands are complete and unanswered, and
@@ -21,12 +24,73 @@ type dialogue struct {
 	literal int64  // how many octets of a literal are still to be written
 
 	emailIDs bool // commands that ask for sizes ask for EMAILIDs, too
+	// selections counts the SELECTs that the server has come to: all that was sent before
+	// them is answered.
+	selections int
 }
 
 type command struct {
 	tag, name string
 	lines     int
 	answered  bool // before it was complete
+	begun     bool // a SELECT that counts among the selections
+
+	// What a UID FETCH or UID STORE is about, and what it has got an answer for while a SELECT
+	// waits behind it.
+	messages []mail.UIDRange
+	told     map[mail.UID]bool
+}
+
+// selects tells whether a command selects a folder.
+func (c *command) selects() bool { return c.name == "SELECT" || c.name == "EXAMINE" }
+
+// names tells whether a command is about a message.
+func (c *command) names(uid mail.UID) bool {
+	return slices.ContainsFunc(c.messages, func(r mail.UIDRange) bool { return r.First <= uid && uid <= r.Last })
+}
+
+// about reads which messages a UID FETCH or UID STORE is about, from what follows UID.
+func about(args []byte) []mail.UIDRange {
+	what, rest, _ := bytes.Cut(args, []byte(" "))
+	if string(what) != "FETCH" && string(what) != "STORE" {
+		return nil
+	}
+	set, _, _ := bytes.Cut(rest, []byte(" "))
+	if ranges, ok := parseSet(set); ok {
+		return ranges
+	}
+	return []mail.UIDRange{{First: 1, Last: math.MaxUint32}} // n:*, which may be any
+}
+
+// stray tells whether a FETCH response, which would be the answer to a command about that
+// message, comes while a SELECT waits for its answer, and before it none is under way that the
+// response could belong to. The client would take it for the answer to a command behind the
+// SELECT, which is about a message of another folder.
+func (d *dialogue) stray(uid mail.UID) bool {
+	next := slices.IndexFunc(d.sent, func(c command) bool { return c.selects() })
+	if next < 0 {
+		return false
+	}
+	for i := range d.sent[:next] {
+		if c := &d.sent[i]; c.names(uid) && !c.told[uid] {
+			if c.told == nil {
+				c.told = map[mail.UID]bool{}
+			}
+			c.told[uid] = true
+			return false
+		}
+	}
+	return true
+}
+
+// begin counts a SELECT that the server has come to, and tells whether it has.
+func (d *dialogue) begin() bool {
+	if len(d.sent) == 0 || !d.sent[0].selects() || d.sent[0].begun {
+		return false
+	}
+	d.sent[0].begun = true
+	d.selections++
+	return true
 }
 
 // owed tells whether the server has to say something.
@@ -92,8 +156,11 @@ func (d *dialogue) wrote(show func([]byte)) {
 	first := d.open == nil
 	if first {
 		tag, rest, _ := bytes.Cut(trimEOL(d.line), []byte(" "))
-		name, _, _ := bytes.Cut(rest, []byte(" "))
+		name, args, _ := bytes.Cut(rest, []byte(" "))
 		d.open = &command{tag: string(tag), name: string(bytes.ToUpper(name))}
+		if d.open.name == "UID" {
+			d.open.messages = about(args)
+		}
 		if d.open.name == "LOGOUT" {
 			d.leaving = true
 		}
@@ -140,8 +207,8 @@ func (d *dialogue) continued() bool {
 	return waited
 }
 
-// answered takes in the tagged response to a command.
-func (d *dialogue) answered(tag []byte) {
+// answered takes in the tagged response to a command, and tells whether it was a SELECT.
+func (d *dialogue) answered(tag []byte) (selected bool) {
 	if d.open != nil && d.open.tag == string(tag) {
 		d.open.answered = true
 		if name := d.open.name; d.wait || name == "AUTHENTICATE" || name == "IDLE" {
@@ -151,9 +218,11 @@ func (d *dialogue) answered(tag []byte) {
 	} else {
 		for i := range d.sent {
 			if d.sent[i].tag == string(tag) {
+				selected = d.sent[i].selects()
 				d.sent = append(d.sent[:i], d.sent[i+1:]...)
 				break
 			}
 		}
 	}
+	return selected
 }

@@ -25,33 +25,32 @@ func (c *Conn) AskEmailIDs() {
 	c.talk.emailIDs = true
 }
 
-// EmailID gives the EMAILID that a FETCH response of the selected folder told for a
-// message, once; "" where none did. It is there as soon as the client has read that
-// response to its end, and until ForgetEmailIDs.
-func (c *Conn) EmailID(uid mail.UID) string {
+// EmailID gives the EMAILID that a FETCH response told for a message, once; "" where none
+// did. selection counts the SELECTs that were sent before the FETCH. It is there as soon as
+// the client has read that response to its end.
+func (c *Conn) EmailID(selection int, uid mail.UID) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	id := c.notes.emailIDs[uid]
-	delete(c.notes.emailIDs, uid)
+	m := identified{selection, uid}
+	id := c.emailIDs[m]
+	delete(c.emailIDs, m)
 	return id
 }
 
-// ForgetEmailIDs forgets those that nobody has asked for: another folder is about to be
-// selected.
-func (c *Conn) ForgetEmailIDs() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.notes.emailIDs = nil
+// identified is a message whose EMAILID is known.
+type identified struct {
+	selection int
+	uid       mail.UID
 }
 
-// identified keeps the EMAILID of a message.
-func (n *Notes) identified(uid mail.UID, id string) {
-	if n.emailIDs == nil || len(n.emailIDs) >= maxEmailIDs {
+// identified keeps the EMAILID of a message. The caller holds mu.
+func (c *Conn) identified(uid mail.UID, id string) {
+	if c.emailIDs == nil || len(c.emailIDs) >= maxEmailIDs {
 		// Those that came in answers that nobody has waited for: not to know an id is to
 		// know a message by other means.
-		n.emailIDs = map[mail.UID]string{}
+		c.emailIDs = map[identified]string{}
 	}
-	n.emailIDs[uid] = id
+	c.emailIDs[identified{c.talk.selections, uid}] = id
 }
 
 // sized gives where in the current line, of which all up to from was looked at before,

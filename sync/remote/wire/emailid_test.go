@@ -75,6 +75,9 @@ func TestEmailIDsAreKeptUntilAskedFor(t *testing.T) {
 		if err != nil {
 			return err
 		}
+		if err := s.answers("%s OK done\r\n"); err != nil {
+			return err
+		}
 		return s.answers("* 1 FETCH (UID 1 EMAILID (M1) RFC822.SIZE 3)\r\n%s OK done\r\n")
 	})
 	c.AskEmailIDs()
@@ -86,20 +89,24 @@ func TestEmailIDsAreKeptUntilAskedFor(t *testing.T) {
 		t.Errorf("dropped: %q", n.Dropped)
 	}
 	for uid, want := range map[mail.UID]string{1: "M-a_9", 2: "M2", 3: "M3", 4: "M4", 5: "", 6: "", 7: "", 8: long, 9: "", 0: "", 10: ""} {
-		if got := c.EmailID(uid); got != want {
+		if got := c.EmailID(0, uid); got != want {
 			t.Errorf("message %d has %q, want %q", uid, got, want)
 		}
-		if got := c.EmailID(uid); got != "" {
+		if got := c.EmailID(0, uid); got != "" {
 			t.Errorf("message %d still has %q", uid, got)
 		}
 	}
 	// In another folder another message has the UID.
+	if _, err := client.Select("Work", nil).Wait(); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := client.Fetch(set, &imap.FetchOptions{RFC822Size: true}).Collect(); err != nil {
 		t.Fatal(err)
 	}
-	c.ForgetEmailIDs()
-	if got := c.EmailID(1); got != "" {
-		t.Errorf("another folder's message has %q", got)
+	for selection, want := range []string{"", "M1"} {
+		if got := c.EmailID(selection, 1); got != want {
+			t.Errorf("after %d SELECTs message 1 has %q, want %q", selection, got, want)
+		}
 	}
 }
 
@@ -114,10 +121,10 @@ func TestEmailIDsThatNobodyAsksForAreBounded(t *testing.T) {
 	if _, err := io.Copy(io.Discard, struct{ io.Reader }{c}); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(c.notes.emailIDs); n == 0 || n > maxEmailIDs {
+	if n := len(c.emailIDs); n == 0 || n > maxEmailIDs {
 		t.Errorf("%d are kept", n)
 	}
-	if got := c.EmailID(3 * maxEmailIDs); got != fmt.Sprint("M", 3*maxEmailIDs) {
+	if got := c.EmailID(0, 3*maxEmailIDs); got != fmt.Sprint("M", 3*maxEmailIDs) {
 		t.Errorf("the last one has %q", got)
 	}
 }

@@ -27,9 +27,10 @@ type Notes struct {
 	HighestModSeq  uint64      // the last [HIGHESTMODSEQ n]; 0: none
 	MailboxID      string      // the last [MAILBOXID (id)] of RFC 8474
 	Dropped        []string    // what was dropped or repaired, and why; shortened, cleaned, at most 32
-
-	emailIDs map[mail.UID]string // see Conn.EmailID
 }
+
+// leave forgets what is about the selected folder.
+func (n *Notes) leave() { *n = Notes{Alerts: n.Alerts, Bye: n.Bye, Dropped: n.Dropped} }
 
 // UIDPair tells which UID a copied or moved message had, and which it has in the other
 // folder.

@@ -180,7 +180,10 @@ func (c *Conn) handle(r *response) ([]byte, error) {
 		c.observe(r)
 	}
 	if r.first && r.kind == tagged {
-		c.talk.answered(r.tag)
+		if c.talk.answered(r.tag) {
+			c.selected = append(c.selected, c.notes)
+		}
+		c.selecting()
 	}
 	tooMuch := c.said.add(r, time.Now(), c.opts.Timeout, c.talk.owed())
 	c.mu.Unlock()
@@ -192,14 +195,25 @@ func (c *Conn) handle(r *response) ([]byte, error) {
 		c.opts.Trace(false, redactResponse(r, secret))
 	}
 	r.repair(greeted)
-	identified := r.last && r.emailIDs && r.emailID != "" && r.uid != 0
+	c.mu.Lock()
+	if r.first && r.word == "FETCH" && c.talk.stray(mail.UID(r.uid)) {
+		switch {
+		case r.last:
+			r.drop("a FETCH response that answers nothing")
+		case r.uid != 0: // to the client, one without a UID answers nothing either
+			c.mu.Unlock()
+			return nil, c.broken("a message that was not asked for")
+		}
+	}
+	c.mu.Unlock()
+	identified := r.last && !r.dropped && r.emailIDs && r.emailID != "" && r.uid != 0
 	if len(r.why) > 0 || identified {
 		c.mu.Lock()
 		for _, why := range r.why {
 			c.notes.dropped(r.excuse(why, secret))
 		}
 		if identified {
-			c.notes.identified(mail.UID(r.uid), r.emailID)
+			c.identified(mail.UID(r.uid), r.emailID)
 		}
 		c.mu.Unlock()
 	}

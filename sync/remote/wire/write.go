@@ -95,6 +95,7 @@ func (c *Conn) follow(piece []byte) ([]byte, error) {
 	c.mu.Lock()
 	owed := c.talk.owed()
 	out, ok := c.talk.write(piece, show)
+	c.selecting()
 	if !owed && c.talk.owed() {
 		c.said.answered(time.Now())
 	}

@@ -93,7 +93,7 @@ var errorTests = []test{
 		}{
 			{"identify", true, func() error { _, err := a.remote.Identify(a.ctx, folder, wrong, uids, mail.Sizes); return err }},
 			{"fetch", true, func() error {
-				return a.remote.Fetch(a.ctx, folder, wrong, uids, func(mail.Body) error {
+				return Fetch(a.ctx, a.remote, folder, wrong, uids, func(mail.Body) error {
 					a.Error("a body was visited")
 					return nil
 				})
@@ -123,7 +123,7 @@ var errorTests = []test{
 			},
 			"identify": func() error { _, err := a.remote.Identify(a.ctx, folder, 1, mail.UIDs(1), mail.Sizes); return err },
 			"fetch": func() error {
-				return a.remote.Fetch(a.ctx, folder, 1, mail.UIDs(1), func(mail.Body) error { return nil })
+				return Fetch(a.ctx, a.remote, folder, 1, mail.UIDs(1), func(mail.Body) error { return nil })
 			},
 			"store": func() error {
 				return a.remote.Store(a.ctx, folder, 1, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{}, nil)

@@ -99,7 +99,7 @@ var readTests = []test{
 		full := errors.New("disk full")
 		for _, read := range []int{0, 10, 100} {
 			visits := 0
-			err := a.remote.Fetch(a.ctx, folder, validity, mail.UIDs(uids...), func(b mail.Body) error {
+			err := Fetch(a.ctx, a.remote, folder, validity, mail.UIDs(uids...), func(b mail.Body) error {
 				visits++
 				if _, err := io.CopyN(io.Discard, b.Reader, int64(read)); err != nil {
 					return err
@@ -112,6 +112,51 @@ var readTests = []test{
 			}
 		}
 		a.fetched(mail.UIDs(uids...), 3)
+	}},
+	{"messages of several folders, and what is wrong with one of them", func(a *account) {
+		a.phone.CreateFolder(folder)
+		a.phone.CreateFolder(elsewhere)
+		here, there := a.deliver(folder, "one", "two"), a.deliver(elsewhere, "three", "four")
+		full := errors.New("disk full")
+		var got []string
+		take := func(of string) func(mail.Body) error {
+			return func(b mail.Body) error {
+				raw, err := io.ReadAll(b.Reader)
+				got = append(got, fmt.Sprint(of, " ", b.UID, " ", len(raw)))
+				return err
+			}
+		}
+		validity := a.validity(elsewhere)
+		errs := a.remote.Fetch(a.ctx, []mail.Wanted{
+			{Folder: folder, Validity: a.validity(folder), UIDs: mail.UIDs(here...), Visit: take("here")},
+			{Folder: "Nowhere", Validity: 1, UIDs: mail.UIDs(1), Visit: take("nowhere")},
+			{Folder: elsewhere, Validity: validity + 1, UIDs: mail.UIDs(there...), Visit: take("another elsewhere")},
+			{Folder: elsewhere, Validity: validity, UIDs: mail.UIDs(there...), Visit: take("elsewhere")},
+			{Folder: elsewhere, Validity: validity, Visit: take("none of")},
+			{Folder: folder, Validity: a.validity(folder), UIDs: mail.UIDs(here...), Visit: func(mail.Body) error { return full }},
+		})
+		if len(errs) != 6 {
+			a.Fatalf("%d errors", len(errs))
+		}
+		for _, i := range []int{0, 3, 4} {
+			a.noErr(fmt.Sprint("fetch ", i), errs[i])
+		}
+		a.wantErr("of no folder", errs[1], mail.ErrGone, mail.ErrRefused)
+		a.wantErr("under another UIDVALIDITY", errs[2], mail.ErrRestarted)
+		a.wantErr("which nobody can take", errs[5], full)
+		slices.Sort(got)
+		var want []string
+		for i, uid := range here {
+			want = append(want, fmt.Sprint("here ", uid, " ", len(a.message(folder, here[i]).Raw)))
+		}
+		for i, uid := range there {
+			want = append(want, fmt.Sprint("elsewhere ", uid, " ", len(a.message(elsewhere, there[i]).Raw)))
+		}
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			a.Errorf("got %q, want %q", got, want)
+		}
+		a.fetched(mail.UIDs(here...), 2)
 	}},
 }
 
@@ -159,7 +204,7 @@ func (a *account) identifiedBy(uids mail.UIDSet, count int, detail mail.Detail) 
 func (a *account) fetched(uids mail.UIDSet, count int) {
 	a.Helper()
 	var bodies []Message
-	err := a.remote.Fetch(a.ctx, folder, a.validity(folder), uids, func(b mail.Body) error {
+	err := Fetch(a.ctx, a.remote, folder, a.validity(folder), uids, func(b mail.Body) error {
 		raw, err := io.ReadAll(b.Reader)
 		if err != nil {
 			return err

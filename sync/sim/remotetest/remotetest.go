@@ -152,8 +152,28 @@ func (a *account) folders() map[mail.Folder]mail.RemoteFolder {
 	return found
 }
 
-// scan scans a folder, and checks what holds for every scan.
+// scan scans a folder, and checks what holds for every scan; and that one which was asked for
+// ahead, together with other folders, finds the same.
 func (a *account) scan(folder mail.Folder, since mail.Cursor, known int) ([]mail.Message, mail.View) {
+	a.Helper()
+	visited, view := a.scanOnce(folder, since, known)
+	a.remote.Ahead(a.ctx, []mail.Query{
+		{Folder: "Nowhere", Since: since, Known: known}, {Folder: folder, Since: since, Known: known, Gone: true}, {Folder: mail.Inbox, Since: since},
+	})
+	again, same := a.scanOnce(folder, since, known)
+	if !slices.Equal(uidsOf(again), uidsOf(visited)) || same.Cursor != view.Cursor || same.Restarted != view.Restarted || same.Full != view.Full ||
+		same.Access != view.Access || same.MailboxID != view.MailboxID || (same.Absence == mail.AbsenceUnknown) != (view.Absence == mail.AbsenceUnknown) {
+		a.Errorf("scanned: %v, %+v\nasked for ahead: %v, %+v", uidsOf(visited), view, uidsOf(again), same)
+	}
+	for i, m := range again {
+		if i < len(visited) && (m.Flags != visited[i].Flags || m.Size != visited[i].Size || !m.Date.Equal(visited[i].Date) || m.EmailID != visited[i].EmailID) {
+			a.Errorf("scanned: %+v, asked for ahead: %+v", visited[i], m)
+		}
+	}
+	return again, same
+}
+
+func (a *account) scanOnce(folder mail.Folder, since mail.Cursor, known int) ([]mail.Message, mail.View) {
 	a.Helper()
 	var visited []mail.Message
 	view, err := a.remote.Scan(a.ctx, folder, since, known, func(m mail.Message) error {
@@ -240,4 +260,9 @@ func uidsOf(messages []mail.Message) []mail.UID {
 		uids = append(uids, m.UID)
 	}
 	return uids
+}
+
+// Fetch is Remote.Fetch for one folder.
+func Fetch(ctx context.Context, remote engine.Remote, folder mail.Folder, validity uint32, uids mail.UIDSet, visit func(mail.Body) error) error {
+	return remote.Fetch(ctx, []mail.Wanted{{Folder: folder, Validity: validity, UIDs: uids, Visit: visit}})[0]
 }

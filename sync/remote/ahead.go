@@ -1,0 +1,133 @@
+package remote
+
+import (
+	"context"
+	"math"
+	"slices"
+
+	"mailtwin/conflict/mail"
+)
+
+// maxAhead bounds how many folders are asked about in one breath: what is sent must not fill
+// the line both ways before the first answer is read.
+const maxAhead = 64
+
+// foreseen is what a Scan would tell of a folder.
+type foreseen struct {
+	since    mail.Cursor
+	known    int
+	messages []mail.Message
+	view     mail.View
+}
+
+// Ahead asks about many folders in one breath, and keeps what is told for the Scans that
+// follow: that costs one round trip for up to 64 folders, on one session, instead of one or
+// two for each. What an answer leaves open, and what goes wrong, is left to the Scan.
+func (a *Account) Ahead(ctx context.Context, queries []mail.Query) {
+	a.mu.Lock()
+	a.ahead = map[mail.Folder]foreseen{}
+	a.mu.Unlock()
+	names := make(map[mail.Folder]string, len(queries))
+	for _, q := range queries {
+		name, err := a.server(ctx, q.Folder)
+		if err != nil {
+			return
+		}
+		names[q.Folder] = name
+	}
+	for some := range slices.Chunk(queries, maxAhead) {
+		err := a.with(ctx, "look at folders", "", func(s *session) error { return a.look(s, some, names) })
+		if err != nil {
+			a.log.Debug("look at folders", "error", err)
+			return
+		}
+	}
+}
+
+// foreseen gives what is known of the answer to a Scan, once.
+func (a *Account) foreseen(folder mail.Folder, since mail.Cursor, known int) (foreseen, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f, ok := a.ahead[folder]
+	delete(a.ahead, folder)
+	return f, ok && f.since == since && f.known == known
+}
+
+// look asks about folders, on a session.
+func (a *Account) look(s *session, queries []mail.Query, names map[mail.Folder]string) error {
+	scans := make([]*scan, len(queries))
+	selecting := make([]opening, len(queries))
+	s.conn.Cork()
+	for i, q := range queries {
+		scans[i] = &scan{s: s, view: new(mail.View), since: q.Since, known: q.Known}
+		selecting[i] = s.opening(names[q.Folder], a.opts.ReadOnly)
+		scans[i].ask()
+		if q.Gone {
+			scans[i].askAll()
+		}
+	}
+	s.conn.Uncork()
+	var broken error
+	for i, sc := range scans {
+		if err := s.opened(selecting[i]); err != nil || broken != nil {
+			sc.discard() // the error of the SELECT tells more
+			if s.broken && broken == nil {
+				broken = err
+			}
+			continue
+		}
+		*sc.view = a.viewOf(s, sc.since)
+		messages, ok := sc.foresee()
+		if s.broken && broken == nil {
+			broken = s.conn.Err()
+		}
+		if ok {
+			a.mu.Lock()
+			a.ahead[queries[i].Folder] = foreseen{sc.since, sc.known, messages, *sc.view}
+			a.mu.Unlock()
+		}
+	}
+	s.take()
+	return broken
+}
+
+// foresee gives what a scan would visit, if what it was told leaves nothing open. Nothing can
+// be asked for any more: by now another folder is selected.
+func (sc *scan) foresee() ([]mail.Message, bool) {
+	now := sc.view.Cursor
+	if sc.view.Restarted || !sc.asked || now.HighestModSeq == 0 || now.UIDNext == 0 || sc.s.box.partial || sc.s.limits() {
+		sc.discard() // what breaks the session shows in it
+		return nil, false
+	}
+	if sc.answers() != nil || len(sc.lacking) > 0 || sc.seen.Len() < len(sc.waiting) {
+		return nil, false
+	}
+	switch atSelect, _ := sc.count(); {
+	case atSelect == int(now.Messages):
+		sc.view.Absence = mail.NothingGone
+	case sc.all != nil && sc.lists():
+		sc.view.Absence = mail.ByPresent
+	default:
+		return nil, false
+	}
+	slices.SortFunc(sc.waiting, byUID)
+	messages := make([]mail.Message, len(sc.waiting))
+	for i, r := range sc.waiting {
+		messages[i] = r.message()
+	}
+	return messages, true
+}
+
+// lists tells whether the list of all messages is believed: it has as many as it says, and of
+// those that were there at the SELECT as many as that said. What came later and is not among
+// the new ones, since it came after they were listed, is left to the next scan.
+func (sc *scan) lists() bool {
+	uids, count := found(sc.all)
+	var later mail.UIDSet
+	later.AddRange(mail.UIDRange{First: sc.view.Cursor.UIDNext, Last: math.MaxUint32})
+	if uids.Len() != int(count) || uids.Without(later).Len() != int(sc.view.Cursor.Messages) {
+		return false
+	}
+	sc.view.Present = uids.Without(later.Without(sc.seen))
+	return true
+}

@@ -1,0 +1,241 @@
+package remote
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
+
+	"mailtwin/conflict/mail"
+)
+
+// bodyItems are a whole message; BODY[] rather than RFC822, which iCloud answers
+// with nothing.
+var bodyItems = &imap.FetchOptions{
+	UID: true, Flags: true, InternalDate: true,
+	BodySection: []*imap.FetchItemBodySection{{Peek: true}},
+}
+
+// aboutItems are what is told of a message besides its body.
+var aboutItems = &imap.FetchOptions{UID: true, Flags: true, InternalDate: true}
+
+// Fetch streams whole messages to who wants them, once each, and asks for those of several
+// folders in one breath, on one session. Where a folder has an error, those that were visited
+// before it are complete nevertheless: their octets were
+// counted. A message whose flags the server does not tell, even if asked again, is
+// left out. Date is zero where the server does not tell it.
+func (a *Account) Fetch(ctx context.Context, wanted []mail.Wanted) []error {
+	all := make([]*fetcher, len(wanted))
+	for i, w := range wanted {
+		f := &fetcher{Wanted: w, over: len(w.UIDs) == 0}
+		all[i] = f
+		if f.name, f.err = a.server(ctx, w.Folder); f.err != nil {
+			f.err = cmp.Or(ctx.Err(), fmt.Errorf("%s: %w", f.what(), f.err))
+		}
+	}
+	a.mu.Lock()
+	late := a.late
+	a.mu.Unlock()
+	for todo := left(all); len(todo) > 0 && !late; todo = left(all) {
+		if err := a.with(ctx, todo[0].what(), todo[0].name, func(s *session) error { return a.fetchAll(s, left(all)) }); err != nil {
+			for _, f := range left(all) {
+				f.err = err
+			}
+		}
+	}
+	errs := make([]error, len(all))
+	for i, f := range all {
+		if f.err == nil {
+			f.err = a.fetchMissing(ctx, f)
+		}
+		errs[i] = f.err
+	}
+	return errs
+}
+
+// fetcher fetches messages of one folder.
+type fetcher struct {
+	mail.Wanted
+	name string // as the server calls the folder
+	s    *session
+	cmds []*imapclient.FetchCommand
+	over bool // all of its answers have come
+	err  error
+
+	seen  mail.UIDSet        // visited
+	about map[mail.UID]reply // what was asked before
+	late  bool               // a body came before its flags or its date
+}
+
+func (f *fetcher) what() string {
+	return "fetch messages of " + mail.Clean(string(f.Folder), maxText)
+}
+
+// left gives those that are to be asked for.
+func left(all []*fetcher) []*fetcher {
+	var todo []*fetcher
+	for _, f := range all {
+		if !f.over && f.err == nil {
+			todo = append(todo, f)
+		}
+	}
+	return todo
+}
+
+// fetchAll asks for messages of several folders, and gives them to who wants them. What is
+// wrong with one folder is that one's error, and does not keep the others; but one of who
+// takes its messages ends the session.
+func (a *Account) fetchAll(s *session, all []*fetcher) error {
+	selected := make([]func() error, len(all))
+	s.conn.Cork()
+	for i, f := range all {
+		if i == 0 && s.holds(f.name) {
+			err := s.same(f.Validity)
+			selected[i] = func() error { return err }
+		} else {
+			o := s.opening(f.name, a.opts.ReadOnly)
+			selected[i] = func() error { return cmp.Or(s.opened(o), s.same(f.Validity)) }
+		}
+		f.s, f.cmds = s, nil
+		for _, part := range f.UIDs.Split(maxSet) {
+			f.cmds = append(f.cmds, s.client.Fetch(toIMAP(part), bodyItems))
+		}
+	}
+	s.conn.Uncork()
+	var broken error
+	for i, f := range all {
+		err := selected[i]()
+		for _, cmd := range f.cmds {
+			if err != nil || broken != nil {
+				cmd.Close() // its messages are those of another folder, or none
+				continue
+			}
+			err = s.read(cmd, f.visit)
+		}
+		switch own := (visitError{}); {
+		case broken != nil:
+		case errors.As(err, &own):
+			f.err, broken = own.err, err
+		case s.broken:
+			broken = err
+		case err != nil:
+			f.err = fmt.Errorf("%s: %w", f.what(), err)
+		default:
+			f.over = true
+		}
+	}
+	s.take()
+	if errors.As(broken, new(visitError)) {
+		return nil // the others are asked for once more
+	}
+	return broken
+}
+
+// fetchMissing fetches what did not come. The answer was stolen by a response that the server
+// sent of its own accord, or flags and date came after the body, or the messages are gone. What
+// can be known of them is asked first, so that nothing but the body is missing next time.
+func (a *Account) fetchMissing(ctx context.Context, f *fetcher) error {
+	missing := f.UIDs.Without(f.seen)
+	if len(missing) == 0 {
+		return nil
+	}
+	return a.on(ctx, "fetch messages of", f.Folder, func(s *session, name string) error {
+		if err := s.hold(name, f.Validity, a.opts.ReadOnly); err != nil {
+			return err
+		}
+		f.s, f.about = s, make(map[mail.UID]reply)
+		var there mail.UIDSet
+		err := s.fetch(missing, aboutItems, func(msg *imapclient.FetchMessageData) error {
+			if r := s.readReply(msg); r.hasFlags {
+				f.about[r.uid] = r
+				there.Add(r.uid)
+			}
+			return nil
+		})
+		if err == nil {
+			err = s.fetch(there, bodyItems, f.visit)
+		}
+		if f.late {
+			a.mu.Lock()
+			a.late = true
+			a.mu.Unlock()
+		}
+		return err
+	})
+}
+
+// visit gives the bodies of a FETCH response to who wants them.
+func (f *fetcher) visit(msg *imapclient.FetchMessageData) error {
+	var r reply
+	early := false
+	for item := msg.Next(); item != nil; item = msg.Next() {
+		r.add(item)
+		section, is := item.(imapclient.FetchItemDataBodySection)
+		if !is || section.Literal == nil || section.Section.Specifier != imap.PartSpecifierNone || len(section.Section.Part) > 0 {
+			continue
+		}
+		if about, ok := f.about[r.uid]; ok {
+			about.uid, about.hasDate = r.uid, true // there is no other than the one it told
+			r = about.with(r)
+		}
+		if f.seen.Has(r.uid) {
+			continue
+		}
+		if !r.hasFlags || !r.hasDate {
+			early = true
+			continue // the client passes over the body
+		}
+		if err := f.one(r, section.Literal); err != nil {
+			return err
+		}
+	}
+	f.late = f.late || early && r.hasFlags && r.hasDate
+	return nil
+}
+
+// one gives one body to who wants it, and makes sure that it was all there.
+func (f *fetcher) one(r reply, lit imap.LiteralReader) error {
+	b := &body{r: lit, left: lit.Size()}
+	f.s.done = true
+	err := f.Visit(mail.Body{UID: r.uid, Flags: r.flags, Date: r.date, Size: lit.Size(), Reader: b})
+	if b.err != nil {
+		// The connection failed, whatever was made of that.
+		return cutError{f.s.trouble(b.err)}
+	}
+	if err != nil {
+		return visitError{err}
+	}
+	if _, err := io.Copy(io.Discard, b); err != nil {
+		return cutError{f.s.trouble(err)}
+	}
+	f.seen.Add(r.uid)
+	return nil
+}
+
+// body reads a literal, and knows that it is not all there when it ends early; the
+// client does not.
+type body struct {
+	r    io.Reader
+	left int64
+	err  error // what ended it early
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	n, err := b.r.Read(p)
+	b.left -= int64(n)
+	if err == nil || err == io.EOF && b.left == 0 {
+		return n, err
+	}
+	if err == io.EOF {
+		err = errors.New("the connection ended")
+	}
+	b.err = fmt.Errorf("%w: %d octets are missing: %w", io.ErrUnexpectedEOF, b.left, err)
+	return n, b.err
+}
