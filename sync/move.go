@@ -1,9 +1,12 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 	"time"
 
 	"mailtwin/conflict"
@@ -55,27 +58,64 @@ func (r *run) moveRemote(ctx context.Context, w *work) error {
 		return err
 	}
 	var failed error
-	for i, a := range moves {
-		if failed = r.moveOne(ctx, f, a, files[i], intents.PutIntents[i], batch); failed != nil {
-			break
-		}
+	for i, m := range r.moving(ctx, f, moves) {
+		failed = cmp.Or(failed, r.moved(ctx, f, moves[i], files[i], intents.PutIntents[i], batch, m))
 	}
 	return errors.Join(failed, r.commit(context.WithoutCancel(ctx), batch))
 }
 
-func (r *run) moveOne(ctx context.Context, f *folder, a *conflict.Action, file mail.File, in *mail.Intent, batch *mail.Batch) error {
-	from := r.folders[a.Item.From.Folder]
-	r.dirty(f, mail.Remote)
-	r.dirty(from, mail.Remote)
-	// The file may have other flags than base. That is known only to the scan that met
-	// it, so the folder's stamp must not be stored before the next round.
-	r.dirty(f, mail.Local)
-	r.leave(f)
-	transfer := r.Remote.Move
-	if !r.Remote.Abilities().Move {
-		transfer = r.Remote.Copy
+// moving moves messages, those of one folder together, and tells of each what became of it.
+// Without MOVE they are copied, one when the last one is dealt with. It ends with what would
+// happen to all others alike.
+func (r *run) moving(ctx context.Context, f *folder, moves []*conflict.Action) iter.Seq2[int, mail.Moved] {
+	return func(yield func(int, mail.Moved) bool) {
+		of := map[*folder][]int{}
+		for i, a := range moves {
+			from := r.folders[a.Item.From.Folder]
+			of[from] = append(of[from], i)
+			r.dirty(f, mail.Remote)
+			r.dirty(from, mail.Remote)
+			// The file may have other flags than base. That is known only to the scan that met
+			// it, so the folder's stamp must not be stored before the next round.
+			r.dirty(f, mail.Local)
+			r.leave(f)
+		}
+		for _, from := range inOrder(of) {
+			var uids []mail.UID
+			for _, i := range of[from] {
+				uids = append(uids, moves[i].Item.From.Row.UID)
+			}
+			over := false
+			for k, m := range r.movingFrom(ctx, from, uids, f.name) {
+				over = over || ends(m.Err)
+				if !yield(of[from][k], m) {
+					return
+				}
+			}
+			if over {
+				return
+			}
+		}
 	}
-	uid, err := transfer(ctx, from.name, r.validity(from), a.Item.From.Row.UID, f.name)
+}
+
+func (r *run) movingFrom(ctx context.Context, from *folder, uids []mail.UID, to mail.Folder) iter.Seq2[int, mail.Moved] {
+	if r.Remote.Abilities().Move {
+		return slices.All(r.Remote.Move(ctx, from.name, r.validity(from), uids, to))
+	}
+	return func(yield func(int, mail.Moved) bool) {
+		for i, uid := range uids {
+			copied, err := r.Remote.Copy(ctx, from.name, r.validity(from), uid, to)
+			if !yield(i, mail.Moved{UID: copied, Err: err}) || ends(err) {
+				return
+			}
+		}
+	}
+}
+
+// moved takes in what became of a message that was to move.
+func (r *run) moved(ctx context.Context, f *folder, a *conflict.Action, file mail.File, in *mail.Intent, batch *mail.Batch, m mail.Moved) error {
+	from, uid, err := r.folders[a.Item.From.Folder], m.UID, m.Err
 	switch {
 	case errors.Is(err, mail.ErrGone), errors.Is(err, mail.ErrRestarted):
 		r.expect(in) // somebody else was quicker, or it was moved; the next round tells

@@ -1,9 +1,11 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"mailtwin/conflict"
@@ -222,35 +224,54 @@ func (r *run) moveToTrash(ctx context.Context, f *folder, actions []*conflict.Ac
 	batch := &mail.Batch{}
 	var failed error
 	n := 0
-	for i, a := range actions {
-		if failed = r.trashOne(ctx, f, a, mine[i], batch); errors.Is(failed, mail.ErrGone) {
-			failed = nil // somebody else removed it; the next round tells
-			r.leave(f)
-			continue
+	for i, err := range r.trashing(ctx, f, actions, mine, batch) {
+		switch {
+		case errors.Is(err, mail.ErrGone):
+			r.leave(f) // somebody else removed it; the next round tells
+		case err != nil:
+			failed = cmp.Or(failed, fmt.Errorf("move to %q: %w", target, err))
+		default:
+			if mine[i].ID != 0 {
+				batch.DropIntents = append(batch.DropIntents, mine[i].ID)
+			}
+			n++
 		}
-		if failed != nil {
-			failed = fmt.Errorf("move to %q: %w", target, failed)
-			break
-		}
-		if mine[i].ID != 0 {
-			batch.DropIntents = append(batch.DropIntents, mine[i].ID)
-		}
-		n++
 	}
 	r.removed(f, mail.Local, n)
 	return errors.Join(failed, r.commit(context.WithoutCancel(ctx), batch))
 }
 
-// trashOne moves one message, by the surest means that the server has.
-func (r *run) trashOne(ctx context.Context, f *folder, a *conflict.Action, in *mail.Intent, batch *mail.Batch) error {
-	abilities, uid, validity := r.Remote.Abilities(), a.Item.UID(), r.validity(f)
-	if abilities.Move {
-		if _, err := r.Remote.Move(ctx, f.name, validity, uid, a.Target); err != nil {
-			return err
+// trashing moves messages to Trash by the surest means that the server has, and tells of each
+// how that went. Without MOVE it ends with the first that fails.
+func (r *run) trashing(ctx context.Context, f *folder, actions []*conflict.Action, mine []*mail.Intent, batch *mail.Batch) iter.Seq2[int, error] {
+	return func(yield func(int, error) bool) {
+		if !r.Remote.Abilities().Move {
+			for i, a := range actions {
+				err := r.trashOne(ctx, f, a, mine[i], batch)
+				if !yield(i, err) || err != nil && !errors.Is(err, mail.ErrGone) {
+					return
+				}
+			}
+			return
 		}
-		batch.DropRows = append(batch.DropRows, a.Item.Row.ID)
-		return nil
+		uids := make([]mail.UID, len(actions))
+		for i, a := range actions {
+			uids[i] = a.Item.UID()
+		}
+		for i, m := range r.Remote.Move(ctx, f.name, r.validity(f), uids, actions[0].Target) {
+			if m.Err == nil {
+				batch.DropRows = append(batch.DropRows, actions[i].Item.Row.ID)
+			}
+			if !yield(i, m.Err) {
+				return
+			}
+		}
 	}
+}
+
+// trashOne moves one message where there is no MOVE.
+func (r *run) trashOne(ctx context.Context, f *folder, a *conflict.Action, in *mail.Intent, batch *mail.Batch) error {
+	uid, validity := a.Item.UID(), r.validity(f)
 	copied, err := r.alreadyCopied(ctx, a, in)
 	if err != nil {
 		return err
@@ -261,7 +282,7 @@ func (r *run) trashOne(ctx context.Context, f *folder, a *conflict.Action, in *m
 			return err
 		}
 	}
-	if abilities.UIDPlus {
+	if r.Remote.Abilities().UIDPlus {
 		if err := r.Remote.Expunge(ctx, f.name, validity, mail.UIDs(uid)); err != nil {
 			return err
 		}

@@ -136,11 +136,14 @@ type Remote interface {
 	// of which the server says that it changed it. It may leave out some that were not gone.
 	Store(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, add, remove mail.Flags, met func(mail.UID)) error
 
-	// Move moves one message with MOVE (RFC 6851). Call it only where Abilities says
-	// so. uid is 0 where the server does not tell. mail.ErrGone: no such message, but
-	// a server without UIDPLUS may not tell that, either.
-	Move(ctx context.Context, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error)
-	// Copy copies one message; otherwise as Move.
+	// Move moves messages with MOVE (RFC 6851), each by a command of its own, and tells of
+	// each what became of it. Call it only where Abilities says
+	// so. mail.ErrGone: no such message, but
+	// a server without UIDPLUS may not tell that, either. Those behind one that broke the
+	// connection may have moved.
+	Move(ctx context.Context, folder mail.Folder, validity uint32, uids []mail.UID, target mail.Folder) []mail.Moved
+	// Copy copies one message. uid is 0 where the server does not tell. mail.ErrGone as with
+	// Move.
 	Copy(ctx context.Context, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error)
 	// Expunge removes exactly these messages for ever, by UID EXPUNGE (RFC 4315).
 	// Call it only where Abilities says so.

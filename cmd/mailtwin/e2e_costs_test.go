@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -58,6 +60,26 @@ func TestWhatASyncCosts(t *testing.T) {
 			}
 			d.did(r, counts4{New: 20, Flags: 20, Removed: 20}, counts4{})
 			s.Logf("%d round trips, %d octets", r.RoundTrips, r.BytesIn+r.BytesOut)
+			d.same()
+			d.quiet()
+		},
+		"100 messages are removed here, and 100 moved": func(s *story) {
+			d := s.device("laptop")
+			s.check(s.phone.CreateFolder(s.Context(), "Archive", mail.RoleNone))
+			for n := range 300 {
+				s.deliver("INBOX", note(fmt.Sprint("message ", n))+strings.Repeat("x", 10*n), seen)
+			}
+			d.sync()
+			for n := range 100 {
+				d.remove(d.find("INBOX", fmt.Sprint("message ", n)))
+				f := d.find("INBOX", fmt.Sprint("message ", 100+n))
+				s.check(os.Rename(f.path, filepath.Join(d.maildir, "Archive", "cur", filepath.Base(f.path))))
+			}
+			r := d.sync()
+			if r.RoundTrips > 12 || r.Remote.Removed != 100 || r.Remote.Moved != 100 {
+				s.Errorf("%d round trips, there %+v", r.RoundTrips, r.Remote)
+			}
+			s.Logf("%d round trips over %d connections", r.RoundTrips, r.Connections)
 			d.same()
 			d.quiet()
 		},

@@ -158,6 +158,12 @@ type Appended struct {
 	Sent bool
 }
 
+// Moved is what became of a message that was to move on the server.
+type Moved struct {
+	UID UID // where it is now; 0 where the server does not tell, and with an error
+	Err error
+}
+
 // Incoming is a message that is being written into tmp/. It takes wire bytes.
 type Incoming interface {
 	io.Writer

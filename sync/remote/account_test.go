@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -196,13 +197,13 @@ func TestOneMessageIsMovedOrCopied(t *testing.T) {
 			t.Fatalf("abilities are %+v", a.Abilities())
 		}
 		validity := scanFolder(t, a, "INBOX", mail.Cursor{}, 0).Cursor.UIDValidity
-		if to, err := a.Move(t.Context(), "INBOX", validity, 2, "Archive"); to != 2 || err != nil {
+		if to, err := remotetest.Move(t.Context(), a, "INBOX", validity, 2, "Archive"); to != 2 || err != nil {
 			t.Errorf("move gives %d, %v", to, err)
 		}
 		if to, err := a.Copy(t.Context(), "INBOX", validity, 1, "Archive"); to != 3 || err != nil {
 			t.Errorf("copy gives %d, %v", to, err)
 		}
-		if to, err := a.Move(t.Context(), "INBOX", validity, 1, "Nowhere"); to != 0 || !errors.Is(err, mail.ErrRefused) {
+		if to, err := remotetest.Move(t.Context(), a, "INBOX", validity, 1, "Nowhere"); to != 0 || !errors.Is(err, mail.ErrRefused) {
 			t.Errorf("moving to nowhere gives %d, %v", to, err)
 		}
 		if v := scanFolder(t, a, "INBOX", mail.Cursor{}, 0); v.Present.String() != "1" {
@@ -214,6 +215,49 @@ func TestOneMessageIsMovedOrCopied(t *testing.T) {
 	})
 }
 
+// Many move without waiting for each other, and each is told where it is, or that it is gone.
+func TestManyMessagesAreMovedAtOnce(t *testing.T) {
+	a := open(t, dovecotServer(t))
+	if err := a.CreateFolder(t.Context(), "Archive"); err != nil {
+		t.Fatal(err)
+	}
+	const n = 300
+	put(t, a, "Archive", "zero", mail.Flags{})
+	for i := range n {
+		put(t, a, "INBOX", fmt.Sprint(i), mail.Flags{})
+	}
+	validity := scanFolder(t, a, "INBOX", mail.Cursor{}, 0).Cursor.UIDValidity
+	var uids []mail.UID
+	for i := range n {
+		uids = append(uids, mail.UID(n-i)) // newest first
+	}
+	uids[7], uids[8] = n+1, 0
+	before := a.Traffic().RoundTrips
+	moved := a.Move(t.Context(), "INBOX", validity, uids, "Archive")
+	if trips := a.Traffic().RoundTrips - before; trips > 6 {
+		t.Errorf("%d round trips", trips)
+	}
+	seen := mail.UIDSet{}
+	for i, m := range moved {
+		if i == 7 || i == 8 {
+			if m.UID != 0 || !errors.Is(m.Err, mail.ErrGone) {
+				t.Errorf("UID %d, which there is none of: %+v", uids[i], m)
+			}
+			continue
+		}
+		if m.UID < 2 || m.Err != nil || seen.Has(m.UID) {
+			t.Fatalf("UID %d: %+v", uids[i], m)
+		}
+		seen.Add(m.UID)
+	}
+	if v := scanFolder(t, a, "INBOX", mail.Cursor{}, 0); v.Present.Len() != 2 {
+		t.Errorf("INBOX has %v", v.Present)
+	}
+	if v := scanFolder(t, a, "Archive", mail.Cursor{}, 0); v.Present.Without(seen).String() != "1" {
+		t.Errorf("Archive has %v, told were %v", v.Present, seen)
+	}
+}
+
 func TestAMessageThatIsGoneIsNeitherMovedNorCopied(t *testing.T) {
 	a := open(t, dovecotServer(t))
 	put(t, a, "INBOX", "one", mail.Flags{})
@@ -221,7 +265,7 @@ func TestAMessageThatIsGoneIsNeitherMovedNorCopied(t *testing.T) {
 	if to, err := a.Copy(t.Context(), "INBOX", validity, 2, "Trash"); to != 0 || !errors.Is(err, mail.ErrGone) {
 		t.Errorf("copy gives %d, %v", to, err)
 	}
-	if to, err := a.Move(t.Context(), "INBOX", validity, 2, "Trash"); to != 0 || !errors.Is(err, mail.ErrGone) {
+	if to, err := remotetest.Move(t.Context(), a, "INBOX", validity, 2, "Trash"); to != 0 || !errors.Is(err, mail.ErrGone) {
 		t.Errorf("move gives %d, %v", to, err)
 	}
 }
@@ -234,7 +278,7 @@ func TestNothingIsDoneUnderAnotherUIDValidity(t *testing.T) {
 		other := first.Cursor.UIDValidity + 1
 		ctx := t.Context()
 		_, identify := a.Identify(ctx, "INBOX", other, mail.UIDs(1), mail.Sizes)
-		_, move := a.Move(ctx, "INBOX", other, 1, "INBOX")
+		_, move := remotetest.Move(ctx, a, "INBOX", other, 1, "INBOX")
 		_, copied := a.Copy(ctx, "INBOX", other, 1, "INBOX")
 		for what, err := range map[string]error{
 			"identify": identify, "move": move, "copy": copied,
@@ -273,7 +317,7 @@ func TestAReadOnlyAccountChangesNothing(t *testing.T) {
 		}
 		ctx, validity := t.Context(), v.Cursor.UIDValidity
 		_, _, _, appended := appendTo(ctx, a, "INBOX", mail.Flags{}, time.Now(), newMessage(letter("two")))
-		_, moved := a.Move(ctx, "INBOX", validity, 1, "INBOX")
+		_, moved := remotetest.Move(ctx, a, "INBOX", validity, 1, "INBOX")
 		for what, err := range map[string]error{
 			"append": appended, "move": moved,
 			"store":  a.Store(ctx, "INBOX", validity, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{}, nil),

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -137,102 +138,183 @@ func (a *Account) Expunge(ctx context.Context, folder mail.Folder, validity uint
 	})
 }
 
-// Move moves one message.
-func (a *Account) Move(ctx context.Context, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error) {
-	return a.transfer(ctx, "move", folder, validity, uid, target, func(s *session, set imap.UIDSet, name string) (to mail.UID, err error) {
+// maxMoves is how many messages are moved before the first answer is taken.
+const maxMoves = 256
+
+// Move moves messages, each with a command of its own: the client sorts both sides of a
+// COPYUID, which only go together in the order as sent (RFC 4315, 3).
+func (a *Account) Move(ctx context.Context, folder mail.Folder, validity uint32, uids []mail.UID, target mail.Folder) []mail.Moved {
+	return a.transfer(ctx, "move", folder, validity, uids, target, func(s *session, set imap.UIDSet, name string) (waiting, error) {
 		// Without MOVE the client would send COPY, STORE and EXPUNGE without waiting for
 		// the COPY, and lose the message when that fails.
 		if !s.caps.Has(imap.CapMove) || !s.client.Caps().Has(imap.CapMove) {
-			return 0, fmt.Errorf("%w: the server lacks MOVE", mail.ErrRefused)
+			return nil, fmt.Errorf("%w: the server lacks MOVE", mail.ErrRefused)
 		}
-		data, err := s.client.Move(set, name).Wait()
-		if err != nil {
-			return 0, err
-		}
-		dest, _ := data.DestUIDs.(imap.UIDSet)
-		return only(dest), nil
+		cmd := s.client.Move(set, name)
+		return func() (imap.NumSet, error) {
+			data, err := cmd.Wait()
+			if err != nil {
+				return nil, err
+			}
+			return data.DestUIDs, nil
+		}, nil
 	})
 }
 
 // Copy copies one message.
 func (a *Account) Copy(ctx context.Context, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error) {
-	return a.transfer(ctx, "copy", folder, validity, uid, target, func(s *session, set imap.UIDSet, name string) (mail.UID, error) {
-		data, err := s.client.Copy(set, name).Wait()
-		if err != nil {
-			return 0, err
-		}
-		return only(data.DestUIDs), nil
-	})
+	copied := a.transfer(ctx, "copy", folder, validity, []mail.UID{uid}, target, func(s *session, set imap.UIDSet, name string) (waiting, error) {
+		cmd := s.client.Copy(set, name)
+		return func() (imap.NumSet, error) {
+			data, err := cmd.Wait()
+			if err != nil {
+				return nil, err
+			}
+			return data.DestUIDs, nil
+		}, nil
+	})[0]
+	return copied.UID, copied.Err
 }
 
-// transfer is what Move and Copy have in common. One message per command, since the
-// client sorts both sides of a COPYUID, which only go together in the order as sent
-// (RFC 4315, 3).
-func (a *Account) transfer(ctx context.Context, what string, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder,
-	command func(s *session, set imap.UIDSet, name string) (mail.UID, error),
-) (mail.UID, error) {
-	if uid == 0 {
-		return 0, fmt.Errorf("%s UID 0: %w", what, mail.ErrGone)
+// waiting waits for the answer to a MOVE or COPY, which tells where the messages are.
+type waiting func() (imap.NumSet, error)
+
+// transfer is what Move and Copy have in common.
+func (a *Account) transfer(ctx context.Context, verb string, folder mail.Folder, validity uint32, uids []mail.UID, target mail.Folder,
+	command func(s *session, set imap.UIDSet, name string) (waiting, error),
+) []mail.Moved {
+	moved := make([]mail.Moved, len(uids))
+	for i := range moved {
+		moved[i].Err = errNoAnswer
 	}
-	what = fmt.Sprintf("%s UID %d to %s from", what, uid, mail.Clean(string(target), maxText))
+	what := fmt.Sprintf("%s messages to %s from", verb, mail.Clean(string(target), maxText))
 	place, err := a.server(ctx, target)
-	if err != nil {
-		if ctx.Err() != nil {
-			return 0, ctx.Err()
-		}
-		return 0, fmt.Errorf("%s %s: %w", what, mail.Clean(string(folder), maxText), err)
+	if err == nil {
+		err = a.change(ctx, what, folder, func(s *session, name string) error {
+			if err := s.write(name, validity); err != nil {
+				return err
+			}
+			return s.transfer(uids, place, moved, command)
+		})
+	} else {
+		err = cmp.Or(ctx.Err(), fmt.Errorf("%s %s: %w", what, mail.Clean(string(folder), maxText), err))
 	}
-	var to mail.UID
-	err = a.change(ctx, what, folder, func(s *session, name string) error {
-		if err := s.write(name, validity); err != nil {
+	for i := range moved {
+		switch m := &moved[i]; {
+		case m.Err == errNoAnswer:
+			m.Err = err
+		case m.Err != nil:
+			m.Err = fmt.Errorf("%s %s: UID %d: %w", what, mail.Clean(string(folder), maxText), uids[i], m.Err)
+		}
+	}
+	return moved
+}
+
+// errNoAnswer stands for the error of all that have no answer.
+var errNoAnswer = errors.New("no answer")
+
+// transfer moves or copies messages of the selected folder. An error is about all that have
+// no answer.
+func (s *session) transfer(uids []mail.UID, place string, moved []mail.Moved, command func(s *session, set imap.UIDSet, name string) (waiting, error)) error {
+	var there mail.UIDSet
+	for _, uid := range uids {
+		if uid != 0 {
+			there.Add(uid)
+		}
+	}
+	uidPlus := s.caps.Has(imap.CapUIDPlus)
+	if !uidPlus {
+		// OK may mean that there was nothing to do.
+		var err error
+		if there, err = s.still(there); err != nil {
 			return err
 		}
-		uidPlus := s.caps.Has(imap.CapUIDPlus)
-		if !uidPlus {
-			// OK may mean that there was nothing to do.
-			if err := s.still(uid); err != nil {
-				return err
+	}
+	s.take()
+	s.done = true
+	for from := 0; from < len(uids); from += maxMoves {
+		to := min(len(uids), from+maxMoves)
+		sent := make([]waiting, to-from)
+		s.conn.Cork()
+		for i := range sent {
+			if m := &moved[from+i]; there.Has(uids[from+i]) {
+				sent[i], m.Err = command(s, toIMAP(mail.UIDs(uids[from+i])), place)
+			} else {
+				m.Err = mail.ErrGone
 			}
 		}
-		s.take()
-		s.done = true
-		var err error
-		if to, err = command(s, toIMAP(mail.UIDs(uid)), place); err != nil {
-			if errors.Is(err, mail.ErrRefused) {
-				return err
+		s.conn.Uncork()
+		var failed error
+		for i, wait := range sent {
+			if wait == nil {
+				continue
 			}
-			return s.trouble(err)
-		}
-		for _, pair := range s.take().CopyUID {
-			if pair.From == uid {
-				to = pair.To
+			found, err := wait()
+			switch err = s.trouble(err); {
+			case err == nil:
+				set, _ := found.(imap.UIDSet)
+				moved[from+i] = mail.Moved{UID: only(set)}
+			case errors.Is(err, mail.ErrRefused):
+				moved[from+i].Err = err
+			default:
+				moved[from+i].Err, failed = errNoAnswer, cmp.Or(failed, err)
 			}
 		}
-		if to != 0 || !uidPlus {
-			return nil
+		if failed != nil {
+			return failed
 		}
-		// RFC 4315, 3: no COPYUID when no message was copied. But some servers never tell it,
-		// and what was copied and is called gone would be copied again and again. What is
-		// still there was copied. What is not may have been moved; the next listing tells.
-		if err := s.client.Noop().Wait(); err != nil { // Courier tells of expunged messages only then
-			return s.trouble(err)
-		}
-		return s.still(uid)
-	})
-	return to, err
+	}
+	return s.placed(uids, moved, uidPlus)
 }
 
-// still gives mail.ErrGone if the selected folder has no such message.
-func (s *session) still(uid mail.UID) error {
-	err := mail.ErrGone
-	failed := s.fetch(mail.UIDs(uid), &imap.FetchOptions{UID: true}, func(msg *imapclient.FetchMessageData) error {
-		if s.readReply(msg).uid == uid {
-			err = nil
+// placed finds out where messages have gone whose answers do not tell.
+func (s *session) placed(uids []mail.UID, moved []mail.Moved, uidPlus bool) error {
+	to := map[mail.UID]mail.UID{}
+	for _, pair := range s.take().CopyUID {
+		to[pair.From] = pair.To
+	}
+	var untold mail.UIDSet
+	for i, uid := range uids {
+		if m := &moved[i]; m.Err == nil {
+			m.UID = cmp.Or(to[uid], m.UID)
+			if m.UID == 0 {
+				untold.Add(uid)
+			}
+		}
+	}
+	if len(untold) == 0 || !uidPlus {
+		return nil
+	}
+	// RFC 4315, 3: no COPYUID when no message was copied. But some servers never tell it,
+	// and what was copied and is called gone would be copied again and again. What is
+	// still there was copied. What is not may have been moved; the next listing tells.
+	err := s.trouble(s.client.Noop().Wait()) // Courier tells of expunged messages only then
+	if err == nil {
+		var there mail.UIDSet
+		if there, err = s.still(untold); err == nil {
+			untold = untold.Without(there)
+		}
+	}
+	for i, uid := range uids {
+		switch {
+		case moved[i].Err != nil || !untold.Has(uid):
+		case err != nil:
+			moved[i].Err = errNoAnswer
+		default:
+			moved[i].Err = mail.ErrGone
+		}
+	}
+	return err
+}
+
+// still gives those of the messages that the selected folder has.
+func (s *session) still(uids mail.UIDSet) (mail.UIDSet, error) {
+	var there mail.UIDSet
+	err := s.fetch(uids, &imap.FetchOptions{UID: true}, func(msg *imapclient.FetchMessageData) error {
+		if uid := s.readReply(msg).uid; uids.Has(uid) {
+			there.Add(uid)
 		}
 		return nil
 	})
-	if failed != nil {
-		return failed
-	}
-	return err
+	return there, err
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mailtwin/conflict/mail"
+	"mailtwin/sync/sim/remotetest"
 )
 
 // dying is a server whose first session says goodbye to the second command of a kind,
@@ -70,7 +71,7 @@ func TestWhatMayHaveHappenedIsNotTriedAgain(t *testing.T) {
 			_, _, _, err := appendTo(ctx, a, "INBOX", seen, time.Unix(1136214245, 0), newMessage(letter("one")))
 			return err
 		},
-		"UID MOVE": func(a *Account) error { _, err := a.Move(ctx, "INBOX", 7, 1, "Other"); return err },
+		"UID MOVE": func(a *Account) error { _, err := remotetest.Move(ctx, a, "INBOX", 7, 1, "Other"); return err },
 		"UID COPY": func(a *Account) error { _, err := a.Copy(ctx, "INBOX", 7, 1, "Other"); return err },
 		"CREATE":   func(a *Account) error { return a.CreateFolder(ctx, "New") },
 		"DELETE":   func(a *Account) error { return a.DeleteFolder(ctx, "Other") },

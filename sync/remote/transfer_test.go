@@ -237,7 +237,7 @@ func TestMoveIsNeverImitated(t *testing.T) {
 			}
 		}
 	}))
-	if _, err := a.Move(t.Context(), "INBOX", 7, 1, "Archive"); !errors.Is(err, mail.ErrRefused) {
+	if _, err := remotetest.Move(t.Context(), a, "INBOX", 7, 1, "Archive"); !errors.Is(err, mail.ErrRefused) {
 		t.Errorf("move gives %v", err)
 	}
 	if err := a.Expunge(t.Context(), "INBOX", 8, mail.UIDs(1)); !errors.Is(err, mail.ErrRestarted) {

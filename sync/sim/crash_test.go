@@ -84,6 +84,8 @@ func callZero(method reflect.Value) (err error) {
 			args = append(args, reflect.ValueOf(func(done mail.Appended) { err = done.Err }))
 		case in == reflect.TypeFor[[]mail.Wanted]():
 			args = append(args, reflect.ValueOf(make([]mail.Wanted, 1)))
+		case in == reflect.TypeFor[[]mail.UID]():
+			args = append(args, reflect.ValueOf(make([]mail.UID, 1)))
 		default:
 			args = append(args, reflect.Zero(in))
 		}
@@ -94,6 +96,8 @@ func callZero(method reflect.Value) (err error) {
 			err = v
 		case []error:
 			err = errors.Join(v...)
+		case []mail.Moved:
+			err = v[0].Err
 		case iter.Seq2[mail.Row, error]:
 			for _, e := range v {
 				err = errors.Join(err, e)

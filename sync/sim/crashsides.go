@@ -262,10 +262,17 @@ func (c *crashRemote) Store(ctx context.Context, folder mail.Folder, validity ui
 	})
 }
 
-func (c *crashRemote) Move(ctx context.Context, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error) {
-	return act(c.crash, "Remote.Move", func() (mail.UID, error) {
-		return c.remote.Move(ctx, folder, validity, uid, target)
+func (c *crashRemote) Move(ctx context.Context, folder mail.Folder, validity uint32, uids []mail.UID, target mail.Folder) []mail.Moved {
+	moved, err := act(c.crash, "Remote.Move", func() ([]mail.Moved, error) {
+		return c.remote.Move(ctx, folder, validity, uids, target), nil
 	})
+	if err != nil {
+		moved = make([]mail.Moved, len(uids))
+		for i := range moved {
+			moved[i].Err = err
+		}
+	}
+	return moved
 }
 
 func (c *crashRemote) Copy(ctx context.Context, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error) {

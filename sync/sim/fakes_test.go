@@ -167,9 +167,9 @@ func (f fakeRemote) Store(context.Context, mail.Folder, uint32, mail.UIDSet, mai
 	f.add("Store")
 	return nil
 }
-func (f fakeRemote) Move(context.Context, mail.Folder, uint32, mail.UID, mail.Folder) (mail.UID, error) {
+func (f fakeRemote) Move(_ context.Context, _ mail.Folder, _ uint32, uids []mail.UID, _ mail.Folder) []mail.Moved {
 	f.add("Move")
-	return 1, nil
+	return make([]mail.Moved, len(uids))
 }
 func (f fakeRemote) Copy(context.Context, mail.Folder, uint32, mail.UID, mail.Folder) (mail.UID, error) {
 	f.add("Copy")

@@ -75,7 +75,7 @@ func calls(c engine.Remote, uids []mail.UID, validity uint32) map[string]func(co
 		},
 		"Store": func(ctx context.Context) error { return c.Store(ctx, box, validity, set, seen, mail.Flags{}, nil) },
 		"Move": func(ctx context.Context) error {
-			_, err := c.Move(ctx, box, validity, uids[0], "Other")
+			_, err := remotetest.Move(ctx, c, box, validity, uids[0], "Other")
 			return err
 		},
 		"Copy": func(ctx context.Context) error {
@@ -145,6 +145,21 @@ func TestALostAnswerOfAppendSaysThatAllWasSent(t *testing.T) {
 	}
 }
 
+// Messages that were to move behind one at which the connection broke may have moved.
+func TestMovesThatAreUnderWay(t *testing.T) {
+	s, uids, validity := filled(t)
+	s.Behind = func(sim.Call) int { return 1 }
+	s.After = func(sim.Call) error { return mail.ErrUnreachable }
+	for i, m := range s.Client().Move(t.Context(), box, validity, uids, "Other") {
+		if m.UID != 0 || !errors.Is(m.Err, mail.ErrUnreachable) {
+			t.Errorf("message %d: %+v", i, m)
+		}
+	}
+	if left, there := len(s.Messages(box)), len(s.Messages("Other")); left != len(uids)-2 || there != 2 {
+		t.Errorf("%d of %d are left, %d have moved", left, len(uids), there)
+	}
+}
+
 // Answers that come late are lost when the connection breaks, and so is what was sent after.
 func TestAppendsThatAreUnderWay(t *testing.T) {
 	s, _, _ := filled(t)
@@ -181,7 +196,7 @@ func TestHooksMayActAsAnotherDevice(t *testing.T) {
 		}
 		return nil
 	}
-	if _, err := s.Client().Move(t.Context(), box, validity, uids[0], "Other"); !errors.Is(err, mail.ErrGone) {
+	if _, err := remotetest.Move(t.Context(), s.Client(), box, validity, uids[0], "Other"); !errors.Is(err, mail.ErrGone) {
 		t.Errorf("error is %v", err)
 	}
 }

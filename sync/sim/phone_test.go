@@ -263,7 +263,7 @@ func TestOddServers(t *testing.T) {
 			t.Errorf("expunge: error is %v", err)
 		}
 		s.Options.NoMove = true
-		if _, err := c.Move(ctx, box, validity, uids[0], "Other"); !errors.Is(err, mail.ErrRefused) {
+		if _, err := remotetest.Move(ctx, c, box, validity, uids[0], "Other"); !errors.Is(err, mail.ErrRefused) {
 			t.Errorf("move: error is %v", err)
 		}
 		if got := len(s.Messages(box)); got != 4 {

@@ -81,7 +81,8 @@ type Server struct {
 	// mail.ErrUnreachable, and has its effect only when done is called, which may be
 	// never.
 	Late func(call Call, done func()) bool
-	// Behind tells how many messages of an Append are sent before an answer is taken; nil: 0.
+	// Behind tells how many messages of an Append are sent before an answer is taken, and how
+	// many are moved behind one at which the connection broke; nil: 0.
 	Behind func(Call) int
 	// Twice tells whether what a Fetch or an Identify tells of is told twice.
 	Twice func(Call) bool

@@ -170,8 +170,27 @@ func (c *Client) Store(ctx context.Context, folder mail.Folder, validity uint32,
 }
 
 // Move is RFC 6851's.
-func (c *Client) Move(ctx context.Context, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error) {
-	return c.transfer(ctx, Call{Method: "Move", Folder: folder, Target: target, UIDs: mail.UIDs(uid)}, validity, uid)
+func (c *Client) Move(ctx context.Context, folder mail.Folder, validity uint32, uids []mail.UID, target mail.Folder) []mail.Moved {
+	moved := make([]mail.Moved, len(uids))
+	for i, uid := range uids {
+		call := Call{Client: c.number, Method: "Move", Folder: folder, Target: target, UIDs: mail.UIDs(uid)}
+		moved[i].UID, moved[i].Err = c.transfer(ctx, call, validity, uid)
+		if !errors.Is(moved[i].Err, mail.ErrUnreachable) {
+			continue
+		}
+		// As many as Behind says were sent behind it, and the server has met some of them.
+		lost := uids[i+1:]
+		if c.server.Behind != nil {
+			for _, uid := range lost[:min(len(lost), c.server.Behind(call))] {
+				c.inVain(call, validity, uid)
+			}
+		}
+		for j := range lost {
+			moved[i+1+j].Err = moved[i].Err
+		}
+		break
+	}
+	return moved
 }
 
 // Copy copies a message.
@@ -179,9 +198,27 @@ func (c *Client) Copy(ctx context.Context, folder mail.Folder, validity uint32, 
 	return c.transfer(ctx, Call{Method: "Copy", Folder: folder, Target: target, UIDs: mail.UIDs(uid)}, validity, uid)
 }
 
+// inVain moves a message, and nobody is told.
+func (c *Client) inVain(call Call, validity uint32, uid mail.UID) {
+	c.server.mu.Lock()
+	defer c.server.mu.Unlock()
+	if f, err := c.server.open(call.Folder, validity); err == nil && !f.readOnly {
+		c.transferring(call, uid, new(mail.UID))(f) // there is nobody to hear of its error
+	}
+}
+
 func (c *Client) transfer(ctx context.Context, call Call, validity uint32, uid mail.UID) (mail.UID, error) {
 	var there mail.UID
-	err := c.write(ctx, call, validity, func(f *mailbox) error {
+	err := c.write(ctx, call, validity, c.transferring(call, uid, &there))
+	if err != nil || c.server.Options.NoUIDPlus {
+		return 0, err
+	}
+	return there, nil
+}
+
+// transferring gives what moves or copies a message, and tells where it is then.
+func (c *Client) transferring(call Call, uid mail.UID, there *mail.UID) func(*mailbox) error {
+	return func(f *mailbox) error {
 		s := c.server
 		if call.Method == "Move" && s.Options.NoMove {
 			return fmt.Errorf("move in %s: no MOVE: %w", call.Folder, mail.ErrRefused)
@@ -200,16 +237,12 @@ func (c *Client) transfer(ctx context.Context, call Call, validity uint32, uid m
 		case target.readOnly:
 			return fmt.Errorf("%s to %s: %w", call.Method, call.Target, mail.ErrReadOnly)
 		}
-		there = s.copyTo(f.messages[i], call.Target)
+		*there = s.copyTo(f.messages[i], call.Target)
 		if call.Method == "Move" {
 			f.expunge(mail.UIDs(uid))
 		}
 		return nil
-	})
-	if err != nil || c.server.Options.NoUIDPlus {
-		return 0, err
 	}
-	return there, nil
 }
 
 // Expunge removes messages. RFC 4315, 2.1: UID EXPUNGE touches only those that are

@@ -102,7 +102,7 @@ var errorTests = []test{
 				return a.remote.Store(a.ctx, folder, wrong, uids, mail.Flags{System: mail.Seen}, mail.Flags{}, nil)
 			}},
 			{"copy", true, func() error { _, err := a.remote.Copy(a.ctx, folder, wrong, b.uids[0], elsewhere); return err }},
-			{"move", able.Move, func() error { _, err := a.remote.Move(a.ctx, folder, wrong, b.uids[0], elsewhere); return err }},
+			{"move", able.Move, func() error { _, err := Move(a.ctx, a.remote, folder, wrong, b.uids[0], elsewhere); return err }},
 			{"expunge", able.UIDPlus, func() error { return a.remote.Expunge(a.ctx, folder, wrong, uids) }},
 		}
 		for _, c := range calls {
@@ -176,7 +176,7 @@ func (a *account) transfer(move bool) (do func(uint32, mail.UID) (mail.UID, erro
 	validity = a.validity(folder)
 	return func(validity uint32, uid mail.UID) (mail.UID, error) {
 		if move {
-			return a.remote.Move(a.ctx, folder, validity, uid, elsewhere)
+			return Move(a.ctx, a.remote, folder, validity, uid, elsewhere)
 		}
 		return a.remote.Copy(a.ctx, folder, validity, uid, elsewhere)
 	}, uids, validity

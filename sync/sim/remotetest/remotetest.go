@@ -262,6 +262,12 @@ func uidsOf(messages []mail.Message) []mail.UID {
 	return uids
 }
 
+// Move is Remote.Move for one message.
+func Move(ctx context.Context, remote engine.Remote, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error) {
+	moved := remote.Move(ctx, folder, validity, []mail.UID{uid}, target)[0]
+	return moved.UID, moved.Err
+}
+
 // Fetch is Remote.Fetch for one folder.
 func Fetch(ctx context.Context, remote engine.Remote, folder mail.Folder, validity uint32, uids mail.UIDSet, visit func(mail.Body) error) error {
 	return remote.Fetch(ctx, []mail.Wanted{{Folder: folder, Validity: validity, UIDs: uids, Visit: visit}})[0]
