@@ -22,6 +22,7 @@ type disk struct {
 	root *os.Root
 	top  *os.File // the root, for calls that take a descriptor
 	path string
+	lag  time.Duration
 }
 
 // openDisk opens the directory at path as the root of an FS.
@@ -34,8 +35,11 @@ func openDisk(path string) (*disk, error) {
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
-	return &disk{root, top, path}, nil
+	return &disk{root, top, path, lag(int(top.Fd()))}, nil
 }
+
+// Lag is FS.Lag.
+func (d *disk) Lag() time.Duration { return d.lag }
 
 func (d *disk) Close() error { return errors.Join(d.top.Close(), d.root.Close()) }
 

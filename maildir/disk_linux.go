@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +18,26 @@ func openBelow(top int, name string, flags int) (int, error) {
 		how.Mode = fileMode
 	}
 	return unix.Openat2(top, name, &how)
+}
+
+// lag tells by its kind how long a file system may show what was before. NFS and its like
+// keep the attributes and names of directories for up to a minute (nfs(5), acdirmax). Those
+// in user space (FUSE) do not say whether a network is behind them.
+func lag(dir int) time.Duration {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(dir, &st); err != nil {
+		return 0 // whatever is wrong will show in what is done
+	}
+	return lagOf(uint32(st.Type))
+}
+
+func lagOf(kind uint32) time.Duration {
+	switch kind {
+	case unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.AFS_SUPER_MAGIC, unix.AFS_FS_MAGIC,
+		unix.CODA_SUPER_MAGIC:
+		return 90 * time.Second
+	}
+	return 0
 }
 
 func renameNoReplace(fd int, from string, tofd int, to string) error {

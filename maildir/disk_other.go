@@ -6,10 +6,14 @@ import (
 	"errors"
 	"io"
 	"os"
+	"time"
 )
 
 // openBelow is Linux's; open has another way.
 func openBelow(int, string, int) (int, error) { return -1, errors.ErrUnsupported }
+
+// lag is told of Linux's file systems only.
+func lag(int) time.Duration { return 0 }
 
 // renameNoReplace is Linux's; Rename has another way.
 func renameNoReplace(int, string, int, string) error { return errors.ErrUnsupported }

@@ -44,6 +44,9 @@ type FS interface {
 	Lstat(name string) (Info, error)
 	// SetModTime sets a file's modification time.
 	SetModTime(name string, t time.Time) error
+	// Lag is how long it may show what was before, of what another machine has changed: 0
+	// where nobody but this one changes it.
+	Lag() time.Duration
 	io.Closer
 }
 

@@ -88,7 +88,7 @@ func (t *Tree) settle(ctx context.Context, dir string) (mail.Stamp, bool, error)
 	if err != nil {
 		return stamp, false, err
 	}
-	wait := restlessness(stamp, now)
+	wait := restlessness(stamp, now, t.fs.Lag())
 	if wait == 0 || wait > rest {
 		return stamp, wait == 0, nil
 	}
@@ -100,14 +100,17 @@ func (t *Tree) settle(ctx context.Context, dir string) (mail.Stamp, bool, error)
 }
 
 // restlessness gives how long the folder has to be left alone before its times are
-// trusted: 0 if that long has passed.
-func restlessness(s mail.Stamp, now time.Time) time.Duration {
+// trusted: 0 if that long has passed. A file system that shows late what other machines do
+// may show that a file is gone before it shows where it went; so that much more has to have
+// passed.
+func restlessness(s mail.Stamp, now time.Time, lag time.Duration) time.Duration {
 	var wait time.Duration
 	for _, nanos := range []int64{s.Folder, s.Cur, s.New} {
 		need := rest
 		if nanos%int64(time.Second) == 0 {
 			need = coarseRest
 		}
+		need = max(need, lag)
 		age := now.Sub(time.Unix(0, nanos))
 		if age < need && age > -farAhead {
 			wait = max(wait, need)

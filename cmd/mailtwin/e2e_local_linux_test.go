@@ -157,6 +157,7 @@ func TestAFileThatChangesUnderAnUpload(t *testing.T) {
 // call.
 var failures = []struct{ call, err string }{
 	{"fsync", "EIO"}, {"pwrite64", "EIO"}, {"pwrite64", "ENOSPC"}, {"openat", "EMFILE"}, {"openat", "EROFS"},
+	{"openat2", "EMFILE"}, {"openat2", "EROFS"}, {"openat2", "ENOSPC"},
 	{"renameat2", "EIO"}, {"renameat", "EROFS"}, {"linkat", "EIO"}, {"unlinkat", "EROFS"}, {"getdents64", "EIO"}, {"newfstatat", "EIO"},
 	{"mkdirat", "ENOSPC"}, {"read", "EIO"}, {"utimensat", "EROFS"}, {"fstat", "EIO"},
 }

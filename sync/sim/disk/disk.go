@@ -369,5 +369,8 @@ func (f *FS) SetModTime(name string, t time.Time) error {
 	return nil
 }
 
+// Lag is none.
+func (f *FS) Lag() time.Duration { return 0 }
+
 // Close does nothing.
 func (f *FS) Close() error { return nil }
