@@ -30,6 +30,8 @@ type gathered struct {
 	recovered []*conflict.Item
 	// stranded are the files of folders that are held, and that may have been uploaded.
 	stranded []*conflict.Item
+	// left counts, by their content, the messages whose files are gone from folders that are held.
+	left map[mail.Digest]int
 	// unmeasured are the folders with new files that were renamed, or changed, before they
 	// could be read.
 	unmeasured map[*folder]bool
@@ -46,6 +48,7 @@ func newGathered() *gathered {
 		newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{},
 		resolving: map[upload]bool{}, unsure: map[upload]bool{}, unmeasured: map[*folder]bool{},
 		uploaded: map[*conflict.Item]bool{}, alike: map[*conflict.Item][]*conflict.Item{},
+		left: map[mail.Digest]int{},
 	}
 }
 
