@@ -19,7 +19,7 @@ import (
 // not know yet that it has one. It would be uploaded again, beside the message.
 
 // awaitElsewhere leaves out what may be one half of such a move: messages that are gone on
-// the server and have changed here, and files that may have been uploaded and are found
+// the server and have changed here, and files that may have been there and are found
 // nowhere, if a folder has got new ones since it was read, or has new ones and cannot be
 // read; and new ones that are like a known one in another folder, if that has changed since.
 // What was read is read again in the next round, together with these folders. It costs a

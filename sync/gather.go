@@ -35,8 +35,8 @@ type gathered struct {
 	// unmeasured are the folders with new files that were renamed, or changed, before they
 	// could be read.
 	unmeasured map[*folder]bool
-	// uploaded are the files that an interrupted run may have uploaded, and whose messages
-	// are not found.
+	// uploaded are the files that may have been on the server, and whose messages are not
+	// found: see formerly.
 	uploaded map[*conflict.Item]bool
 	// alike are new messages that may be copies of known ones, with those.
 	alike map[*conflict.Item][]*conflict.Item

@@ -64,6 +64,29 @@ func TestAMoveOnTheServerOfWhichHalfIsSeen(t *testing.T) {
 	}
 }
 
+// A folder has got new UIDs, so that nothing tells that a message has left it but that its file
+// is there; and the message leaves it when all folders have told their status. It is not
+// uploaded again.
+func TestAMoveOutOfAFolderWithNewUIDs(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, s.ChangeUIDValidity("Lists/go"))
+	var once gosync.Once
+	s.Before = func(call sim.Call) error {
+		if call.Method == "Scan" && call.Folder == "Lists/go" {
+			once.Do(func() { moveThere(s, "Lists/go", "About a list post.", "Archive") })
+		}
+		return nil
+	}
+	d.sync()
+	s.Before = nil
+	d.sync()
+	d.once("About a list post.")
+	d.inStep()
+	d.quiet()
+}
+
 // A server may show a message that moves in its new folder while the old one has it still,
 // so that it is taken for a copy. Meanwhile its file is flagged here, moved or removed: it is
 // one message still, with that flag, also if the run dies before it looks again.
