@@ -21,7 +21,7 @@ import (
 // awaitElsewhere leaves out what may be one half of such a move: messages that are gone on
 // the server and have changed here, and files that may have been there and are found
 // nowhere, if a folder has got new ones since it was read, or has new ones and cannot be
-// read; and new ones that are like a known one in another folder, if that has changed since.
+// read; and new ones that are like a known one, if the folder of that has changed since.
 // What was read is read again in the next round, together with these folders. It costs a
 // round trip, and only where there are such messages.
 func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict.Item) ([]*conflict.Item, error) {

@@ -165,6 +165,42 @@ func moving(t *testing.T, rewritten bool, act func(d *device, path string), die 
 	return steps
 }
 
+// A phone moves a message to another folder and back, on a server that shows each place until
+// its expunge comes. So the message is in its folder twice for a while. Then its file moves
+// here, and the first of the two goes: it is one message still.
+func TestAMoveBackThatLooksLikeACopy(t *testing.T) {
+	s := account(t)
+	must(t, s.CreateFolder("Drafts"))
+	uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	path := d.find("Archive", "About moved.")
+	s.Copy("Archive", uid, "Archive")
+	var once gosync.Once
+	leave := func() {
+		once.Do(func() {
+			d.moveHere(path, "Drafts", "1.other:2,S")
+			must(t, s.Expunge("Archive", uid))
+		})
+	}
+	listings := 0
+	s.Before = func(call sim.Call) error {
+		if call.Method == "Folders" {
+			listings++
+		} else if listings > 1 {
+			leave() // the run has looked whether it is there still
+		}
+		return nil
+	}
+	d.sync()
+	s.Before = nil
+	leave()
+	d.sync()
+	d.once("About moved.")
+	d.inStep()
+	d.quiet()
+}
+
 // A message that was copied on the server is one of its own. When it is removed there later
 // and was flagged here, that is decided as always: it is put there again.
 func TestACopiedMessageThatIsRemovedLater(t *testing.T) {

@@ -269,7 +269,7 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 				return fmt.Errorf("read the state: %w", err)
 			}
 			for _, source := range r.itemsOf(g, rows) {
-				if source.Folder != item.Folder && source.Row.UID != 0 && source.Remote != conflict.Gone {
+				if source.Row.UID != 0 && source.Remote != conflict.Gone {
 					g.alike[item] = append(g.alike[item], source)
 				}
 				if !source.Linkable() {
