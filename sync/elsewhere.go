@@ -27,7 +27,8 @@ import (
 func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict.Item) ([]*conflict.Item, error) {
 	blind := slices.ContainsFunc(r.allFolders(), (*folder).unread)
 	missing := func(item *conflict.Item) bool {
-		return r.keptThoughGone(item) || g.uploaded[item] || blind && item.Vanished() && item.Moved == nil
+		_, may := g.uploaded[item]
+		return r.keptThoughGone(item) || may || blind && item.Vanished() && item.Moved == nil
 	}
 	if r.DryRun || len(g.alike) == 0 && !slices.ContainsFunc(items, missing) {
 		return items, nil
@@ -44,9 +45,21 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 				return true
 			}
 		}
-		return (got || unread) && missing(item)
+		// Where a loss is all that speaks of files, they may be many, and do not wait for a
+		// folder that cannot be read.
+		mine, may := g.uploaded[item]
+		return (got || unread && mine == may) && missing(item)
 	}
-	left := slices.DeleteFunc(slices.Clone(items), half)
+	behind := map[mail.Folder]bool{}
+	left := slices.DeleteFunc(slices.Clone(items), func(item *conflict.Item) bool {
+		waits := half(item)
+		behind[item.Folder] = behind[item.Folder] || waits && item.Local == conflict.New
+		return waits
+	})
+	// A file that waits may be the new form of one that is gone: see removeRemote.
+	left = slices.DeleteFunc(left, func(item *conflict.Item) bool {
+		return behind[item.Folder] && item.Local == conflict.Gone && item.Moved == nil
+	})
 	if err := r.watchCopied(ctx, g, left); err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ type gathered struct {
 	// could be read.
 	unmeasured map[*folder]bool
 	// uploaded are the files that may have been on the server, and whose messages are not
-	// found: see formerly.
+	// found: see formerly. Of those that are true an interrupted run says so, or base.
 	uploaded map[*conflict.Item]bool
 	// alike are new messages that may be copies of known ones, with those.
 	alike map[*conflict.Item][]*conflict.Item

@@ -250,7 +250,7 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 		outrun := f.outrun && !r.Remote.Abilities().Labels
 		if mine || file.From == nil && (follows || outrun) {
 			files[r.settledOnce(file)] = file
-			g.uploaded[file] = true
+			g.uploaded[file] = mine
 		}
 	}
 	for _, file := range g.stranded {

@@ -87,6 +87,32 @@ func TestAMoveOutOfAFolderWithNewUIDs(t *testing.T) {
 	d.quiet()
 }
 
+// While a file waits, since its message may be where new mail has come meanwhile, the message
+// does not leave the server of which it may be the new form.
+func TestANewFormThatWaits(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, s.ChangeUIDValidity("Lists"))
+	must(t, os.Remove(d.find("INBOX", "About read.")))
+	d.put("INBOX", "2.other:2,S", letter("read again"))
+	var once gosync.Once
+	s.Before = func(call sim.Call) error {
+		switch call.Method {
+		case "Scan":
+			once.Do(func() { s.Deliver("Archive", onWire(letter("new")), flags(), day) })
+		case "Move":
+			d.once("About read again.")
+		}
+		return nil
+	}
+	d.sync()
+	s.Before = nil
+	d.has("Trash", 1)
+	d.inStep()
+	d.quiet()
+}
+
 // A server may show a message that moves in its new folder while the old one has it still,
 // so that it is taken for a copy. Meanwhile its file is flagged here, moved or removed: it is
 // one message still, with that flag, also if the run dies before it looks again.
