@@ -191,6 +191,53 @@ func moving(t *testing.T, rewritten bool, act func(d *device, path string), die 
 	return steps
 }
 
+// Somebody removes a message on the server that two others have moved meanwhile, one of them
+// with a program that adds to its own copies. Who comes first puts it there again; who comes
+// second knows it again, and keeps no second one, also if the server has refused it before.
+func TestAMessageThatTwoHaveMovedAndOneHasRemoved(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		s := account(t)
+		uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+		a, b := newDevice(t, s), newDevice(t, s)
+		a.sync()
+		b.sync()
+		must(t, os.Remove(a.find("Archive", "About moved.")))
+		a.put("Lists", "1.mutts:2,S", "Content-Length: 13\n"+letter("moved"))
+		b.moveHere(b.find("Archive", "About moved."), "Lists/go", "1.other:2,S")
+		must(t, s.Expunge("Archive", uid))
+		kept, left := mail.Folder("Lists"), mail.Folder("Lists/go")
+		if refused {
+			kept, left = left, kept
+			s.Before = func(call sim.Call) error {
+				if call.Method == "Append" {
+					return mail.ErrRefused
+				}
+				return nil
+			}
+			if rep, err := a.run(); err != nil || len(rep.Problems) != 1 {
+				t.Fatalf("%v, %v", err, rep.Problems)
+			}
+			s.Before = nil
+			b.sync()
+		}
+		for range 2 {
+			a.sync()
+			b.sync()
+		}
+		for _, d := range []*device{a, b} {
+			for _, folder := range []mail.Folder{kept, left} {
+				if got, want := len(d.files(folder)), len(s.Messages(folder)); got != want {
+					t.Errorf("refused %v: %s has %d files, and %d messages on the server", refused, folder, got, want)
+				}
+			}
+			d.quiet()
+		}
+		if places := placesOf(s, "About moved."); len(places) != 1 || !strings.HasPrefix(places[0], string(kept)+" ") {
+			t.Errorf("refused %v: it is there as %q", refused, places)
+		}
+	}
+}
+
 // A phone moves a message to another folder and back, on a server that shows each place until
 // its expunge comes. So the message is in its folder twice for a while. Then its file moves
 // here, and the first of the two goes: it is one message still.
