@@ -211,8 +211,8 @@ var onceFailed = []uint64{
 	448070, 23632, // a Maildir that was restored with the times of the other
 	405687, 410894, 418508, 419932, 429593, 440125, 442832, 468712, 469385, 474220, 512373, 813997, 900945, 902337, 904255,
 	1101555, 1106505, 1121433, 1138195,
-	1224866, // a message that left a held folder to one place here, and to another one there
-	1232885, // a message that left a folder of new UIDs after the others were listed
+	1224866,          // a message that left a held folder to one place here, and to another one there
+	1232885,          // a message that left a folder of new UIDs after the others were listed
 	1217057, 2025985, // a message that two had moved and one had removed
 	1219421, // a message that moved away and back, and was in its folder twice meanwhile
 }
