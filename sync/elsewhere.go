@@ -179,7 +179,8 @@ func (r *run) changedSince(ctx context.Context) (got, unread bool, changed map[*
 	for _, listed := range listing.Folders {
 		f := r.folders[listed.Name]
 		if f != nil && f.unread() {
-			unread = unread || listed.Status.UIDNext > f.base.Remote.UIDNext
+			now, was := listed.Status, f.base.Remote
+			unread = unread || now.UIDNext > was.UIDNext || now.UIDNext > 0 && now.UIDValidity != was.UIDValidity
 		}
 		if f == nil || !f.usable() || listed.NoSelect {
 			continue

@@ -128,6 +128,9 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	if err := r.scanLocal(ctx, g); err != nil {
 		return nil, err
 	}
+	if err := r.dropForgotten(ctx); err != nil {
+		return nil, err
+	}
 	if round == 0 {
 		r.addUnsettled(g)
 		if err := r.addMarked(ctx, g); err != nil {
@@ -271,9 +274,7 @@ func (r *run) diffRemote(ctx context.Context, f *folder) ([]conflict.RemoteChang
 		if loss == conflict.NoLoss {
 			r.once(f.name, "has UIDs that do not outlast a session (RFC 4315): each sync pairs its messages again, and nothing is removed")
 		}
-		if err := r.forget(ctx, f, loss); err != nil {
-			return nil, err
-		}
+		r.forget(f, loss)
 		if changes, view, err = r.joinRemote(ctx, f, mail.Cursor{}, 0, &probe{}); err != nil {
 			return nil, err
 		}

@@ -213,8 +213,10 @@ var onceFailed = []uint64{
 	1101555, 1106505, 1121433, 1138195,
 	1224866,          // a message that left a held folder to one place here, and to another one there
 	1232885,          // a message that left a folder of new UIDs after the others were listed
+	1233502,          // ... and one that left it while its files could not be read
+	1219421,          // a message that moved away and back, and was in its folder twice meanwhile
 	1217057, 2025985, // a message that two had moved and one had removed
-	1219421, // a message that moved away and back, and was in its folder twice meanwhile
+	2002135, 2005522, // a new form that waited, and the old one did not
 }
 
 func TestShrinkFindsTheStepsThatMatter(t *testing.T) {
