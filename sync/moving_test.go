@@ -274,6 +274,42 @@ func TestAMoveBackThatLooksLikeACopy(t *testing.T) {
 	d.quiet()
 }
 
+// A message seems to be copied from a folder in which the server has just refused something, so
+// that this run does not read it again. The next one does, and finds that it was a move.
+func TestAMoveFromAFolderThatIsLeftLooksLikeACopy(t *testing.T) {
+	s := account(t)
+	must(t, s.CreateFolder("Drafts"))
+	uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	s.Deliver("Archive", onWire(letter("flagged")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	d.rename(d.find("Archive", "About flagged."), "cur", "FS")
+	s.Copy("Archive", uid, "Lists")
+	listings := 0
+	s.Before = func(call sim.Call) error {
+		switch call.Method {
+		case "Folders":
+			if listings++; listings == 2 { // so that it waits for the next round
+				s.Deliver("Archive", onWire(letter("another one")), flags(), day)
+			}
+		case "Store":
+			return mail.ErrRefused
+		}
+		return nil
+	}
+	if rep, err := d.run(); err != nil || len(rep.Problems) != 1 {
+		t.Fatalf("%v, %v", err, rep.Problems)
+	}
+	s.Before = nil
+	d.moveHere(d.find("Archive", "About moved."), "Drafts", "1.other:2,S")
+	must(t, s.Expunge("Archive", uid))
+	d.sync()
+	d.sync()
+	d.once("About moved.")
+	d.inStep()
+	d.quiet()
+}
+
 // A message that was copied on the server is one of its own. When it is removed there later
 // and was flagged here, that is decided as always: it is put there again.
 func TestACopiedMessageThatIsRemovedLater(t *testing.T) {

@@ -273,10 +273,12 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 				waits[item] = true
 				continue
 			}
-			for _, source := range r.itemsOf(g, rows) {
-				if source.Row.UID != 0 && source.Remote != conflict.Gone {
-					g.alike[item] = append(g.alike[item], source)
+			for _, known := range r.itemsIn(g, rows, (*folder).synced) {
+				if known.Row.UID != 0 && known.Remote != conflict.Gone {
+					g.alike[item] = append(g.alike[item], known) // also if it is not read again in this run
 				}
+			}
+			for _, source := range r.itemsOf(g, rows) {
 				if !source.Linkable() {
 					continue
 				}
