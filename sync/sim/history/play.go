@@ -284,6 +284,9 @@ func (w *world) checkReplaced(p *process, folder mail.Folder, uids mail.UIDSet) 
 			t.became.removed || w.isThere(t.became) || t.runs <= d.refused && d.refused < d.runs {
 			continue
 		}
+		if d.Policy.ExpungeDeleted && m.Flags.Has(mail.Deleted) {
+			continue // it goes since somebody has flagged it, whatever becomes of its file
+		}
 		new := slices.ContainsFunc(d.files(folder), func(f file) bool { return w.tokenOf(f.text) == t.became })
 		if _, moved := w.tokensOn(d)[t.name]; new && !moved {
 			w.breaks("%s: %s leaves %s before %s, which it became, is on the server", d.name, t.name, folder, t.became.name)
