@@ -74,8 +74,8 @@ func (i *Item) Newest(alike []*Item) (copied *Item) {
 }
 
 // isAt tells whether the item may be the message that the other one is on the server, which
-// base knows since later. Both moving and copying keep INTERNALDATE. Where the server rewrites
-// messages base need not know what bytes it has of this one.
+// base came to know later. Both moving and copying keep INTERNALDATE. Where the server
+// rewrites messages base need not know what bytes it has of this one.
 func (i *Item) isAt(other *Item) bool {
 	a, b := i.Row, other.Row
 	return other.Row.ID > i.Row.ID && other.there() && a.Date.Unix() == b.Date.Unix() && a.ServerSize() == b.ServerSize() &&
