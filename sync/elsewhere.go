@@ -54,6 +54,9 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 	left := slices.DeleteFunc(slices.Clone(items), func(item *conflict.Item) bool {
 		waits := half(item)
 		behind[item.Folder] = behind[item.Folder] || waits && item.Local == conflict.New
+		if waits && item.Row != nil && item.Row.State == mail.Pending {
+			r.waiting = append(r.waiting, item)
+		}
 		return waits
 	})
 	// A file that waits may be the new form of one that is gone: see removeRemote.

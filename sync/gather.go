@@ -137,6 +137,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 			return nil, err
 		}
 	} else {
+		r.addWaiting(g)
 		g.leaveHeld(r)
 	}
 	if err := r.confirmGone(ctx, g); err != nil {
@@ -420,6 +421,17 @@ func (r *run) addUnsettled(g *gathered) {
 			stayHeld(f, item)
 		}
 	}
+}
+
+// addWaiting adds the pending messages that the round before has left out, where no scan has
+// met them: see awaitElsewhere.
+func (r *run) addWaiting(g *gathered) {
+	for _, item := range r.waiting {
+		if f := r.folders[item.Folder]; f.usable() {
+			g.row(f, *item.Row).Due = item.Due
+		}
+	}
+	r.waiting = nil
 }
 
 // stayHeld: where nothing was scanned that could tell, what is held as gone is as it was.
