@@ -259,10 +259,10 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 	for _, item := range g.known() {
 		// One that has a date was to be put there again when it was refused: who else has kept
 		// the message may have been quicker.
-		was := uploads[upload{item.Row.Folder, item.Key()}] || !item.Row.Date.IsZero()
-		if item.Row.State == mail.Pending && item.Row.UID == 0 && item.Lonely() && was {
+		mine := uploads[upload{item.Row.Folder, item.Key()}] || !item.Row.Date.IsZero()
+		if item.Row.State == mail.Pending && item.Row.UID == 0 && item.Lonely() && (mine || follows) {
 			files[r.settledOnce(item)] = item
-			g.uploaded[item] = true
+			g.uploaded[item] = mine
 		}
 	}
 	return files
