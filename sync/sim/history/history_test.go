@@ -219,7 +219,7 @@ var onceFailed = []uint64{
 	2002135, 2005522, // a new form that waited, and the old one did not
 	1286124, 1293330, // a move from a folder that was left, which looked like a copy
 	2006422, 2009948, // a phone's move that met another one, or got new UIDs
-	2110640,          // a pending file that had left a folder of new UIDs
+	2110640, // a pending file that had left a folder of new UIDs
 }
 
 func TestShrinkFindsTheStepsThatMatter(t *testing.T) {
