@@ -1,7 +1,6 @@
 package conflict
 
 import (
-	"cmp"
 	"slices"
 
 	"mailtwin/conflict/mail"
@@ -74,13 +73,12 @@ func (i *Item) Newest(alike []*Item) (copied *Item) {
 	return copied
 }
 
-// isAt tells whether the item may be the message that the other one is on the server, in
-// another folder. Both moving and copying keep INTERNALDATE. Where the server rewrites
-// messages base need not know what bytes it has of this one.
+// isAt tells whether the item may be the message that the other one is on the server, which
+// base came to know later. Both moving and copying keep INTERNALDATE. Where the server
+// rewrites messages base need not know what bytes it has of this one.
 func (i *Item) isAt(other *Item) bool {
-	from := cmp.Or(i.Origin, i.Folder)
 	a, b := i.Row, other.Row
-	return other.Folder != from && other.there() && a.Date.Unix() == b.Date.Unix() && a.ServerSize() == b.ServerSize() &&
+	return other.Row.ID > i.Row.ID && other.there() && a.Date.Unix() == b.Date.Unix() && a.ServerSize() == b.ServerSize() &&
 		(a.Content() == b.Content() || a.RemoteSize != 0 && a.MessageID != "")
 }
 

@@ -7,7 +7,7 @@ import (
 	"mailtwin/conflict/mail"
 )
 
-// pairOf makes a message that is gone on the server and was flagged here, and one in
+// pairOf makes a message that is gone on the server and was flagged here, and a later one in
 // another folder that looks like its copy.
 func pairOf() (gone, copied *Item) {
 	row := mail.Row{ID: 1, UID: 1, Key: "k", Identity: measured("text\n"), Date: time.Unix(100, 0), Flags: mail.Flags{System: mail.Seen}}
@@ -23,8 +23,9 @@ func TestWhereAMessageThatSeemedCopiedHasGone(t *testing.T) {
 		want   bool
 	}{
 		"the same":               {func(_, _ *Item) {}, true},
-		"in the same folder":     {func(_, copied *Item) { copied.Folder = "A" }, false},
-		"where the file was":     {func(gone, _ *Item) { gone.Folder, gone.Origin = "C", "B" }, false},
+		"in the same folder":     {func(_, copied *Item) { copied.Folder = "A" }, true},
+		"known before":           {func(_, copied *Item) { copied.Row.ID = 0 }, false},
+		"where the file was":     {func(gone, _ *Item) { gone.Folder, gone.Origin = "C", "B" }, true},
 		"where the file went":    {func(gone, _ *Item) { gone.Folder, gone.Origin = "B", "A" }, true},
 		"gone as well":           {func(_, copied *Item) { copied.Remote = Gone }, false},
 		"parted":                 {func(_, copied *Item) { copied.Row.State = mail.Parted }, false},

@@ -69,6 +69,8 @@ type tying struct {
 	moves  bool                  // the first ones are gone
 	known  map[*Item]mail.Digest // messages that are one of a file beyond doubt: see recognise
 	sizes  map[int64]bool        // that the message of a file may have
+	// followed are the first ones that have moved here: see mayHaveAdded.
+	followed []*Item
 	// files and messages are those that are not tied.
 	files, messages map[mail.Fingerprint][]*Item
 	// digests and lengths are the files' digests and the messages' sizes by what sameDate
@@ -107,6 +109,9 @@ func newTying(locals, remotes []*Item, intents map[mail.Key]mail.Intent, adopt, 
 	}
 	for _, l := range locals {
 		t.files[l.Identity.Fingerprint] = append(t.files[l.Identity.Fingerprint], l)
+		if l.Followed {
+			t.followed = append(t.followed, l)
+		}
 		t.sizes[l.Identity.Size], t.sizes[l.Identity.BareSize] = true, true
 		if l.Row != nil && l.Row.RemoteSize != 0 {
 			t.sizes[l.Row.RemoteSize] = true
@@ -132,7 +137,7 @@ func alike[K, V comparable](m map[K]V, key K, value V) {
 func (t *tying) undecided(remotes []*Item) []*Item {
 	var ask []*Item
 	for _, r := range remotes {
-		if !t.adopt && !t.sizes[r.Message.Size] && (len(t.intents) == 0 || r.Message.UID < t.from) {
+		if !t.adopt && !t.mayHaveSize(r) && (len(t.intents) == 0 || r.Message.UID < t.from) {
 			continue // no file can be this one
 		}
 		id, files := r.Identity, t.files[r.Identity.Fingerprint]
@@ -150,13 +155,18 @@ func (t *tying) undecided(remotes []*Item) []*Item {
 	return ask
 }
 
+// mayHaveSize tells whether the message of a file may have the size of r.
+func (t *tying) mayHaveSize(r *Item) bool {
+	return t.sizes[r.Message.Size] || slices.ContainsFunc(t.followed, func(l *Item) bool { return mayHaveAdded(l, r) })
+}
+
 // strictlyUndecided tells whether r may be one of the files, and its whole header and
 // its date do not say so beyond doubt.
 func (t *tying) strictlyUndecided(r *Item, files []*Item) bool {
 	var alike []*Item
 	sure := false
 	for _, l := range files {
-		if t.sizeOf(l, r) && (r.Identity.Header == (mail.Fingerprint{}) || l.Identity.Header == (mail.Fingerprint{}) ||
+		if mayHaveAdded(l, r) || t.sizeOf(l, r) && (r.Identity.Header == (mail.Fingerprint{}) || l.Identity.Header == (mail.Fingerprint{}) ||
 			l.Identity.Header == r.Identity.Header || t.rewritten(l, r)) {
 			alike = append(alike, l)
 			sure = sure || t.sameHeader(l, r)
@@ -169,6 +179,17 @@ func (t *tying) strictlyUndecided(r *Item, files []*Item) bool {
 // or that the server announces for it.
 func (t *tying) sizeOf(l, r *Item) bool {
 	return r.Message.Size == l.Identity.Size || l.Identity.BareSize != 0 && r.Message.Size == l.Identity.BareSize || l.Row != nil && l.Row.RemoteSize != 0 && r.Message.Size == l.Row.RemoteSize
+}
+
+// maxAdded is more than the fields come to that mail programs add to their own copies.
+const maxAdded = 128
+
+// mayHaveAdded tells whether r may be l, which has moved here and is gone on the server, as
+// another device has put it there again, from a file to which a program had added. It is not
+// asked of what has not moved: that goes from here, or is known by its size.
+func mayHaveAdded(l, r *Item) bool {
+	more := r.Message.Size - cmp.Or(l.Identity.BareSize, l.Identity.Size)
+	return l.Followed && more > 0 && more <= maxAdded
 }
 
 // sameHeader tells whether what is known without the body leaves no doubt that both

@@ -2,6 +2,7 @@ package conflict
 
 import (
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -298,6 +299,38 @@ func TestWhatTheServerSaysIsOne(t *testing.T) {
 				t.Errorf("moved %v, want %v; asks %d", got, c.want, len(pairs.Ask))
 			}
 		})
+	}
+}
+
+// What has moved here, and is gone on the server, is known again there with what a program of
+// another device has added to it; what has not moved is not looked for.
+func TestWhatAnotherDeviceHasKept(t *testing.T) {
+	const text = "Subject: unnamed\n\ntext\n"
+	for name, c := range map[string]struct {
+		moved      bool
+		there      string
+		tied, asks bool
+	}{
+		"with an added field":          {true, "Content-Length: 5\n" + text, true, true},
+		"with another one":             {true, "X-Other: 5\n" + text, false, true},
+		"with much more":               {true, "Content-Length: 5\nLines: 1\n " + strings.Repeat("x", maxAdded) + "\n" + text, false, false},
+		"where it has not moved":       {false, "Content-Length: 5\n" + text, false, false},
+		"with another text, and field": {true, "Content-Length: 5\nSubject: unnamed\n\nTEXT\n", false, true},
+	} {
+		id := measured(text)
+		gone := &Item{Folder: "A", Remote: Gone, Followed: c.moved, Row: &mail.Row{Key: "k", Identity: id, Date: time.Unix(1, 0)}, Identity: id}
+		size := measured(c.there).Size
+		there := &Item{Folder: "B", Remote: New, Message: mail.Message{UID: 7, Size: size, Date: time.Unix(2, 0)}, Identity: mail.Identity{Size: size}}
+		pairs := MoveNew([]*Item{gone}, []*Item{there})
+		if asks := len(pairs.Ask) > 0; asks != c.asks {
+			t.Errorf("%s: asks %v", name, asks)
+		} else if asks {
+			there.Identity = measured(c.there)
+			pairs = MoveNew([]*Item{gone}, []*Item{there})
+		}
+		if tied := len(pairs.Ties) == 1; tied != c.tied || len(pairs.Ask) > 0 {
+			t.Errorf("%s: tied %v, asks %d", name, tied, len(pairs.Ask))
+		}
 	}
 }
 

@@ -19,15 +19,16 @@ import (
 // not know yet that it has one. It would be uploaded again, beside the message.
 
 // awaitElsewhere leaves out what may be one half of such a move: messages that are gone on
-// the server and have changed here, and files that may have been uploaded and are found
+// the server and have changed here, and files that may have been there and are found
 // nowhere, if a folder has got new ones since it was read, or has new ones and cannot be
-// read; and new ones that are like a known one in another folder, if that has changed since.
+// read; and new ones that are like a known one, if the folder of that has changed since.
 // What was read is read again in the next round, together with these folders. It costs a
 // round trip, and only where there are such messages.
 func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict.Item) ([]*conflict.Item, error) {
 	blind := slices.ContainsFunc(r.allFolders(), (*folder).unread)
 	missing := func(item *conflict.Item) bool {
-		return r.keptThoughGone(item) || g.uploaded[item] || blind && item.Vanished() && item.Moved == nil
+		_, may := g.uploaded[item]
+		return r.keptThoughGone(item) || may || blind && item.Vanished() && item.Moved == nil
 	}
 	if r.DryRun || len(g.alike) == 0 && !slices.ContainsFunc(items, missing) {
 		return items, nil
@@ -44,9 +45,24 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 				return true
 			}
 		}
-		return (got || unread) && missing(item)
+		// Where a loss is all that speaks of files, they may be many, and do not wait for a
+		// folder that cannot be read.
+		mine, may := g.uploaded[item]
+		return (got || unread && mine == may) && missing(item)
 	}
-	left := slices.DeleteFunc(slices.Clone(items), half)
+	behind := map[mail.Folder]bool{}
+	left := slices.DeleteFunc(slices.Clone(items), func(item *conflict.Item) bool {
+		waits := half(item)
+		behind[item.Folder] = behind[item.Folder] || waits && item.Local == conflict.New
+		if waits && item.Row != nil && item.Row.State == mail.Pending {
+			r.waiting = append(r.waiting, item)
+		}
+		return waits
+	})
+	// A file that waits may be the new form of one that is gone: see removeRemote.
+	left = slices.DeleteFunc(left, func(item *conflict.Item) bool {
+		return behind[item.Folder] && item.Local == conflict.Gone && item.Moved == nil
+	})
 	if err := r.watchCopied(ctx, g, left); err != nil {
 		return nil, err
 	}
@@ -166,7 +182,8 @@ func (r *run) changedSince(ctx context.Context) (got, unread bool, changed map[*
 	for _, listed := range listing.Folders {
 		f := r.folders[listed.Name]
 		if f != nil && f.unread() {
-			unread = unread || listed.Status.UIDNext > f.base.Remote.UIDNext
+			now, was := listed.Status, f.base.Remote
+			unread = unread || now.UIDNext > was.UIDNext || now.UIDNext > 0 && now.UIDValidity != was.UIDValidity
 		}
 		if f == nil || !f.usable() || listed.NoSelect {
 			continue

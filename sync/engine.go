@@ -106,6 +106,8 @@ type run struct {
 	doomed map[upload]mail.RowID
 	// unread are the new files that could not be read.
 	unread []unread
+	// waiting are the pending messages that this round has left to the next one.
+	waiting []*conflict.Item
 	// withheld counts how often the server listed a message and did not give it.
 	withheld map[*folder]map[mail.UID]int
 }

@@ -30,11 +30,13 @@ type gathered struct {
 	recovered []*conflict.Item
 	// stranded are the files of folders that are held, and that may have been uploaded.
 	stranded []*conflict.Item
+	// left counts, by their content, the messages whose files are gone from folders that are held.
+	left map[mail.Digest]int
 	// unmeasured are the folders with new files that were renamed, or changed, before they
 	// could be read.
 	unmeasured map[*folder]bool
-	// uploaded are the files that an interrupted run may have uploaded, and whose messages
-	// are not found.
+	// uploaded are the files that may have been on the server, and whose messages are not
+	// found: see formerly. Of those that are true an interrupted run says so, or base.
 	uploaded map[*conflict.Item]bool
 	// alike are new messages that may be copies of known ones, with those.
 	alike map[*conflict.Item][]*conflict.Item
@@ -46,6 +48,7 @@ func newGathered() *gathered {
 		newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{},
 		resolving: map[upload]bool{}, unsure: map[upload]bool{}, unmeasured: map[*folder]bool{},
 		uploaded: map[*conflict.Item]bool{}, alike: map[*conflict.Item][]*conflict.Item{},
+		left: map[mail.Digest]int{},
 	}
 }
 
@@ -125,12 +128,16 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	if err := r.scanLocal(ctx, g); err != nil {
 		return nil, err
 	}
+	if err := r.dropForgotten(ctx); err != nil {
+		return nil, err
+	}
 	if round == 0 {
 		r.addUnsettled(g)
 		if err := r.addMarked(ctx, g); err != nil {
 			return nil, err
 		}
 	} else {
+		r.addWaiting(g)
 		g.leaveHeld(r)
 	}
 	if err := r.confirmGone(ctx, g); err != nil {
@@ -311,9 +318,7 @@ func (r *run) diffRemote(ctx context.Context, f *folder, l *look) ([]conflict.Re
 		if loss == conflict.NoLoss {
 			r.once(f.name, "has UIDs that do not outlast a session (RFC 4315): each sync pairs its messages again, and nothing is removed")
 		}
-		if err := r.forget(ctx, f, loss); err != nil {
-			return nil, err
-		}
+		r.forget(f, loss)
 		if changes, view, err = r.joinRemote(ctx, f, mail.Cursor{}, 0, &probe{}); err != nil {
 			return nil, err
 		}
@@ -459,6 +464,17 @@ func (r *run) addUnsettled(g *gathered) {
 			stayHeld(f, item)
 		}
 	}
+}
+
+// addWaiting adds the pending messages that the round before has left out, where no scan has
+// met them: see awaitElsewhere.
+func (r *run) addWaiting(g *gathered) {
+	for _, item := range r.waiting {
+		if f := r.folders[item.Folder]; f.usable() {
+			g.row(f, *item.Row).Due = item.Due
+		}
+	}
+	r.waiting = nil
 }
 
 // stayHeld: where nothing was scanned that could tell, what is held as gone is as it was.

@@ -209,10 +209,10 @@ func (r *run) uploadedAndGone(g *gathered, f *folder) []*conflict.Item {
 // formerly makes, of new files whose messages may have been where they are, and that
 // somebody may have moved on, the items that they would be then: those that an
 // interrupted run may have uploaded, there or where they were before, or brought here before
-// base was restored, and all where the Maildir follows the server. A file whose upload
-// broke off before is one of the former, and has a row.
+// base was restored, those that have left a folder that is held, and all where the Maildir
+// follows the server. A file whose upload broke off, or was refused, before has a row.
 func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item]*conflict.Item {
-	uploads, gone := map[upload]bool{}, map[mail.Digest]int{}
+	uploads, gone := map[upload]bool{}, maps.Clone(g.left)
 	for _, in := range r.intents {
 		if r.Remote.Abilities().Labels {
 			// That it is new elsewhere, as in All Mail, does not say that it has left its folder;
@@ -257,9 +257,12 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 		files[r.settledOnce(file)] = file
 	}
 	for _, item := range g.known() {
-		if item.Row.State == mail.Pending && item.Row.UID == 0 && item.Lonely() && uploads[upload{item.Row.Folder, item.Key()}] {
+		// One that has a date was to be put there again when it was refused: who else has kept
+		// the message may have been quicker.
+		mine := uploads[upload{item.Row.Folder, item.Key()}] || !item.Row.Date.IsZero()
+		if item.Row.State == mail.Pending && item.Row.UID == 0 && item.Lonely() && (mine || follows) {
 			files[r.settledOnce(item)] = item
-			g.uploaded[item] = true
+			g.uploaded[item] = mine
 		}
 	}
 	return files

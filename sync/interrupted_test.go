@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	gosync "sync"
 	"testing"
 
 	"mailtwin/conflict"
@@ -309,6 +310,32 @@ func TestARenameThatThePowerHasCutInHalf(t *testing.T) {
 		t.Error(err)
 	}
 	d.has("Archive", 2)
+	d.inStep()
+	d.quiet()
+}
+
+// The answer of an upload is lost, and its message moves when the next run has listed it and
+// asks what it is. Its file, which waits for the folders to be read again, follows in that run.
+func TestAnUploadThatMovesWhileItIsLookedAt(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	d.put("Archive", "1.mine:2,S", letter("uploaded"))
+	breakOff(s)
+	d.unreached()
+	s.After = nil
+	var once gosync.Once
+	s.Before = func(call sim.Call) error {
+		if call.Method == "Identify" {
+			once.Do(func() { moveThere(s, "Archive", "About uploaded.", "Lists") })
+		}
+		return nil
+	}
+	d.sync()
+	s.Before = nil
+	d.sync()
+	d.once("About uploaded.")
+	d.has("Archive", 0)
 	d.inStep()
 	d.quiet()
 }

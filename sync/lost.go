@@ -38,24 +38,24 @@ func (r *run) checkMarkers(ctx context.Context) error {
 			r.lose(f, loss) // a run that was interrupted has found it
 		}
 		base := f.base.Marker
-		f.base.Marker = marker
 		if f.base.Local == (mail.Stamp{}) && f.base.Remote.Unread() {
 			// It was never in step. A folder that somebody renamed brings its marker along; but
 			// not into a base that knows no folder at all. One that base knows was met by a run
 			// that was interrupted, and what that has brought here need not be here any more.
 			if f.known && conflict.LossByMarker(base, marker) != conflict.NoLoss {
-				return r.forget(ctx, f, conflict.StateLost)
-			}
-			if r.blank && marker != (mail.Marker{}) {
+				r.forget(f, conflict.StateLost)
+			} else if r.blank && marker != (mail.Marker{}) {
 				r.lose(f, conflict.StateLost)
 			}
+			f.base.Marker = marker
 			return nil
 		}
 		if loss := conflict.LossByMarker(base, marker); loss != conflict.NoLoss {
-			return r.forget(ctx, f, loss)
+			r.forget(f, loss)
+			f.base.Marker = marker
+			return nil
 		}
 		f.outrun = base != (mail.Marker{}) && marker != base
-		f.base.Marker = base
 		return nil
 	})
 }
@@ -176,20 +176,37 @@ func (r *run) lose(f *folder, loss conflict.Loss) {
 	}
 }
 
-// forget drops all that base knows of a folder's messages, since one of its sides is
-// not what base was made from. Then both are read from the start, and what is equal
+// forget leaves all that base knows of a folder's messages out of account, since one of its
+// sides is not what base was made from. Then both are read from the start, and what is equal
 // is tied again: nothing is removed by inference from the loss.
-func (r *run) forget(ctx context.Context, f *folder, loss conflict.Loss) error {
+func (r *run) forget(f *folder, loss conflict.Loss) {
 	old := f.base
+	f.forgotten = old
 	f.base = mail.FolderBase{Name: old.Name, Role: old.Role, OnLocal: old.OnLocal, OnRemote: old.OnRemote, Letters: old.Letters, Marker: old.Marker, Synced: old.Synced}
 	r.lose(f, loss)
 	r.mu.Lock()
 	delete(r.unsettled, old.ID)
 	r.mu.Unlock()
 	f.localDirty, f.remoteDirty, f.messages = true, true, 0
-	batch := &mail.Batch{PutFolders: []*mail.FolderBase{&f.base}}
-	if old.ID != 0 {
-		batch.DropFolders = []mail.FolderID{old.ID}
+}
+
+// dropForgotten drops what was forgotten from base, of the folders whose files were read. Of
+// the others it is all that tells which messages have left them meanwhile: see pairCopies.
+func (r *run) dropForgotten(ctx context.Context) error {
+	batch := &mail.Batch{}
+	for _, f := range r.allFolders() {
+		old := f.forgotten
+		switch {
+		case old == (mail.FolderBase{}):
+			continue
+		case f.failed != nil:
+			f.base = old
+			continue
+		case old.ID != 0:
+			batch.DropFolders = append(batch.DropFolders, old.ID)
+		}
+		batch.PutFolders = append(batch.PutFolders, &f.base)
+		f.forgotten = mail.FolderBase{}
 	}
 	return r.commit(ctx, batch)
 }

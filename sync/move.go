@@ -240,6 +240,9 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 		row := movedRow(f, a)
 		row.UID, row.Key, row.Name, row.New = a.Item.Message.UID, file.Key, file.Name, file.New
 		row.Listed(a.Item.Message)
+		if given := a.Item.Identity.Digest; given != (mail.Digest{}) && given != row.Digest {
+			row.RemoteDigest = given
+		}
 		batch.PutRows = append(batch.PutRows, row)
 		batch.DropIntents = append(batch.DropIntents, r.uploadsOf(from.base.ID, a.Item.From.Row.Key)...)
 		r.changed(from)

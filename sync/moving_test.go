@@ -64,6 +64,55 @@ func TestAMoveOnTheServerOfWhichHalfIsSeen(t *testing.T) {
 	}
 }
 
+// A folder has got new UIDs, so that nothing tells that a message has left it but that its file
+// is there; and the message leaves it when all folders have told their status. It is not
+// uploaded again.
+func TestAMoveOutOfAFolderWithNewUIDs(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, s.ChangeUIDValidity("Lists/go"))
+	var once gosync.Once
+	s.Before = func(call sim.Call) error {
+		if call.Method == "Scan" && call.Folder == "Lists/go" {
+			once.Do(func() { moveThere(s, "Lists/go", "About a list post.", "Archive") })
+		}
+		return nil
+	}
+	d.sync()
+	s.Before = nil
+	d.sync()
+	d.once("About a list post.")
+	d.inStep()
+	d.quiet()
+}
+
+// While a file waits, since its message may be where new mail has come meanwhile, the message
+// does not leave the server of which it may be the new form.
+func TestANewFormThatWaits(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, s.ChangeUIDValidity("Lists"))
+	must(t, os.Remove(d.find("INBOX", "About read.")))
+	d.put("INBOX", "2.other:2,S", letter("read again"))
+	var once gosync.Once
+	s.Before = func(call sim.Call) error {
+		switch call.Method {
+		case "Scan":
+			once.Do(func() { s.Deliver("Archive", onWire(letter("new")), flags(), day) })
+		case "Move":
+			d.once("About read again.")
+		}
+		return nil
+	}
+	d.sync()
+	s.Before = nil
+	d.has("Trash", 1)
+	d.inStep()
+	d.quiet()
+}
+
 // A server may show a message that moves in its new folder while the old one has it still,
 // so that it is taken for a copy. Meanwhile its file is flagged here, moved or removed: it is
 // one message still, with that flag, also if the run dies before it looks again.
@@ -140,6 +189,125 @@ func moving(t *testing.T, rewritten bool, act func(d *device, path string), die 
 	}
 	d.quiet()
 	return steps
+}
+
+// Somebody removes a message on the server that two others have moved meanwhile, one of them
+// with a program that adds to its own copies. Who comes first puts it there again; who comes
+// second knows it again, and keeps no second one, also if the server has refused it before.
+func TestAMessageThatTwoHaveMovedAndOneHasRemoved(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		s := account(t)
+		uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+		a, b := newDevice(t, s), newDevice(t, s)
+		a.sync()
+		b.sync()
+		must(t, os.Remove(a.find("Archive", "About moved.")))
+		a.put("Lists", "1.mutts:2,S", "Content-Length: 13\n"+letter("moved"))
+		b.moveHere(b.find("Archive", "About moved."), "Lists/go", "1.other:2,S")
+		must(t, s.Expunge("Archive", uid))
+		kept, left := mail.Folder("Lists"), mail.Folder("Lists/go")
+		if refused {
+			kept, left = left, kept
+			s.Before = func(call sim.Call) error {
+				if call.Method == "Append" {
+					return mail.ErrRefused
+				}
+				return nil
+			}
+			if rep, err := a.run(); err != nil || len(rep.Problems) != 1 {
+				t.Fatalf("%v, %v", err, rep.Problems)
+			}
+			s.Before = nil
+			b.sync()
+		}
+		for range 2 {
+			a.sync()
+			b.sync()
+		}
+		for _, d := range []*device{a, b} {
+			for _, folder := range []mail.Folder{kept, left} {
+				if got, want := len(d.files(folder)), len(s.Messages(folder)); got != want {
+					t.Errorf("refused %v: %s has %d files, and %d messages on the server", refused, folder, got, want)
+				}
+			}
+			d.quiet()
+		}
+		if places := placesOf(s, "About moved."); len(places) != 1 || !strings.HasPrefix(places[0], string(kept)+" ") {
+			t.Errorf("refused %v: it is there as %q", refused, places)
+		}
+	}
+}
+
+// A phone moves a message to another folder and back, on a server that shows each place until
+// its expunge comes. So the message is in its folder twice for a while. Then its file moves
+// here, and the first of the two goes: it is one message still.
+func TestAMoveBackThatLooksLikeACopy(t *testing.T) {
+	s := account(t)
+	must(t, s.CreateFolder("Drafts"))
+	uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	path := d.find("Archive", "About moved.")
+	s.Copy("Archive", uid, "Archive")
+	var once gosync.Once
+	leave := func() {
+		once.Do(func() {
+			d.moveHere(path, "Drafts", "1.other:2,S")
+			must(t, s.Expunge("Archive", uid))
+		})
+	}
+	listings := 0
+	s.Before = func(call sim.Call) error {
+		if call.Method == "Folders" {
+			listings++
+		} else if listings > 1 {
+			leave() // the run has looked whether it is there still
+		}
+		return nil
+	}
+	d.sync()
+	s.Before = nil
+	leave()
+	d.sync()
+	d.once("About moved.")
+	d.inStep()
+	d.quiet()
+}
+
+// A message seems to be copied from a folder in which the server has just refused something, so
+// that this run does not read it again. The next one does, and finds that it was a move.
+func TestAMoveFromAFolderThatIsLeftLooksLikeACopy(t *testing.T) {
+	s := account(t)
+	must(t, s.CreateFolder("Drafts"))
+	uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	s.Deliver("Archive", onWire(letter("flagged")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	d.rename(d.find("Archive", "About flagged."), "cur", "FS")
+	s.Copy("Archive", uid, "Lists")
+	listings := 0
+	s.Before = func(call sim.Call) error {
+		switch call.Method {
+		case "Folders":
+			if listings++; listings == 2 { // so that it waits for the next round
+				s.Deliver("Archive", onWire(letter("another one")), flags(), day)
+			}
+		case "Store":
+			return mail.ErrRefused
+		}
+		return nil
+	}
+	if rep, err := d.run(); err != nil || len(rep.Problems) != 1 {
+		t.Fatalf("%v, %v", err, rep.Problems)
+	}
+	s.Before = nil
+	d.moveHere(d.find("Archive", "About moved."), "Drafts", "1.other:2,S")
+	must(t, s.Expunge("Archive", uid))
+	d.sync()
+	d.sync()
+	d.once("About moved.")
+	d.inStep()
+	d.quiet()
 }
 
 // A message that was copied on the server is one of its own. When it is removed there later

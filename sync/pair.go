@@ -106,11 +106,16 @@ func (r *run) lettersIn(name mail.Folder) mail.Letters { return r.folders[name].
 // itemsOf gives the items of rows in folders that the run works on: what the round has
 // found out about them, or that they are as they were.
 func (r *run) itemsOf(g *gathered, rows []mail.Row) []*conflict.Item {
+	return r.itemsIn(g, rows, (*folder).usable)
+}
+
+// itemsIn is itemsOf for other folders.
+func (r *run) itemsIn(g *gathered, rows []mail.Row, want func(*folder) bool) []*conflict.Item {
 	var items []*conflict.Item
 	for _, row := range rows {
 		if item := g.rows[row.ID]; item != nil {
 			items = append(items, item)
-		} else if f := r.folderOf(row.Folder); f != nil && f.usable() {
+		} else if f := r.folderOf(row.Folder); f != nil && want(f) {
 			items = append(items, &conflict.Item{Folder: f.name, Row: &row})
 		}
 	}

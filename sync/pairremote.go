@@ -262,16 +262,23 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 	sources := map[*conflict.Item][]*conflict.Item{}
 	files := map[mail.RowID]*conflict.Item{} // whose headers were read
 	var ask []*conflict.Item
+	waits := map[*conflict.Item]bool{}
 	for _, f := range inOrder(g.newRemote) {
 		for _, item := range newThere(g.newRemote[f]) {
 			rows, err := r.State.Dated(ctx, item.Message.Size, item.Message.Date)
 			if err != nil {
 				return fmt.Errorf("read the state: %w", err)
 			}
-			for _, source := range r.itemsOf(g, rows) {
-				if source.Folder != item.Folder && source.Row.UID != 0 && source.Remote != conflict.Gone {
-					g.alike[item] = append(g.alike[item], source)
+			if r.mayBeForgotten(rows) {
+				waits[item] = true
+				continue
+			}
+			for _, known := range r.itemsIn(g, rows, (*folder).synced) {
+				if known.Row.UID != 0 && known.Remote != conflict.Gone {
+					g.alike[item] = append(g.alike[item], known) // also if it is not read again in this run
 				}
+			}
+			for _, source := range r.itemsOf(g, rows) {
 				if !source.Linkable() {
 					continue
 				}
@@ -287,6 +294,14 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 				ask = append(ask, item)
 			}
 		}
+	}
+	for _, f := range inOrder(g.newRemote) {
+		g.newRemote[f] = slices.DeleteFunc(g.newRemote[f], func(item *conflict.Item) bool {
+			if waits[item] {
+				r.leave(f)
+			}
+			return waits[item]
+		})
 	}
 	if err := r.learnAll(ctx, g, ask); err != nil {
 		return err
@@ -305,6 +320,16 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 		}
 	}
 	return nil
+}
+
+// mayBeForgotten tells whether any of the rows is of a folder that has lost track of its
+// messages, and whose files could not be read: a new message that is like it may have left that
+// one, and waits until its file can be known again.
+func (r *run) mayBeForgotten(rows []mail.Row) bool {
+	return slices.ContainsFunc(rows, func(row mail.Row) bool {
+		f := r.folderOf(row.Folder)
+		return f != nil && f.forgotten.ID == row.Folder && row.Key != ""
+	})
 }
 
 // firstRun tells whether base knew no message when the run began.

@@ -347,3 +347,30 @@ func TestTheOldNameOfAFolderIsMadeAgain(t *testing.T) {
 		}
 	}
 }
+
+// A folder is renamed here, and a file leaves it. The server refuses to rename the folder, and
+// to take the file, of which nothing says that its message is in that folder; and when it does
+// rename it, that gets new UIDs. The message is one still.
+func TestWhatLeftAFolderWhoseRenameWasRefused(t *testing.T) {
+	s := account(t)
+	s.Options.NewNumbers = true
+	d := newDevice(t, s)
+	d.sync()
+	must(t, os.Rename(d.dir("Lists/go"), d.dir("Posts")))
+	d.moveHere(d.find("Posts", "About a list post."), "Archive", "1.other:2,R")
+	s.Before = func(call sim.Call) error {
+		if call.Method == "RenameFolder" || call.Method == "Append" {
+			return mail.ErrRefused
+		}
+		return nil
+	}
+	if rep, err := d.run(); err != nil || len(rep.Problems) != 2 {
+		t.Fatalf("%v, %v", err, rep.Problems)
+	}
+	s.Before = nil
+	d.sync()
+	d.sync()
+	d.once("About a list post.")
+	d.inStep()
+	d.quiet()
+}

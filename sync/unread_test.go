@@ -137,6 +137,48 @@ func TestWhatMovedFromWhereItCannotBeReadIsNoCopy(t *testing.T) {
 	d.quiet()
 }
 
+// A folder has got new UIDs, and cannot be read; a message of it has moved to another one. Which
+// file it is shows when that can be read: it is no new message, and its file is no copy. What
+// else is new comes meanwhile.
+func TestWhatLeftAFolderWithNewUIDsThatCannotBeRead(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	before := len(s.Messages("Lists"))
+	moveThere(s, "INBOX", "About read.", "Lists")
+	must(t, s.ChangeUIDValidity("INBOX"))
+	s.Deliver("Lists", onWire(letter("another one")), flags(`\Seen`), day)
+	d.suffers(damaged{folder: "INBOX", scans: true})
+	if n := len(d.files("Lists")); n != before+1 {
+		t.Errorf("Lists has %d files meanwhile", n)
+	}
+	d.sync()
+	d.once("About read.")
+	d.has("Lists", before+2)
+	d.inStep()
+	d.quiet()
+}
+
+// A Maildir is restored from a backup, and cannot be read in the first sync after that. The
+// next one still knows that it is older than base: what it lacks was not removed.
+func TestARestoredFolderThatCannotBeRead(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	backup := filepath.Join(t.TempDir(), "INBOX")
+	must(t, os.CopyFS(backup, os.DirFS(d.dir("INBOX"))))
+	s.Deliver("INBOX", onWire(letter("came later")), flags(`\Seen`), day)
+	d.sync()
+	must(t, os.RemoveAll(d.dir("INBOX")))
+	must(t, os.CopyFS(d.dir("INBOX"), os.DirFS(backup)))
+	d.suffers(damaged{folder: "INBOX", scans: true})
+	d.sync()
+	d.has("INBOX", 4)
+	d.has("Trash", 0)
+	d.inStep()
+	d.quiet()
+}
+
 // A run that cannot make durable what it has moved here does not forget what it was: the
 // message may move on.
 func TestAMoveHereThatCannotBeMadeDurable(t *testing.T) {

@@ -187,7 +187,8 @@ func (r *run) goneWithFolder(ctx context.Context, g *gathered) error {
 
 // gatherHeld gives the messages of folders that are held, where there are new ones
 // on the server that they may be: somebody moves what is in a folder, and then removes the
-// folder. Those follow unasked, as any message does that moves; what is found nowhere stays.
+// folder. Those follow unasked, as any message does that moves, also if their files are in
+// another folder by now; what is found nowhere stays.
 func (r *run) gatherHeld(ctx context.Context, g *gathered) error {
 	for _, f := range r.allFolders() {
 		if f.held && f.failed == nil && len(g.newRemote) > 0 {
@@ -213,6 +214,9 @@ func (r *run) gatherHeldOne(ctx context.Context, g *gathered, f *folder) error {
 			}
 		case c.Change == conflict.Gone, c.Doubt:
 			f.missed[c.Row.ID] = true
+			if !c.Doubt && c.Row.State == mail.Settled {
+				g.left[c.Row.Content()]++
+			}
 		case c.Change != conflict.New:
 			item := g.row(f, c.Row)
 			item.Local, item.File, item.Relabel = c.Change, c.File, c.Relabel

@@ -161,6 +161,28 @@ func TestMailThatLeftAFolderBeforeThatWasRemoved(t *testing.T) {
 	}
 }
 
+// Somebody moves what is in a folder on the server and then removes the folder, and its file
+// was moved here meanwhile, to another one: it goes where the server has it.
+func TestMailThatLeftAFolderOnBothSidesBeforeThatWasRemoved(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	d.moveHere(d.find("Lists/go", "About a list post."), "Archive", "1.other:2,R")
+	moveThere(s, "Lists/go", "About a list post.", "INBOX")
+	must(t, s.DeleteFolder("Lists/go"))
+	noBodies(t, s)
+	d.sync()
+	d.once("About a list post.")
+	d.has("Archive", 0)
+	d.has("INBOX", 4)
+	d.opts.AllowDeletes, d.opts.Only = true, []mail.Folder{"Lists/go"}
+	d.sync()
+	d.opts.AllowDeletes, d.opts.Only = false, nil
+	d.sync()
+	d.inStep()
+	d.quiet()
+}
+
 // stored counts the messages in the store of removed ones.
 func (d *device) stored() int {
 	n := 0

@@ -221,6 +221,28 @@ func TestAFileThatWasMovedOnDoesNotComeBackWhereItWas(t *testing.T) {
 	}
 }
 
+// A directory that was renamed into another one has one name after a loss of power.
+func TestARenamedDirectoryHasOneName(t *testing.T) {
+	names := map[string]int{}
+	for seed := range uint64(100) {
+		d := disk.New(1, clock())
+		f := root(t, d)
+		must(t, f.Mkdir("x"), f.Mkdir("y"), f.Mkdir("x/dir"))
+		put(t, f, "x/dir/a", "text")
+		must(t, f.Sync("x/dir/a", "x/dir", "x", "y", "."))
+		must(t, f.Rename("x/dir", "y/dir"), f.Sync("y"))
+		d.PowerLoss(rand.New(rand.NewPCG(seed, 0)))
+		old, new := read(t, f, "x/dir/a") != "none", read(t, f, "y/dir/a") != "none"
+		if old == new {
+			t.Fatalf("seed %d: under its old name %v, under its new one %v", seed, old, new)
+		}
+		names[fmt.Sprint(old)]++
+	}
+	if len(names) != 2 {
+		t.Errorf("it had %v", names)
+	}
+}
+
 func TestTheNumberOfAGoneFileIsGivenOutAgain(t *testing.T) {
 	d := disk.New(1, clock())
 	f := root(t, d)

@@ -242,6 +242,12 @@ func (d *Disk) remount() map[*inode]bool {
 			e := i.entries[name]
 			if !seen[e] {
 				e.links = 0
+			} else if e.isDir() {
+				// No directory has two names: a file system keeps its rename whole, or its check
+				// takes one of them.
+				delete(i.entries, name)
+				delete(i.durable, name)
+				continue
 			}
 			visit(e)
 		}

@@ -242,6 +242,10 @@ func (w *world) beforeCall(call sim.Call) error {
 	if call.Method != "DeleteFolder" {
 		p.meanwhile() // IMAP cannot delete a folder only if it is empty: what comes then is gone
 	}
+	for _, h := range w.halves {
+		moves := call.Method == "Copy" && w.server.Options.NoMove
+		h.copied = h.copied || moves && call.Folder == h.from && call.UIDs.Has(h.uid)
+	}
 	w.endHalves(func(h *half) bool {
 		// The moment is over before a device looks a second time.
 		ends := call.Method == "Scan" && call.Folder == h.from && h.seen || p.roll(0.1)

@@ -212,6 +212,15 @@ var onceFailed = []uint64{
 	448070, 23632, // a Maildir that was restored with the times of the other
 	405687, 410894, 418508, 419932, 429593, 440125, 442832, 468712, 469385, 474220, 512373, 813997, 900945, 902337, 904255,
 	1101555, 1106505, 1121433, 1138195,
+	1224866,          // a message that left a held folder to one place here, and to another one there
+	1232885,          // a message that left a folder of new UIDs after the others were listed
+	1233502,          // ... and one that left it while its files could not be read
+	1219421,          // a message that moved away and back, and was in its folder twice meanwhile
+	1217057, 2025985, // a message that two had moved and one had removed
+	2002135, 2005522, // a new form that waited, and the old one did not
+	1286124, 1293330, // a move from a folder that was left, which looked like a copy
+	2006422, 2009948, // a phone's move that met another one, or got new UIDs
+	2110640, // a pending file that had left a folder of new UIDs
 }
 
 func TestShrinkFindsTheStepsThatMatter(t *testing.T) {

@@ -390,7 +390,9 @@ func (w *world) onPhone() {
 		t.removed = t.removed || to == trash
 		w.leaves(folder, mail.UIDs(m.UID))
 		if w.history.Setup.Halves {
-			w.halves = append(w.halves, &half{t, folder, to, m.UID, false})
+			w.halves = append(w.halves, &half{
+				token: t, from: folder, to: to, uid: m.UID, validity: w.server.Status(folder).UIDValidity,
+			})
 			w.server.Copy(folder, m.UID, to)
 		} else {
 			w.server.Move(folder, m.UID, to)
@@ -407,7 +409,9 @@ type half struct {
 	*token
 	from, to mail.Folder
 	uid      mail.UID
+	validity uint32
 	seen     bool // where it goes
+	copied   bool // by a device that moves it elsewhere
 }
 
 // endHalves ends the moves of which that says so.
@@ -418,8 +422,13 @@ func (w *world) endHalves(ends func(h *half) bool) {
 		}
 		w.note("phone: %s is in %s no longer", h.name, h.from)
 		w.movesMeanwhile(h.token)
-		if w.server.Expunge(h.from, h.uid) != nil {
+		switch {
+		case w.server.Status(h.from).UIDValidity != h.validity:
+			h.copies++ // it has another UID, which the phone does not know: it stays
+		case w.server.Expunge(h.from, h.uid) != nil:
 			h.copies++ // somebody else was quicker, and has moved it elsewhere
+		case h.copied:
+			h.copies++ // or is slower: it is no error that there is nothing left to expunge
 		}
 		if h.seen {
 			w.hit("phone's move", "seen halfway")

@@ -2,6 +2,7 @@ package history
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"path"
 	"slices"
@@ -226,7 +227,7 @@ func (w *world) restore() {
 	}
 	w.settleLate()
 	w.endHalves(all)
-	was, names := map[place]*token{}, w.server.Folders()
+	was, names := maps.Clone(w.left), w.server.Folders() // devices need not know yet that a message has left
 	old := w.server.Snapshot()
 	w.server.Restore(w.backup)
 	same := slices.Equal(names, w.server.Folders())
@@ -261,7 +262,12 @@ func (w *world) restore() {
 // the server since, that one has left, and nothing tells otherwise.
 func (w *world) leaves(folder mail.Folder, uids mail.UIDSet) {
 	for _, m := range w.server.Messages(folder) {
-		if t := w.tokenOf(string(m.Raw)); t != nil && uids.Has(m.UID) && slices.ContainsFunc(w.devices, func(d *device) bool { return d.old }) {
+		t := w.tokenOf(string(m.Raw))
+		if t == nil || !uids.Has(m.UID) {
+			continue
+		}
+		w.left[place{folder, m.UID}] = t
+		if slices.ContainsFunc(w.devices, func(d *device) bool { return d.old }) {
 			t.copies++ // see forgotten
 		}
 	}
@@ -283,6 +289,9 @@ func (w *world) checkReplaced(p *process, folder mail.Folder, uids mail.UIDSet) 
 		if t == nil || !uids.Has(m.UID) || t.became == nil || t.editor != d || t.runs < d.runs-1 ||
 			t.became.removed || w.isThere(t.became) || t.runs <= d.refused && d.refused < d.runs {
 			continue
+		}
+		if d.Policy.ExpungeDeleted && m.Flags.Has(mail.Deleted) {
+			continue // it goes since somebody has flagged it, whatever becomes of its file
 		}
 		new := slices.ContainsFunc(d.files(folder), func(f file) bool { return w.tokenOf(f.text) == t.became })
 		if _, moved := w.tokensOn(d)[t.name]; new && !moved {

@@ -20,6 +20,7 @@ type world struct {
 	backup   *sim.Snapshot
 	restored bool             // the server got a backup back
 	alike    bool             // a Maildir from a backup may look as the one in base does
+	left     map[place]*token // who has left a place on the server
 	reused   map[place]*token // who had a UID that a restored server gives out once more
 	devices  []*device
 	process  *process // that runs; nil: none
@@ -63,7 +64,7 @@ const trash mail.Folder = "Trash"
 func newWorld(h *History, lane Lane, cover Coverage) (*world, error) {
 	w := &world{
 		history: h, cover: cover, now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), server: sim.NewServer(),
-		tokens: map[string]*token{}, bodies: map[string]string{}, reused: map[place]*token{},
+		tokens: map[string]*token{}, bodies: map[string]string{}, left: map[place]*token{}, reused: map[place]*token{},
 	}
 	s := w.server
 	s.Options = h.Setup.Server
