@@ -279,3 +279,43 @@ func TestTheOldFormWaitsForTheNewOneAlsoInALaterRound(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// The same where the connection had broken before at the new form, so that it is refused for
+// the first time when it was tried before.
+func TestTheOldFormWaitsForOneAtWhichTheConnectionBroke(t *testing.T) {
+	s := account(t)
+	s.Deliver("Archive", onWire(letter("a draft")), flags(`\Draft`), day)
+	d := newDevice(t, s)
+	d.sync()
+	d.put("Archive", "1.other:2,D", letter("a draft")+"More of it.\n")
+	s.Cut = func(c sim.Call, size int64) int64 { return size / 2 }
+	d.unreached()
+	s.Cut = nil
+	s.Before = func(c sim.Call) error {
+		if c.Method != "Append" {
+			return nil
+		}
+		for path, text := range d.files("Archive") {
+			if !strings.Contains(text, "More") {
+				must(t, os.Remove(path))
+			}
+		}
+		return mail.ErrRefused
+	}
+	now := time.Now()
+	d.opts.Now = func() time.Time { return now }
+	for range 2 {
+		if _, err := d.run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(s.Messages("Trash")); n != 0 {
+		t.Errorf("%d messages are in Trash before their new form is there", n)
+	}
+	s.Before = nil
+	now = now.Add(time.Hour)
+	d.sync()
+	d.has("Archive", 1)
+	d.inStep()
+	d.quiet()
+}

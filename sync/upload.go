@@ -366,6 +366,7 @@ func (r *run) rowOf(f *folder, o *outgoing) *mail.Row {
 func (r *run) setAside(f *folder, o *outgoing, err error, batch *mail.Batch) time.Time {
 	row := r.rowOf(f, o)
 	row.UID, row.State, row.Why = 0, mail.Pending, err.Error()
+	row.Tries = max(row.Tries, 0)
 	r.postpone(row, 0)
 	batch.PutRows = append(batch.PutRows, row)
 	if o.intent != nil {
@@ -389,15 +390,19 @@ const patience = 8
 func (r *run) suspect(f *folder, o *outgoing, err error, batch *mail.Batch) error {
 	row := r.rowOf(f, o)
 	row.UID, row.State, row.Why = 0, mail.Pending, err.Error()
-	again := row.Tries > 0
-	r.postpone(row, patience)
+	again := row.Tries != 0
+	if again {
+		r.postpone(row, patience)
+	} else {
+		row.Tries, row.RetryAt = -1, r.Now().Truncate(time.Second)
+	}
 	batch.PutRows = append(batch.PutRows, row)
 	err = fmt.Errorf("upload %q: %w", o.file.Name, err)
 	if !again {
 		return err
 	}
 	hint := "the next sync tries again"
-	if row.Tries > patience {
+	if failures(row) > patience {
 		hint = retryHint("it stays here and ", row.RetryAt)
 	}
 	r.problem(f, err, hint)
@@ -416,17 +421,24 @@ func tries(a *conflict.Action) int {
 	if a.Item.Row == nil {
 		return 0
 	}
-	return a.Item.Row.Tries
+	return failures(a.Item.Row)
 }
+
+// failures counts how often a pending message was tried in vain.
+func failures(row *mail.Row) int { return max(row.Tries, -row.Tries) }
 
 // postpone sets the time of a pending row's next try: at once, as long as it was tried
 // no more often than free.
 func (r *run) postpone(row *mail.Row, free int) {
 	row.RetryAt = r.Now().Truncate(time.Second)
-	if row.Tries >= free {
-		row.RetryAt = r.Now().Add(min(firstRetry<<min(row.Tries-free, 10), lastRetry)).Truncate(time.Second)
+	if failed := failures(row); failed >= free {
+		row.RetryAt = r.Now().Add(min(firstRetry<<min(failed-free, 10), lastRetry)).Truncate(time.Second)
 	}
-	row.Tries++
+	if row.Tries < 0 {
+		row.Tries--
+	} else {
+		row.Tries++
+	}
 }
 
 func localTime(at time.Time) string { return at.Local().Format(time.DateTime) }

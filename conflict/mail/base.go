@@ -57,10 +57,12 @@ type Row struct {
 	Key    Key   // "": no file
 	Flags  Flags // as both sides agreed
 
-	State   State
-	Gone    Side      // of a Held row: where it is gone
-	Why     string    // of a row that is not Settled: the reason, for people
-	Tries   int       // of a Pending row: how often it failed
+	State State
+	Gone  Side   // of a Held row: where it is gone
+	Why   string // of a row that is not Settled: the reason, for people
+	// Tries is, of a Pending row, how often it was refused; below 0: how often the connection
+	// broke at it, as long as nobody has refused it.
+	Tries   int
 	RetryAt time.Time // of a Pending or Held row: not before; to the second
 
 	Identity
