@@ -285,14 +285,15 @@ func (t *tying) underWay(l, r *Item) bool {
 // rewritten it: they have the fields of the fingerprint in common, and INTERNALDATE is
 // the file's time, since mailtwin and its like make them the same in both directions,
 // and whoever writes another version of a message does so at another time. Where
-// several that differ have all that in common, it is not told. Nor is it of messages without
-// a Message-ID, of which programs write several in a second that have their other fields in
-// common.
+// several that differ have all that in common, it is not told.
 func (t *tying) sameDate(l, r *Item) bool {
 	at := fileMoment(l)
-	return l.Row == nil && l.Stat.ModTime != 0 && l.Identity.MessageID != "" &&
+	return l.Row == nil && l.Stat.ModTime != 0 && l.Identity.Fingerprint != noFields &&
 		at == messageMoment(r) && t.digests[at] != mail.Digest{} && t.lengths[at] != 0
 }
+
+// noFields is the fingerprint of all messages that have none of its fields.
+var noFields, _ = mail.FingerprintOf(nil)
 
 func allEqual(items []*Item) bool {
 	for _, i := range items {

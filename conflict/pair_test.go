@@ -102,10 +102,11 @@ func TestWhatIsOneMessage(t *testing.T) {
 			texts:    map[mail.UID]string{7: changed, 8: changed, 9: changed},
 			want:     map[mail.Key]mail.UID{"a": 7, "b": 8},
 		},
-		"other bytes without a Message-ID, which may be another message of the same second": {
+		"rewritten, without a Message-ID": {
 			adopt: true,
 			files: []*Item{fileAt("a", unnamed, 1)}, messages: []*Item{messageAt(7, rewrite(unnamed), 1)},
 			texts: map[mail.UID]string{7: rewrite(unnamed)},
+			want:  map[mail.Key]mail.UID{"a": 7},
 		},
 		"without any field, other bytes": {
 			adopt: true,

@@ -108,12 +108,13 @@ func TestDovecotChangesBytes(t *testing.T) {
 			d, second := s.device("laptop"), s.device("desktop")
 			d.sync()
 			texts := []string{
-				note("NUL") + "a\x00b\n", note("CR") + "end\r", note("CR CR LF") + "a\r\r\nb\n",
+				note("NUL") + "a\x00b\n", "Subject: NUL\n\nwithout a Message-ID \x00\n",
+				note("CR") + "end\r", note("CR CR LF") + "a\r\r\nb\n",
 			}
 			for i, text := range texts {
 				d.save("INBOX", "cur", fmt.Sprintf("%d.odd:2,S", i), text, then)
 			}
-			d.did(d.sync(), counts4{}, counts4{New: 3})
+			d.did(d.sync(), counts4{}, counts4{New: 4})
 			settle(d, second)
 			d.loseState()
 			second.loseState()

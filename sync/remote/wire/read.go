@@ -24,6 +24,7 @@ type inbound struct {
 	line  int   // octets of the response's lines so far
 	held  int64 // octets of its literals so far that are no bodies
 	more  bool  // the response goes on after the body
+	stray bool  // the response is passed over, with its bodies: see dialogue.stray
 }
 
 // maxKept is how much memory stays with a connection after a long response.
@@ -129,8 +130,14 @@ func (c *Conn) next() error {
 	}
 	in.more = !r.last
 	var err error
-	in.ready, err = c.handle(r)
-	return err
+	if in.ready, err = c.handle(r); err != nil || !in.stray || in.body == 0 {
+		return err
+	}
+	n, err := io.CopyN(io.Discard, in.Reader, in.body)
+	if in.body -= n; err != nil {
+		return c.lost(err)
+	}
+	return nil
 }
 
 // readLine appends the next line to the part.
@@ -195,17 +202,15 @@ func (c *Conn) handle(r *response) ([]byte, error) {
 		c.opts.Trace(false, redactResponse(r, secret))
 	}
 	r.repair(greeted)
-	c.mu.Lock()
-	if r.first && r.word == "FETCH" && c.talk.stray(mail.UID(r.uid)) {
-		switch {
-		case r.last:
-			r.drop("a FETCH response that answers nothing")
-		case r.uid != 0: // to the client, one without a UID answers nothing either
-			c.mu.Unlock()
-			return nil, c.broken("a message that was not asked for")
+	if r.first {
+		c.mu.Lock()
+		c.in.stray = r.word == "FETCH" && c.talk.stray(mail.UID(r.uid))
+		c.mu.Unlock()
+		if c.in.stray {
+			r.because("a FETCH response that answers nothing")
 		}
 	}
-	c.mu.Unlock()
+	r.dropped = r.dropped || c.in.stray
 	identified := r.last && !r.dropped && r.emailIDs && r.emailID != "" && r.uid != 0
 	if len(r.why) > 0 || identified {
 		c.mu.Lock()

@@ -198,7 +198,6 @@ func TestHistoriesThatOnceFailed(t *testing.T) {
 var onceFailed = []uint64{
 	16, 22, 23, 46, 50, 55, 62, 111, 172, 188, 211, 319, 376, 482, 490, 563, 716, 778, 927, 1031, 1152, 1272, 1591,
 	1930, 2310, 2587, 2825, 2837, 2936, 3048, 3559, 3856, 4336, 4596, 8475, 51896, 55072, 55103, 412553,
-	126,                                     // a file tied to another message without a Message-ID
 	422445, 452225, 479548, 507137, 1013337, // one file under two names
 	411140, 450084, 808486, // half a folder
 	1040865,       // a bare directory that could not be removed

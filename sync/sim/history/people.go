@@ -6,7 +6,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
@@ -256,6 +255,7 @@ func (w *world) actOn(d *device, folder mail.Folder, f file, t *token) {
 		w.movesMeanwhile(t)
 		t.removed = t.removed || to == trash
 		t.expunged = t.expunged || folder == trash
+		w.apart()
 		d.put(to, fresh, ":2,"+letters(f.flags()), text)
 		if w.chance(4) {
 			t.copies++ // and stays
@@ -272,10 +272,10 @@ func (w *world) actOn(d *device, folder mail.Folder, f file, t *token) {
 		w.note("%s: %s is copied from %s to %s", d.name, t.name, folder, to)
 		t.copies++
 		t.removed = t.removed || folder == trash && to != trash
+		w.apart()
 		d.put(to, fresh, ":2,S", f.text)
 	case 8: // edit: a new file, and the old one goes
-		w.now = w.now.Add(time.Second)
-		w.tick()
+		w.apart()
 		e := &token{name: fmt.Sprintf("token%04d", len(w.tokens)+1)}
 		e.text = strings.Replace(t.text, "This is "+t.name, "This is "+e.name, 1) + strings.Repeat("+", 1000*len(w.tokens)) + "\n"
 		e.removed = folder == trash
