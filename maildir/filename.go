@@ -2,7 +2,6 @@ package maildir
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
@@ -160,7 +159,7 @@ func pathOf(dir string, file mail.File) (string, error) {
 	if err := checkName(file.Name); err != nil {
 		return "", err
 	}
-	return path.Join(dir, subdir(file.New), file.Name), nil
+	return join(join(dir, subdir(file.New)), file.Name), nil
 }
 
 // checkName refuses what no scan gives as a name and Create gives as no key.

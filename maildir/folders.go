@@ -85,7 +85,7 @@ func (t *Tree) otherLayout(knows bool) error {
 		return nil // then there is no such INBOX
 	}
 	if !knows {
-		text, err := readSmall(t.fs, path.Join(dir, markerFile), maxMarkerFile)
+		text, err := readSmall(t.fs, join(dir, markerFile), maxMarkerFile)
 		if err != nil || parseMarker(text) == (mail.Marker{}) {
 			return nil
 		}
@@ -156,8 +156,8 @@ func (t *Tree) stamp(dir string) (mail.Stamp, error) {
 }
 
 func (t *Tree) stampWith(dir string, info Info) (mail.Stamp, error) {
-	cur, errCur := t.fs.Lstat(path.Join(dir, "cur"))
-	new, errNew := t.fs.Lstat(path.Join(dir, "new"))
+	cur, errCur := t.fs.Lstat(join(dir, "cur"))
+	new, errNew := t.fs.Lstat(join(dir, "new"))
 	if errors.Is(errCur, fs.ErrNotExist) && errors.Is(errNew, fs.ErrNotExist) {
 		return mail.Stamp{}, noFolder{dir}
 	}

@@ -73,3 +73,12 @@ type Info struct {
 	ModTime    int64 // can be set to anything
 	Changed    int64 // when content or attributes last changed; cannot be set
 }
+
+// join is path.Join for a directory that is clean already, and a name in it. A run that has
+// nothing to do makes little else than names.
+func join(dir, name string) string {
+	if dir == "." {
+		return name
+	}
+	return dir + "/" + name
+}

@@ -28,7 +28,7 @@ func (t *Tree) Marker(ctx context.Context, folder mail.Folder) (m mail.Marker, e
 	if err != nil {
 		return mail.Marker{}, err
 	}
-	text, err := readSmall(t.fs, path.Join(dir, markerFile), maxMarkerFile)
+	text, err := readSmall(t.fs, join(dir, markerFile), maxMarkerFile)
 	if err != nil {
 		if _, wrong := t.stamp(dir); wrong != nil {
 			return mail.Marker{}, wrong // it says what stands in the folder's place

@@ -60,7 +60,7 @@ func isShort(name string) bool {
 // fullName gives the name that the directory dir has a short form of; "" if no file
 // says so. Only the hash counts: the file system may spell the rest its own way.
 func (t *Tree) fullName(fsys FS, dir string) (string, error) {
-	text, err := readSmall(fsys, path.Join(dir, nameFile), maxNameFile)
+	text, err := readSmall(fsys, join(dir, nameFile), maxNameFile)
 	full := string(text)
 	if err != nil || !strings.HasSuffix(dir, short(full)[len(short(full))-shortTail:]) {
 		return "", err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -136,7 +135,7 @@ type entry struct {
 	isNew bool
 }
 
-func (e *entry) path(dir string) string { return path.Join(dir, subdir(e.isNew), e.name) }
+func (e *entry) path(dir string) string { return join(join(dir, subdir(e.isNew)), e.name) }
 
 func (l *list) problem(format string, args ...any) {
 	if len(l.problems) < maxProblems {
@@ -152,7 +151,7 @@ func (l *list) read(ctx context.Context) error {
 			return err
 		}
 		sub := subdir(isNew)
-		err := l.t.fs.ReadDir(path.Join(l.dir, sub), func(e Entry) {
+		err := l.t.fs.ReadDir(join(l.dir, sub), func(e Entry) {
 			switch {
 			case e.Name[0] == '.' || e.Type == fs.ModeSymlink:
 			case e.Type != 0:

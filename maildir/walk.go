@@ -162,7 +162,7 @@ func (w *walk) blocked(dir string, seen []mail.LocalFolder) bool {
 		return false
 	}
 	// It may be removed by us, or be there for the folders inside.
-	_, err = w.t.fs.Lstat(path.Join(dir, unfinished))
+	_, err = w.t.fs.Lstat(join(dir, unfinished))
 	return err != nil && !slices.ContainsFunc(seen, func(f mail.LocalFolder) bool {
 		return strings.HasPrefix(w.places[f.Name], dir+"/")
 	})
@@ -230,7 +230,7 @@ func (w *walk) read(s spot) (inside []spot, whole bool, err error) {
 	}
 	short := make(map[string]bool) // names that a directory has the short form of
 	for _, entry := range entries {
-		child := path.Join(s.dir, entry)
+		child := join(s.dir, entry)
 		if !isShort(entry) {
 			continue
 		}
@@ -243,7 +243,7 @@ func (w *walk) read(s spot) (inside []spot, whole bool, err error) {
 		inside = w.append(inside, s, child, full)
 	}
 	for _, entry := range entries {
-		child := path.Join(s.dir, entry)
+		child := join(s.dir, entry)
 		switch {
 		case isShort(entry):
 		case short[entry]:

@@ -52,8 +52,9 @@ type folder struct {
 	outrun bool
 	known  bool          // base knew the folder when the run began
 	loss   conflict.Loss // that this run met, or one that was interrupted
-	// forgotten is what base has of the folder still, though a loss makes it worth nothing.
-	forgotten mail.FolderBase
+	// forgotten is what base has of the folder still, though a loss makes it worth nothing; nil:
+	// there is no such.
+	forgotten *mail.FolderBase
 	// full is the size of the smallest message that was refused by this run because of a
 	// quota: none that is larger would be taken. 0: no such one.
 	full int64

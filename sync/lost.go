@@ -181,7 +181,9 @@ func (r *run) lose(f *folder, loss conflict.Loss) {
 // is tied again: nothing is removed by inference from the loss.
 func (r *run) forget(f *folder, loss conflict.Loss) {
 	old := f.base
-	f.forgotten = old
+	if f.forgotten == nil {
+		f.forgotten = &old
+	}
 	f.base = mail.FolderBase{Name: old.Name, Role: old.Role, OnLocal: old.OnLocal, OnRemote: old.OnRemote, Letters: old.Letters, Marker: old.Marker, Synced: old.Synced}
 	r.lose(f, loss)
 	r.mu.Lock()
@@ -197,16 +199,16 @@ func (r *run) dropForgotten(ctx context.Context) error {
 	for _, f := range r.allFolders() {
 		old := f.forgotten
 		switch {
-		case old == (mail.FolderBase{}):
+		case old == nil:
 			continue
 		case f.failed != nil:
-			f.base = old
+			f.base = *old
 			continue
 		case old.ID != 0:
 			batch.DropFolders = append(batch.DropFolders, old.ID)
 		}
 		batch.PutFolders = append(batch.PutFolders, &f.base)
-		f.forgotten = mail.FolderBase{}
+		f.forgotten = nil
 	}
 	return r.commit(ctx, batch)
 }

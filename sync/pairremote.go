@@ -328,7 +328,7 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 func (r *run) mayBeForgotten(rows []mail.Row) bool {
 	return slices.ContainsFunc(rows, func(row mail.Row) bool {
 		f := r.folderOf(row.Folder)
-		return f != nil && f.forgotten.ID == row.Folder && row.Key != ""
+		return f != nil && f.forgotten != nil && f.forgotten.ID == row.Folder && row.Key != ""
 	})
 }
 
