@@ -297,11 +297,11 @@ func TestTorture(t *testing.T) {
 		seed = n
 	}
 	x := newTorture(t, seed)
-	// What has not been struck by then gets half as many rounds more.
+	// What has not been struck by then gets as many rounds again.
 	last := rounds
 	for round := 1; round <= last && !t.Failed(); round++ {
 		x.round()
-		if round == last && last < rounds+rounds/2 && len(x.lacking(rounds)) > 0 {
+		if round == last && last < 2*rounds && len(x.lacking(rounds)) > 0 {
 			last++
 		}
 		if round%bout == 0 || round == last {
