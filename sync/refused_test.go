@@ -246,76 +246,46 @@ func TestWhatIsPurgedDoesNotWaitForARefusedUpload(t *testing.T) {
 }
 
 // A program rewrites a message while a sync runs. The new form is refused in one round, and
-// the old one is found gone in the next: it waits for the new one all the same.
+// the old one is found gone in the next: it waits for the new one all the same, also where the
+// connection had broken before at the new one, which then was tried, and refused by nobody.
 func TestTheOldFormWaitsForTheNewOneAlsoInALaterRound(t *testing.T) {
-	s := account(t)
-	s.Deliver("Archive", onWire(letter("a draft")), flags(`\Draft`), day)
-	d := newDevice(t, s)
-	d.sync()
-	d.put("Archive", "1.other:2,D", letter("a draft")+"More of it.\n")
-	s.Before = func(c sim.Call) error {
-		if c.Method != "Append" {
-			return nil
+	for _, broke := range []bool{false, true} {
+		s := account(t)
+		s.Deliver("Archive", onWire(letter("a draft")), flags(`\Draft`), day)
+		d := newDevice(t, s)
+		d.sync()
+		d.put("Archive", "1.other:2,D", letter("a draft")+"More of it.\n")
+		if broke {
+			s.Cut = func(c sim.Call, size int64) int64 { return size / 2 }
+			d.unreached()
+			s.Cut = nil
 		}
-		for path, text := range d.files("Archive") {
-			if !strings.Contains(text, "More") {
-				must(t, os.Remove(path))
+		s.Before = func(c sim.Call) error {
+			if c.Method != "Append" {
+				return nil
+			}
+			for path, text := range d.files("Archive") {
+				if !strings.Contains(text, "More") {
+					must(t, os.Remove(path))
+				}
+			}
+			return mail.ErrRefused
+		}
+		now := time.Now()
+		d.opts.Now = func() time.Time { return now }
+		for range 2 {
+			if _, err := d.run(); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(s.Messages("Trash")); n != 0 {
+				t.Errorf("broke before: %v: %d messages are in Trash before their new form is there", broke, n)
 			}
 		}
-		return mail.ErrRefused
+		s.Before = nil
+		now = now.Add(time.Hour)
+		d.sync()
+		d.has("Archive", 1)
+		d.inStep()
+		d.quiet()
 	}
-	now := time.Now()
-	d.opts.Now = func() time.Time { return now }
-	if _, err := d.run(); err != nil {
-		t.Fatal(err)
-	}
-	if n := len(s.Messages("Trash")); n != 0 {
-		t.Errorf("%d messages are in Trash before their new form is there", n)
-	}
-	s.Before = nil
-	now = now.Add(time.Hour)
-	d.sync()
-	d.has("Archive", 1)
-	d.inStep()
-	d.quiet()
-}
-
-// The same where the connection had broken before at the new form, so that it is refused for
-// the first time when it was tried before.
-func TestTheOldFormWaitsForOneAtWhichTheConnectionBroke(t *testing.T) {
-	s := account(t)
-	s.Deliver("Archive", onWire(letter("a draft")), flags(`\Draft`), day)
-	d := newDevice(t, s)
-	d.sync()
-	d.put("Archive", "1.other:2,D", letter("a draft")+"More of it.\n")
-	s.Cut = func(c sim.Call, size int64) int64 { return size / 2 }
-	d.unreached()
-	s.Cut = nil
-	s.Before = func(c sim.Call) error {
-		if c.Method != "Append" {
-			return nil
-		}
-		for path, text := range d.files("Archive") {
-			if !strings.Contains(text, "More") {
-				must(t, os.Remove(path))
-			}
-		}
-		return mail.ErrRefused
-	}
-	now := time.Now()
-	d.opts.Now = func() time.Time { return now }
-	for range 2 {
-		if _, err := d.run(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := len(s.Messages("Trash")); n != 0 {
-		t.Errorf("%d messages are in Trash before their new form is there", n)
-	}
-	s.Before = nil
-	now = now.Add(time.Hour)
-	d.sync()
-	d.has("Archive", 1)
-	d.inStep()
-	d.quiet()
 }

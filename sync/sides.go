@@ -137,10 +137,9 @@ type Remote interface {
 	Store(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, add, remove mail.Flags, met func(mail.UID)) error
 
 	// Move moves messages with MOVE (RFC 6851), each by a command of its own, and tells of
-	// each what became of it. Call it only where Abilities says
-	// so. mail.ErrGone: no such message, but
-	// a server without UIDPLUS may not tell that, either. Those behind one that broke the
-	// connection may have moved.
+	// each what became of it. Call it only where Abilities says so. mail.ErrGone: no such
+	// message, but a server without UIDPLUS may not tell that, either. Those behind one that
+	// broke the connection may have moved.
 	Move(ctx context.Context, folder mail.Folder, validity uint32, uids []mail.UID, target mail.Folder) []mail.Moved
 	// Copy copies one message. uid is 0 where the server does not tell. mail.ErrGone as with
 	// Move.

@@ -25,9 +25,9 @@ var aboutItems = &imap.FetchOptions{UID: true, Flags: true, InternalDate: true}
 
 // Fetch streams whole messages to who wants them, once each, and asks for those of several
 // folders in one breath, on one session. Where a folder has an error, those that were visited
-// before it are complete nevertheless: their octets were
-// counted. A message whose flags the server does not tell, even if asked again, is
-// left out. Date is zero where the server does not tell it.
+// before it are complete nevertheless: their octets were counted. A message whose flags the
+// server does not tell, even if asked again, is left out. Date is zero where the server does
+// not tell it.
 func (a *Account) Fetch(ctx context.Context, wanted []mail.Wanted) []error {
 	all := make([]*fetcher, len(wanted))
 	for i, w := range wanted {

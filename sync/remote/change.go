@@ -150,34 +150,30 @@ func (a *Account) Move(ctx context.Context, folder mail.Folder, validity uint32,
 		if !s.caps.Has(imap.CapMove) || !s.client.Caps().Has(imap.CapMove) {
 			return nil, fmt.Errorf("%w: the server lacks MOVE", mail.ErrRefused)
 		}
-		cmd := s.client.Move(set, name)
-		return func() (imap.NumSet, error) {
-			data, err := cmd.Wait()
-			if err != nil {
-				return nil, err
-			}
-			return data.DestUIDs, nil
-		}, nil
+		return told(s.client.Move(set, name).Wait, func(d *imapclient.MoveData) imap.NumSet { return d.DestUIDs }), nil
 	})
 }
 
 // Copy copies one message.
 func (a *Account) Copy(ctx context.Context, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error) {
 	copied := a.transfer(ctx, "copy", folder, validity, []mail.UID{uid}, target, func(s *session, set imap.UIDSet, name string) (waiting, error) {
-		cmd := s.client.Copy(set, name)
-		return func() (imap.NumSet, error) {
-			data, err := cmd.Wait()
-			if err != nil {
-				return nil, err
-			}
-			return data.DestUIDs, nil
-		}, nil
+		return told(s.client.Copy(set, name).Wait, func(d *imap.CopyData) imap.NumSet { return d.DestUIDs }), nil
 	})[0]
 	return copied.UID, copied.Err
 }
 
 // waiting waits for the answer to a MOVE or COPY, which tells where the messages are.
 type waiting func() (imap.NumSet, error)
+
+func told[T any](wait func() (*T, error), dest func(*T) imap.NumSet) waiting {
+	return func() (imap.NumSet, error) {
+		data, err := wait()
+		if err != nil {
+			return nil, err
+		}
+		return dest(data), nil
+	}
+}
 
 // transfer is what Move and Copy have in common.
 func (a *Account) transfer(ctx context.Context, verb string, folder mail.Folder, validity uint32, uids []mail.UID, target mail.Folder,

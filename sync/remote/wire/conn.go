@@ -136,9 +136,10 @@ func (c *Conn) Stats() Stats {
 	return c.stats
 }
 
-// Take gives what was observed since the last Take, or since New, and forgets it, all
-// but the text of a BYE. What the answer to a command says is there
-// as soon as the client knows that the command is answered.
+// Take gives what was observed since the last Take, or since New, and forgets it, all but
+// the text of a BYE. What the answer to a command says is there as soon as the client knows
+// that the command is answered. What is about the selected folder is forgotten, too, when the
+// server comes to the next SELECT: see Selected.
 func (c *Conn) Take() Notes {
 	c.mu.Lock()
 	defer c.mu.Unlock()
