@@ -3,27 +3,27 @@ package sync
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
 )
 
-// agree makes both sides have the same flags, and settles the rows.
-func (r *run) agree(ctx context.Context, w *work) error {
-	f := w.folder
-	letters, err := r.lettersFor(ctx, f, wordsOf(w.agrees))
-	if err != nil {
-		return err
+// agree makes files have the flags that both sides are to have, and settles the rows. left are
+// those whose messages do not have them.
+func (r *run) agree(ctx context.Context, f *folder, actions []*conflict.Action, left map[*conflict.Action]bool) error {
+	if len(actions) == 0 {
+		return nil
 	}
-	left, err := r.storeAll(ctx, f, w.agrees)
+	letters, err := r.lettersFor(ctx, f, wordsOf(actions))
 	if err != nil {
 		return err
 	}
 	batch := &mail.Batch{}
 	var met []mail.File // that base did not know
 	renamed, noticed := false, false
-	for _, a := range w.agrees {
+	for _, a := range actions {
 		file := fileOf(a.Item)
 		if a.Rename {
 			if file, err = r.Local.Reflag(ctx, f.name, file, a.Flags, letters); errors.Is(err, mail.ErrGone) {
@@ -112,68 +112,74 @@ func fileOf(i *conflict.Item) mail.File {
 	return mail.File{Key: i.Row.Key, Name: i.Row.Name, New: i.Row.New, Flags: i.Row.Flags}
 }
 
-// change is one change of flags on the server, and the messages that get it.
+// change is one change of flags on the server, and whose messages get it.
 type change struct {
-	add, remove mail.Flags
-	uids        mail.UIDSet
-	actions     []*conflict.Action
+	mail.FlagChange
+	actions []*conflict.Action
 }
 
 // apart gives the change as one of system flags and one of keywords, and nil where it
 // is but one of the two.
 func (c *change) apart() []*change {
 	system, keywords := *c, *c
-	system.add.Keywords, system.remove.Keywords = "", ""
-	keywords.add.System, keywords.remove.System = 0, 0
+	system.Add.Keywords, system.Remove.Keywords = "", ""
+	keywords.Add.System, keywords.Remove.System = 0, 0
 	for _, part := range []change{system, keywords} {
-		if part.add.Empty() && part.remove.Empty() {
+		if part.Add.Empty() && part.Remove.Empty() {
 			return nil
 		}
 	}
 	return []*change{&system, &keywords}
 }
 
-// storeAll sends the changes of flags to the server, those that are alike in one
-// command, and tells of which messages base must not say that they have them: they were
-// refused, or may not have met the message, since one that has left the folder is passed
-// over. The next round tells. A server that has had enough of keywords must not keep a
-// message from being read.
-func (r *run) storeAll(ctx context.Context, f *folder, actions []*conflict.Action) (map[*conflict.Action]bool, error) {
+// stores tells whether an action changes flags on the server.
+func stores(a *conflict.Action) bool { return !a.Add.Empty() || !a.Remove.Empty() }
+
+// changesOf gives the changes of flags on the server that actions ask for, those that are
+// alike as one.
+func changesOf(actions []*conflict.Action) []*change {
 	type flags struct{ add, remove mail.Flags }
 	alike := map[flags]*change{}
-	var todo []*change
+	var all []*change
 	for _, a := range actions {
-		if a.Add.Empty() && a.Remove.Empty() {
-			continue
-		}
 		c := alike[flags{a.Add, a.Remove}]
 		if c == nil {
-			c = &change{add: a.Add, remove: a.Remove}
+			c = &change{FlagChange: mail.FlagChange{Add: a.Add, Remove: a.Remove}}
 			alike[flags{a.Add, a.Remove}] = c
-			todo = append(todo, c)
+			all = append(all, c)
 		}
-		c.uids.Add(a.Item.UID())
+		c.UIDs.Add(a.Item.UID())
 		c.actions = append(c.actions, a)
 	}
+	return all
+}
+
+// stored takes in what became of changes of flags, and tells of which messages base must not
+// say that they have them: they were refused, or may not have met the message, since one that
+// has left the folder is passed over. The next round tells. A server that has had enough of
+// keywords must not keep a message from being read.
+func (r *run) stored(ctx context.Context, f *folder, todo []*change) (map[*conflict.Action]bool, error) {
 	left, stored, met := map[*conflict.Action]bool{}, map[*conflict.Action]bool{}, map[mail.UID]bool{}
 	for len(todo) > 0 {
 		c := todo[0]
 		todo = todo[1:]
-		r.dirty(f, mail.Remote)
-		err := r.Remote.Store(ctx, f.name, r.validity(f), c.uids, c.add, c.remove, func(uid mail.UID) { met[uid] = true })
-		if errors.Is(err, mail.ErrRefused) {
+		maps.Copy(met, c.Met)
+		if errors.Is(c.Err, mail.ErrRefused) {
 			if parts := c.apart(); parts != nil {
+				for _, part := range parts {
+					part.Err = r.store(ctx, f, &part.FlagChange)
+				}
 				todo = append(todo, parts...)
 				continue
 			}
 			for _, a := range c.actions {
 				left[a] = true
 			}
-			r.refuse(f, err, "it is tried again in the next sync")
+			r.refuse(f, c.Err, "it is tried again in the next sync")
 			continue
 		}
-		if err != nil {
-			return nil, err
+		if c.Err != nil {
+			return nil, c.Err
 		}
 		before := len(stored)
 		for _, a := range c.actions {

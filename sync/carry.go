@@ -15,6 +15,8 @@ type work struct {
 	folder    *folder
 	rows      []*conflict.Action // base alone changes
 	agrees    []*conflict.Action
+	stores    []*conflict.Action // those that change flags on the server
+	stored    bool               // that was done
 	downloads []*conflict.Action
 	uploads   []*conflict.Action
 	// Moves into the folder, of messages on the server and of files here.
@@ -43,6 +45,13 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 	if len(works) == 0 {
 		return r.recordDecisions(ctx, plan)
 	}
+	visited := 0
+	for _, w := range works {
+		if len(w.stores)+len(w.remote) > 0 {
+			visited++
+		}
+	}
+	r.Remote.Ready(ctx, (visited+inRow-1)/inRow)
 	if err := r.each(ctx, inOrder(works), r.Connections, r.mark); err != nil {
 		return err
 	}
@@ -60,6 +69,13 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 	if err := r.secureMoved(ctx, works); err != nil {
 		return err
 	}
+	busy := func(f *folder) bool { return works[f] != nil }
+	if err := r.each(ctx, r.usable(busy), r.Connections, func(ctx context.Context, f *folder) error { return r.keepRows(ctx, works[f]) }); err != nil {
+		return err
+	}
+	if err := r.moveRemote(ctx, works); err != nil {
+		return err
+	}
 	if err := r.transfer(ctx, works); err != nil {
 		return err
 	}
@@ -70,9 +86,11 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 	if err := r.secureGone(ctx, left); err != nil {
 		return err
 	}
-	for _, stage := range []func(context.Context, *work) error{r.dropRows, r.removeRemote, r.removeLocal} {
-		err := r.each(ctx, r.usable(func(f *folder) bool { return works[f] != nil }), r.Connections,
-			func(ctx context.Context, f *folder) error { return stage(ctx, works[f]) })
+	if err := r.changeRemote(ctx, works, true); err != nil {
+		return err
+	}
+	for _, stage := range []func(context.Context, *work) error{r.dropRows, r.removeLocal} {
+		err := r.each(ctx, r.usable(busy), r.Connections, func(ctx context.Context, f *folder) error { return stage(ctx, works[f]) })
 		if err != nil {
 			return err
 		}
@@ -98,7 +116,7 @@ func (r *run) leaveSources(works map[*folder]*work) {
 		if f.failed == nil {
 			continue
 		}
-		for _, a := range slices.Concat(w.agrees, w.movesHere, w.movesThere, w.uploads, w.downloads, w.remote, w.local) {
+		for _, a := range slices.Concat(w.agrees, w.stores, w.movesHere, w.movesThere, w.uploads, w.downloads, w.remote, w.local) {
 			r.leaveEnds(a)
 		}
 	}
@@ -150,7 +168,11 @@ func (r *run) share(plan conflict.Plan) map[*folder]*work {
 		case conflict.MoveLocal:
 			w.movesHere = append(w.movesHere, a)
 		case conflict.Agree:
-			w.agrees = append(w.agrees, a)
+			if stores(a) {
+				w.stores = append(w.stores, a)
+			} else {
+				w.agrees = append(w.agrees, a)
+			}
 		case conflict.Download:
 			w.downloads = append(w.downloads, a)
 		case conflict.Link:

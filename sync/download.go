@@ -41,30 +41,10 @@ func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
 			return ended
 		})
 	}
+	g.Go(func() error { return r.settleAndUpload(gctx, works) })
 	var small []portion // that are fetched together
 	for _, f := range folders {
-		w := works[f]
-		g.Go(func() error {
-			return r.fail(f, func() error {
-				if err := r.keepRows(gctx, w); err != nil {
-					return err
-				}
-				if err := r.agree(gctx, w); err != nil {
-					return err
-				}
-				if err := r.moveRemote(gctx, w); err != nil {
-					return err
-				}
-				if err := r.moveLocal(gctx, w); err != nil {
-					return err
-				}
-				if err := r.link(gctx, w); err != nil {
-					return err
-				}
-				return r.upload(gctx, w)
-			}())
-		})
-		for _, b := range portions(f, w.downloads) {
+		for _, b := range portions(f, works[f].downloads) {
 			if len(small) > 0 && !b.joins(small) {
 				download(small)
 				small = nil
@@ -80,6 +60,29 @@ func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
 		return landErr // it ended what the others did
 	}
 	return err
+}
+
+// settleAndUpload does what is to be done about files, and uploads those that are new.
+func (r *run) settleAndUpload(ctx context.Context, works map[*folder]*work) error {
+	if !light(works) {
+		if err := r.changeRemote(ctx, works, false); err != nil {
+			return err
+		}
+	}
+	err := r.each(ctx, r.usable(func(f *folder) bool { return works[f] != nil }), r.Connections, func(ctx context.Context, f *folder) error {
+		w := works[f]
+		if err := r.agree(ctx, f, w.agrees, nil); err != nil {
+			return err
+		}
+		if err := r.moveLocal(ctx, w); err != nil {
+			return err
+		}
+		return r.link(ctx, w)
+	})
+	if err != nil {
+		return err
+	}
+	return r.upload(ctx, works)
 }
 
 // portion are downloads of one folder, which are fetched with one command, and made durable

@@ -29,7 +29,7 @@ import (
 //	plan      conflict.Make decides; nothing else does
 //	   |
 //	   v
-//	carry out flags, moves, downloads, uploads; when all of them are answered,
+//	carry out moves, downloads, uploads; when all of them are answered, flags and
 //	   |      removals on the server; then removals here
 //	   v
 //	settle    cursors and stamps move to where the gathering began

@@ -21,8 +21,8 @@ import (
 // can remove one alone, and both stay.
 
 // giveWay takes back those of a batch of uploads that are too many.
-func (r *run) giveWay(ctx context.Context, w *work, out []*outgoing, batch *mail.Batch) error {
-	f := w.folder
+func (r *run) giveWay(ctx context.Context, s *sending) error {
+	f, out, batch := s.folder, s.out, &s.record
 	var own mail.UIDSet
 	last := mail.UID(0)
 	for _, o := range out {
@@ -61,7 +61,7 @@ func (r *run) giveWay(ctx context.Context, w *work, out []*outgoing, batch *mail
 	}
 	r.dirty(f, mail.Local)
 	r.leave(f)
-	if err := r.Remote.Expunge(ctx, f.name, r.validity(f), back); err != nil {
+	if err := r.expunge(ctx, f, back); err != nil {
 		return fmt.Errorf("take back what another device has uploaded, too: %w", err)
 	}
 	batch.PutRows = slices.DeleteFunc(batch.PutRows, func(row *mail.Row) bool { return row.UID != 0 && back.Has(row.UID) })

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
-	"slices"
 	"time"
 
 	"mailtwin/conflict"
@@ -21,14 +19,73 @@ func movedRow(f *folder, a *conflict.Action) *mail.Row {
 	return &row
 }
 
+// leaving is a message that moves on the server to where its file is already.
+type leaving struct {
+	action *conflict.Action
+	file   mail.File
+	intent *mail.Intent
+	moving *mail.Moving
+}
+
 // moveRemote moves messages on the server to where their files are already. After a
 // crash, or where the server does not tell the new UID, the message is gone where it was
 // and new where its file is. The intents let pairing tie the two also if the server gives
 // back other bytes than the file has.
-func (r *run) moveRemote(ctx context.Context, w *work) error {
+func (r *run) moveRemote(ctx context.Context, works map[*folder]*work) error {
+	moves := map[*folder][]*leaving{} // by where they go
+	folders := r.usable(func(f *folder) bool { return works[f] != nil && len(works[f].movesThere) > 0 })
+	err := r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
+		all, err := r.intendMoves(ctx, works[f])
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		moves[f] = all
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	visits := map[*folder]*mail.Visit{}
+	for _, f := range r.usable(func(f *folder) bool { return len(moves[f]) > 0 }) {
+		for _, l := range moves[f] {
+			from := r.folders[l.action.Item.From.Folder]
+			if visits[from] == nil {
+				visits[from] = &mail.Visit{}
+			}
+			l.moving = &mail.Moving{UID: l.action.Item.From.Row.UID, To: f.name}
+			visits[from].Moves = append(visits[from].Moves, l.moving)
+			r.dirty(f, mail.Remote)
+			// The file may have other flags than base. That is known only to the scan that met
+			// it, so the folder's stamp must not be stored before the next round.
+			r.dirty(f, mail.Local)
+			r.leave(f)
+		}
+	}
+	one := !r.Remote.Abilities().Move // after the other, by COPY
+	if !one {
+		r.change(ctx, visits)
+	}
+	return r.each(ctx, r.usable(func(f *folder) bool { return len(moves[f]) > 0 }), r.Connections, func(ctx context.Context, f *folder) error {
+		var failed error
+		batch, recording := &mail.Batch{}, context.WithoutCancel(ctx)
+		for _, l := range moves[f] {
+			if one {
+				from := r.folders[l.action.Item.From.Folder]
+				l.moving.There, l.moving.Err = r.Remote.Copy(ctx, from.name, r.validity(from), l.moving.UID, f.name)
+			}
+			if failed = cmp.Or(failed, r.moved(recording, f, l, batch)); one && ends(l.moving.Err) {
+				break // with all others it would happen alike
+			}
+		}
+		return errors.Join(failed, r.commit(recording, batch))
+	})
+}
+
+// intendMoves records which messages are about to move into a folder on the server, and makes
+// durable what base will say of their files then.
+func (r *run) intendMoves(ctx context.Context, w *work) ([]*leaving, error) {
 	f := w.folder
-	intents, batch := &mail.Batch{}, &mail.Batch{}
-	var moves []*conflict.Action
+	intents := &mail.Batch{}
+	var all []*leaving
 	var files []mail.File
 	var left []*conflict.Item
 	for _, a := range w.movesThere {
@@ -40,82 +97,28 @@ func (r *run) moveRemote(ctx context.Context, w *work) error {
 			continue
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		moves, files, left = append(moves, a), append(files, file), append(left, a.Item.From)
-		intents.PutIntents = append(intents.PutIntents, &mail.Intent{
+		l := &leaving{action: a, file: file, intent: &mail.Intent{
 			Kind: mail.Upload, Folder: f.base.ID, Key: a.Item.File.Key, Identity: a.Item.Identity,
 			UIDValidity: r.validity(f), UIDNext: r.uidNext(f), Created: r.Now().Truncate(time.Second),
-		})
+		}}
+		all, files, left = append(all, l), append(files, file), append(left, a.Item.From)
+		intents.PutIntents = append(intents.PutIntents, l.intent)
 	}
 	if err := r.secure(ctx, f, files); err != nil {
-		return err
+		return nil, err
 	}
 	if err := r.secureGone(ctx, left); err != nil {
-		return err
+		return nil, err
 	}
-	if err := r.commit(ctx, intents); err != nil {
-		return err
-	}
-	var failed error
-	for i, m := range r.moving(ctx, f, moves) {
-		failed = cmp.Or(failed, r.moved(ctx, f, moves[i], files[i], intents.PutIntents[i], batch, m))
-	}
-	return errors.Join(failed, r.commit(context.WithoutCancel(ctx), batch))
-}
-
-// moving moves messages, those of one folder together, and tells of each what became of it.
-// Without MOVE they are copied, one when the last one is dealt with. It ends with what would
-// happen to all others alike.
-func (r *run) moving(ctx context.Context, f *folder, moves []*conflict.Action) iter.Seq2[int, mail.Moved] {
-	return func(yield func(int, mail.Moved) bool) {
-		of := map[*folder][]int{}
-		for i, a := range moves {
-			from := r.folders[a.Item.From.Folder]
-			of[from] = append(of[from], i)
-			r.dirty(f, mail.Remote)
-			r.dirty(from, mail.Remote)
-			// The file may have other flags than base. That is known only to the scan that met
-			// it, so the folder's stamp must not be stored before the next round.
-			r.dirty(f, mail.Local)
-			r.leave(f)
-		}
-		for _, from := range inOrder(of) {
-			var uids []mail.UID
-			for _, i := range of[from] {
-				uids = append(uids, moves[i].Item.From.Row.UID)
-			}
-			over := false
-			for k, m := range r.movingFrom(ctx, from, uids, f.name) {
-				over = over || ends(m.Err)
-				if !yield(of[from][k], m) {
-					return
-				}
-			}
-			if over {
-				return
-			}
-		}
-	}
-}
-
-func (r *run) movingFrom(ctx context.Context, from *folder, uids []mail.UID, to mail.Folder) iter.Seq2[int, mail.Moved] {
-	if r.Remote.Abilities().Move {
-		return slices.All(r.Remote.Move(ctx, from.name, r.validity(from), uids, to))
-	}
-	return func(yield func(int, mail.Moved) bool) {
-		for i, uid := range uids {
-			copied, err := r.Remote.Copy(ctx, from.name, r.validity(from), uid, to)
-			if !yield(i, mail.Moved{UID: copied, Err: err}) || ends(err) {
-				return
-			}
-		}
-	}
+	return all, r.commit(ctx, intents)
 }
 
 // moved takes in what became of a message that was to move.
-func (r *run) moved(ctx context.Context, f *folder, a *conflict.Action, file mail.File, in *mail.Intent, batch *mail.Batch, m mail.Moved) error {
-	from, uid, err := r.folders[a.Item.From.Folder], m.UID, m.Err
+func (r *run) moved(ctx context.Context, f *folder, l *leaving, batch *mail.Batch) error {
+	a, file, in := l.action, l.file, l.intent
+	from, uid, err := r.folders[a.Item.From.Folder], l.moving.There, l.moving.Err
 	switch {
 	case errors.Is(err, mail.ErrGone), errors.Is(err, mail.ErrRestarted):
 		r.expect(in) // somebody else was quicker, or it was moved; the next round tells
@@ -200,7 +203,7 @@ func (r *run) expungeCopied(ctx context.Context, from *folder, a *conflict.Actio
 		return err
 	}
 	r.expect(batch.PutIntents[0]) // should the server refuse what follows
-	if err := r.Remote.Expunge(ctx, from.name, r.validity(from), mail.UIDs(old.UID)); err != nil {
+	if err := r.expunge(ctx, from, mail.UIDs(old.UID)); err != nil {
 		return err
 	}
 	return r.commit(ctx, &mail.Batch{DropRows: []mail.RowID{old.ID}, DropIntents: []mail.IntentID{batch.PutIntents[0].ID}})

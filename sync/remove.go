@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
+	"slices"
 	"time"
 
 	"mailtwin/conflict"
@@ -14,12 +14,13 @@ import (
 
 const whyBehind = "removed here when the server refused a new file of the folder, which may be its new form"
 
-// removeRemote removes messages from the server whose files were removed here.
+// remove adds to a visit the removals from a folder of the server, of messages whose files were
+// removed here.
 //
 // If an upload into the folder failed, in this round or before, removals wait: a mail program
 // that rewrites a message makes a new file and removes the old one, and the new bytes must be
 // on the server before the old ones leave it.
-func (r *run) removeRemote(ctx context.Context, w *work) error {
+func (r *run) remove(ctx context.Context, w *work, v *visit) error {
 	f := w.folder
 	if len(w.remote) == 0 {
 		return nil
@@ -28,49 +29,44 @@ func (r *run) removeRemote(ctx context.Context, w *work) error {
 	if err != nil {
 		return err
 	}
-	var ready []*conflict.Action
 	wait := &mail.Batch{}
 	for _, a := range w.remote {
 		until := refused.until(a.Item.Row)
 		switch {
-		case purges(a):
-			ready = append(ready, a)
-		case !until.IsZero():
+		case !purges(a) && !until.IsZero():
 			row := *a.Item.Row
 			row.State, row.Gone, row.Why, row.RetryAt = mail.Held, mail.Local, whyBehind, until
 			wait.PutRows = append(wait.PutRows, &row)
-		case w.behind, a.Item.Moved != nil && !r.safe(a.Item.Moved):
+		case !purges(a) && (w.behind || a.Item.Moved != nil && !r.safe(a.Item.Moved)):
 			r.leave(f)
-		default:
-			ready = append(ready, a)
+		case a.Kind == conflict.MoveToTrash:
+			v.trash = append(v.trash, a)
+		case a.Kind == conflict.ExpungeRemote:
+			v.expunge = append(v.expunge, a)
+			v.Expunge.Add(a.Item.UID())
+		case a.Kind == conflict.MarkDeleted:
+			v.mark = append(v.mark, a)
 		}
 	}
 	if err := r.commit(ctx, wait); err != nil {
 		return err
 	}
-	if len(ready) == 0 {
-		return nil
+	if len(v.mark) > 0 {
+		v.marking = &mail.FlagChange{UIDs: uidsOf(v.mark), Add: mail.Flags{System: mail.Deleted}}
+		v.Stores = append(v.Stores, v.marking)
 	}
-	r.dirty(f, mail.Remote)
-	var trash, expunge, mark []*conflict.Action
-	for _, a := range ready {
-		switch a.Kind {
-		case conflict.MoveToTrash:
-			trash = append(trash, a)
-		case conflict.ExpungeRemote:
-			expunge = append(expunge, a)
-		case conflict.MarkDeleted:
-			mark = append(mark, a)
-		}
+	if len(v.trash)+len(v.expunge)+len(v.mark) > 0 {
+		r.dirty(f, mail.Remote)
 	}
-	for _, err := range []error{
-		r.moveToTrash(ctx, f, trash),
-		r.expunge(ctx, f, expunge),
-		r.markDeleted(ctx, f, mark),
-	} {
+	return r.intendTrash(ctx, v)
+}
+
+// removedThere takes in what became of removals.
+func (r *run) removedThere(ctx context.Context, v *visit) error {
+	for _, err := range []error{r.trashed(ctx, v), r.expunged(ctx, v), r.marked(ctx, v)} {
 		if errors.Is(err, mail.ErrRefused) && !ends(err) {
-			r.refuse(f, err, "it is tried again in the next sync")
-			for _, a := range ready {
+			r.refuse(v.folder, err, "it is tried again in the next sync")
+			for _, a := range slices.Concat(v.trash, v.expunge, v.mark) {
 				r.leaveEnds(a)
 			}
 		} else if err != nil {
@@ -136,45 +132,43 @@ func uidsOf(actions []*conflict.Action) mail.UIDSet {
 	return set
 }
 
-// expunge removes messages for ever, and their files, where there are any.
-func (r *run) expunge(ctx context.Context, f *folder, actions []*conflict.Action) error {
-	if len(actions) == 0 {
-		return nil
-	}
-	if err := r.Remote.Expunge(ctx, f.name, r.validity(f), uidsOf(actions)); err != nil {
-		return err
+// expunged takes in that messages were removed for ever, and removes their files, where there
+// are any.
+func (r *run) expunged(ctx context.Context, v *visit) error {
+	if len(v.expunge) == 0 || v.Expunged != nil {
+		return v.Expunged
 	}
 	batch := &mail.Batch{}
 	var purged []*conflict.Action
-	for _, a := range actions {
+	for _, a := range v.expunge {
 		if purges(a) {
 			purged = append(purged, a)
 		} else {
 			batch.DropRows = append(batch.DropRows, a.Item.Row.ID)
 		}
 	}
-	r.removed(f, mail.Local, len(actions))
+	r.removed(v.folder, mail.Local, len(v.expunge))
 	if err := r.commit(ctx, batch); err != nil {
 		return err
 	}
-	return r.removeFiles(ctx, f, purged)
+	return r.removeFiles(ctx, v.folder, purged)
 }
 
-// markDeleted marks messages \Deleted and leaves them, for want of anything better.
-func (r *run) markDeleted(ctx context.Context, f *folder, actions []*conflict.Action) error {
-	if len(actions) == 0 {
+// marked takes in that messages were marked \Deleted, and are left there for want of anything
+// better.
+func (r *run) marked(ctx context.Context, v *visit) error {
+	if len(v.mark) == 0 {
 		return nil
 	}
-	deleted := mail.Flags{System: mail.Deleted}
-	if err := r.Remote.Store(ctx, f.name, r.validity(f), uidsOf(actions), deleted, mail.Flags{}, nil); err != nil {
+	if err := v.marking.Err; err != nil {
 		return err
 	}
 	batch := &mail.Batch{}
-	for _, a := range actions {
+	for _, a := range v.mark {
 		batch.PutRows = append(batch.PutRows, partedRow(a))
 	}
-	r.removed(f, mail.Local, len(actions))
-	r.once(f.name, `removed messages are marked \Deleted on the server and left there: it has no Trash folder, or cannot expunge single messages`)
+	r.removed(v.folder, mail.Local, len(v.mark))
+	r.once(v.folder.name, `removed messages are marked \Deleted on the server and left there: it has no Trash folder, or cannot expunge single messages`)
 	return r.commit(ctx, batch)
 }
 
@@ -187,86 +181,78 @@ func partedRow(a *conflict.Action) *mail.Row {
 	return &row
 }
 
-// moveToTrash moves messages into the Trash folder. The intents say where they were
-// about to go, so that a message that a crash left copied there and not yet expunged
+// trashing is a message that goes to Trash.
+type trashing struct {
+	action *conflict.Action
+	intent *mail.Intent
+	moving *mail.Moving
+}
+
+// intendTrash adds to a visit the moves to Trash. Where they take a COPY each, intents say where
+// messages were about to go, so that one that a crash left copied there and not yet expunged
 // here is not copied again.
-func (r *run) moveToTrash(ctx context.Context, f *folder, actions []*conflict.Action) error {
-	if len(actions) == 0 {
+func (r *run) intendTrash(ctx context.Context, v *visit) error {
+	if len(v.trash) == 0 {
 		return nil
 	}
-	target := actions[0].Target
+	target := v.trash[0].Target
 	if err := r.needTrash(ctx, target); err != nil {
 		return err
 	}
-	abilities := r.Remote.Abilities()
+	move := r.Remote.Abilities().Move
 	intents := &mail.Batch{}
-	var mine []*mail.Intent
-	for _, a := range actions {
-		in := r.intentOf(mail.Move, a.Item.Row)
-		if in == nil {
+	for _, a := range v.trash {
+		t := &trashing{action: a, intent: r.intentOf(mail.Move, a.Item.Row), moving: &mail.Moving{UID: a.Item.UID(), To: target}}
+		if t.intent == nil {
 			status := r.onServer[target].Status
-			in = &mail.Intent{
-				Kind: mail.Move, Row: a.Item.Row.ID, Folder: f.base.ID, Identity: a.Item.Row.Identity,
+			t.intent = &mail.Intent{
+				Kind: mail.Move, Row: a.Item.Row.ID, Folder: v.folder.base.ID, Identity: a.Item.Row.Identity,
 				UIDValidity: status.UIDValidity, UIDNext: status.UIDNext, Created: r.Now().Truncate(time.Second),
 			}
-			if !abilities.Move {
-				intents.PutIntents = append(intents.PutIntents, in)
+			if !move {
+				intents.PutIntents = append(intents.PutIntents, t.intent)
 			}
 		}
-		mine = append(mine, in)
-	}
-	if err := r.commit(ctx, intents); err != nil {
-		return err
+		if v.trashing = append(v.trashing, t); move {
+			v.Moves = append(v.Moves, t.moving)
+		}
 	}
 	if t := r.folders[target]; t != nil {
 		r.dirty(t, mail.Remote)
 	}
+	return r.commit(ctx, intents)
+}
+
+// trashed takes in which messages were moved to Trash. Without MOVE it moves them, by the surest
+// means that the server has, up to the first that fails.
+func (r *run) trashed(ctx context.Context, v *visit) error {
 	batch := &mail.Batch{}
 	var failed error
 	n := 0
-	for i, err := range r.trashing(ctx, f, actions, mine, batch) {
+	for _, t := range v.trashing {
+		err := t.moving.Err
+		if !r.Remote.Abilities().Move {
+			err = r.trashOne(ctx, v.folder, t.action, t.intent, batch)
+		} else if err == nil {
+			batch.DropRows = append(batch.DropRows, t.action.Item.Row.ID)
+		}
 		switch {
 		case errors.Is(err, mail.ErrGone):
-			r.leave(f) // somebody else removed it; the next round tells
+			r.leave(v.folder) // somebody else removed it; the next round tells
 		case err != nil:
-			failed = cmp.Or(failed, fmt.Errorf("move to %q: %w", target, err))
+			failed = cmp.Or(failed, fmt.Errorf("move to %q: %w", t.moving.To, err))
 		default:
-			if mine[i].ID != 0 {
-				batch.DropIntents = append(batch.DropIntents, mine[i].ID)
+			if t.intent.ID != 0 {
+				batch.DropIntents = append(batch.DropIntents, t.intent.ID)
 			}
 			n++
 		}
+		if failed != nil && !r.Remote.Abilities().Move {
+			break
+		}
 	}
-	r.removed(f, mail.Local, n)
+	r.removed(v.folder, mail.Local, n)
 	return errors.Join(failed, r.commit(context.WithoutCancel(ctx), batch))
-}
-
-// trashing moves messages to Trash by the surest means that the server has, and tells of each
-// how that went. Without MOVE it ends with the first that fails.
-func (r *run) trashing(ctx context.Context, f *folder, actions []*conflict.Action, mine []*mail.Intent, batch *mail.Batch) iter.Seq2[int, error] {
-	return func(yield func(int, error) bool) {
-		if !r.Remote.Abilities().Move {
-			for i, a := range actions {
-				err := r.trashOne(ctx, f, a, mine[i], batch)
-				if !yield(i, err) || err != nil && !errors.Is(err, mail.ErrGone) {
-					return
-				}
-			}
-			return
-		}
-		uids := make([]mail.UID, len(actions))
-		for i, a := range actions {
-			uids[i] = a.Item.UID()
-		}
-		for i, m := range r.Remote.Move(ctx, f.name, r.validity(f), uids, actions[0].Target) {
-			if m.Err == nil {
-				batch.DropRows = append(batch.DropRows, actions[i].Item.Row.ID)
-			}
-			if !yield(i, m.Err) {
-				return
-			}
-		}
-	}
 }
 
 // trashOne moves one message where there is no MOVE.
@@ -283,13 +269,13 @@ func (r *run) trashOne(ctx context.Context, f *folder, a *conflict.Action, in *m
 		}
 	}
 	if r.Remote.Abilities().UIDPlus {
-		if err := r.Remote.Expunge(ctx, f.name, validity, mail.UIDs(uid)); err != nil {
+		if err := r.expunge(ctx, f, mail.UIDs(uid)); err != nil {
 			return err
 		}
 		batch.DropRows = append(batch.DropRows, a.Item.Row.ID)
 		return nil
 	}
-	if err := r.Remote.Store(ctx, f.name, validity, mail.UIDs(uid), mail.Flags{System: mail.Deleted}, mail.Flags{}, nil); err != nil {
+	if err := r.store(ctx, f, &mail.FlagChange{UIDs: mail.UIDs(uid), Add: mail.Flags{System: mail.Deleted}}); err != nil {
 		return err
 	}
 	row := partedRow(a)

@@ -58,7 +58,7 @@ func (r *run) isSecond(ctx context.Context, f *folder, in arriving, uid mail.UID
 // removeSecond removes a file that is there twice, once its flags are on the server.
 func (r *run) removeSecond(ctx context.Context, f *folder, a conflict.Action, file mail.File, uid mail.UID) error {
 	if !a.Add.Empty() || !a.Remove.Empty() {
-		if err := r.Remote.Store(ctx, f.name, r.validity(f), mail.UIDs(uid), a.Add, a.Remove, nil); err != nil {
+		if err := r.store(ctx, f, &mail.FlagChange{UIDs: mail.UIDs(uid), Add: a.Add, Remove: a.Remove}); err != nil {
 			return err
 		}
 		r.count(func(rep *Report) { rep.Remote.Flags++ })

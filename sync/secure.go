@@ -41,7 +41,7 @@ func (r *run) secureMoved(ctx context.Context, works map[*folder]*work) error {
 	left := map[*folder]bool{}
 	for _, f := range inOrder(works) {
 		w := works[f]
-		for _, a := range slices.Concat(w.rows, w.agrees, w.movesHere, w.uploads, w.downloads, w.remote) {
+		for _, a := range slices.Concat(w.rows, w.agrees, w.stores, w.movesHere, w.uploads, w.downloads, w.remote) {
 			item, was := a.Item, a.Item.Origin
 			if from := item.From; from != nil && from.Followed {
 				item, was = from, from.Origin

@@ -115,6 +115,10 @@ type Remote interface {
 	// what goes wrong is left to Scan.
 	Ahead(ctx context.Context, queries []mail.Query)
 
+	// Ready tells that so many calls are about to be made side by side, and may prepare for
+	// that meanwhile. It is a matter of speed alone.
+	Ready(ctx context.Context, calls int)
+
 	// Identify asks what messages are, in as much detail as that says; the rest of it
 	// may be told nevertheless. Messages that are gone are left out.
 	Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, detail mail.Detail) ([]mail.Identified, error)
@@ -129,24 +133,15 @@ type Remote interface {
 	// more before the first is answered, and has read a Source when it asks for the next
 	// one. answered hears of each in that order, once. After one that was neither stored
 	// nor refused it asks for no more. Neither function may call a Remote.
-	Append(ctx context.Context, folder mail.Folder, next func() *mail.Outgoing, answered func(mail.Appended))
+	Append(ctx context.Context, next func() *mail.Outgoing, answered func(mail.Appended))
 
-	// Store adds and removes flags of all the messages, and touches no others.
-	// Messages that are gone are passed over; so it calls met, unless that is nil, for each
-	// of which the server says that it changed it. It may leave out some that were not gone.
-	Store(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, add, remove mail.Flags, met func(mail.UID)) error
-
-	// Move moves messages with MOVE (RFC 6851), each by a command of its own, and tells of
-	// each what became of it. Call it only where Abilities says so. mail.ErrGone: no such
-	// message, but a server without UIDPLUS may not tell that, either. Those behind one that
-	// broke the connection may have moved.
-	Move(ctx context.Context, folder mail.Folder, validity uint32, uids []mail.UID, target mail.Folder) []mail.Moved
-	// Copy copies one message. uid is 0 where the server does not tell. mail.ErrGone as with
-	// Move.
+	// Change does what is to be done about messages of several folders, one after the other,
+	// and tells in each Visit what became of it. Ask for moves only where Abilities says so,
+	// and for what is to be expunged.
+	Change(ctx context.Context, visits []*mail.Visit)
+	// Copy copies one message. uid is 0 where the server does not tell. mail.ErrGone as
+	// with moves.
 	Copy(ctx context.Context, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error)
-	// Expunge removes exactly these messages for ever, by UID EXPUNGE (RFC 4315).
-	// Call it only where Abilities says so.
-	Expunge(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet) error
 
 	// Examine opens a folder and tells its status and its MailboxID.
 	Examine(ctx context.Context, folder mail.Folder) (mail.RemoteFolder, error)

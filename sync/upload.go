@@ -19,29 +19,61 @@ const (
 )
 
 // A batch of uploads shares the commit of the intents, and the wait for the last answers.
-// The first one is smaller: after it one knows whether another device uploads the same.
+// The first one of a folder is smaller: after it one knows whether another device uploads the
+// same.
 const (
 	firstUploads = 64
 	uploadBatch  = 256
 )
 
-// upload appends new files to the server's folder. The intent of each is durable
-// before its APPEND; the commit that drops it records the UID.
-func (r *run) upload(ctx context.Context, w *work) error {
-	actions := w.uploads
-	retriedLast(actions)
-	if len(actions) > 0 {
-		w.folder.ours, w.folder.others, w.folder.looked = nil, nil, r.uidNext(w.folder)
+// upload appends new files to the server's folders, those of folders that have few of them
+// together. The intent of each is durable before its APPEND; the commit that drops it records
+// the UID.
+func (r *run) upload(ctx context.Context, works map[*folder]*work) error {
+	g, gctx := newCrew(ctx, r.Connections)
+	batches := func(some []*work) {
+		g.Go(func() error {
+			for size, n := firstUploads, 0; n < len(some[0].uploads) || n == 0; size = uploadBatch {
+				var all []*sending
+				for _, w := range some {
+					all = append(all, &sending{work: w, actions: w.uploads[n:min(len(w.uploads), n+size)]})
+				}
+				n += size
+				if err := r.uploadBatch(gctx, all); err != nil {
+					return err
+				}
+				if some[0].folder.failed != nil {
+					break
+				}
+			}
+			return nil
+		})
 	}
-	for size := firstUploads; len(actions) > 0; size = uploadBatch {
-		n := min(len(actions), size)
-		if err := r.uploadBatch(ctx, w, actions[:n]); err != nil {
-			return err
+	var together []*work
+	n := 0
+	for _, f := range r.usable(func(f *folder) bool { return works[f] != nil && len(works[f].uploads) > 0 }) {
+		w := works[f]
+		retriedLast(w.uploads, func(a *conflict.Action) *conflict.Action { return a })
+		f.ours, f.others, f.looked = nil, nil, r.uidNext(f)
+		switch {
+		case len(w.uploads) > firstUploads:
+			batches([]*work{w})
+			continue
+		case n+len(w.uploads) > uploadBatch || len(together) == joinedFolders:
+			batches(together)
+			together, n = nil, 0
 		}
-		actions = actions[n:]
+		together, n = append(together, w), n+len(w.uploads)
 	}
-	if len(w.untried) > 0 {
-		r.problem(w.folder, fmt.Errorf("upload %s: not tried: %w", names(w.untried), mail.ErrOverQuota),
+	if len(together) > 0 {
+		batches(together)
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, f := range r.usable(func(f *folder) bool { return works[f] != nil && len(works[f].untried) > 0 }) {
+		w := works[f]
+		r.problem(f, fmt.Errorf("upload %s: not tried: %w", names(w.untried), mail.ErrOverQuota),
 			"they stay here, too, until after "+localTime(w.retryAt))
 	}
 	return nil
@@ -50,8 +82,18 @@ func (r *run) upload(ctx context.Context, w *work) error {
 // errNotShown: a message was stored, and no new one of the folder is like it.
 var errNotShown = fmt.Errorf("%w: it was taken, and changed beyond recognition", mail.ErrRefused)
 
+// sending is one folder's part of a batch of uploads.
+type sending struct {
+	*work
+	actions []*conflict.Action
+	out     []*outgoing
+	record  mail.Batch // what is to be recorded of them
+	err     error      // what is wrong with the folder
+}
+
 // outgoing is one file that is being uploaded.
 type outgoing struct {
+	*sending
 	action *conflict.Action
 	file   mail.File
 	id     mail.Identity
@@ -62,15 +104,49 @@ type outgoing struct {
 	row    *mail.Row // once it is on the server, and its UID is known
 }
 
-func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Action) error {
-	f := w.folder
-	var out []*outgoing
-	intents, batch := &mail.Batch{}, &mail.Batch{}
-	for _, a := range actions {
-		o := &outgoing{action: a, file: fileOf(a.Item), id: a.Item.Identity, stat: a.Item.Stat}
+// uploadBatch uploads a batch. What is wrong with one folder does not keep the others.
+func (r *run) uploadBatch(ctx context.Context, all []*sending) error {
+	intents := &mail.Batch{}
+	for _, s := range all {
+		if s.err = r.prepare(ctx, s); s.err != nil {
+			s.out = nil
+			continue
+		}
+		for _, o := range s.out {
+			intents.PutIntents = append(intents.PutIntents, o.intent)
+		}
+	}
+	err := r.commit(ctx, intents)
+	if err == nil {
+		err = r.send(ctx, all)
+	}
+	record := &mail.Batch{}
+	for _, s := range all {
+		if err == nil && s.err == nil {
+			s.err = r.giveWay(ctx, s)
+		}
+		record.Add(&s.record)
+	}
+	// What the server has answered is recorded, whatever became of the rest.
+	if err = errors.Join(err, r.commit(context.WithoutCancel(ctx), record)); err != nil {
+		return err
+	}
+	for _, s := range all {
+		if err := r.fail(s.folder, s.err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepare finds out what is to be uploaded, and makes durable what base will say of the files.
+func (r *run) prepare(ctx context.Context, s *sending) error {
+	f, w := s.folder, s.work
+	for _, a := range s.actions {
+		o := &outgoing{sending: s, action: a, file: fileOf(a.Item), id: a.Item.Identity, stat: a.Item.Stat}
 		if f.stored[o.file.Key] {
 			// To upload it over and over would fill the folder with what nobody knows again.
-			w.retryAt = r.setAside(f, o, errNotShown, batch)
+			w.retryAt = r.setAside(f, o, errNotShown, &s.record)
 			r.reportRefused(f, o, errNotShown, w.retryAt)
 			continue
 		}
@@ -84,38 +160,24 @@ func (r *run) uploadBatch(ctx context.Context, w *work, actions []*conflict.Acti
 				continue
 			}
 		}
-		out = append(out, o)
+		s.out = append(s.out, o)
 	}
-	out, err := r.needless(ctx, w, out)
-	if err != nil {
-		return errors.Join(err, r.commit(ctx, batch))
+	var err error
+	if s.out, err = r.needless(ctx, w, s.out); err != nil {
+		return err
 	}
-	if out, err = r.relabelAll(ctx, w, out); err != nil {
-		return errors.Join(err, r.commit(ctx, batch))
+	if s.out, err = r.relabelAll(ctx, w, s.out); err != nil {
+		return err
 	}
-	files := make([]mail.File, len(out))
-	for i, o := range out {
+	files := make([]mail.File, len(s.out))
+	for i, o := range s.out {
 		files[i] = o.file
-	}
-	if err := r.secure(ctx, f, files); err != nil {
-		return errors.Join(err, r.commit(ctx, batch))
-	}
-	for _, o := range out {
 		o.intent = &mail.Intent{
 			Kind: mail.Upload, Folder: f.base.ID, Key: o.file.Key, Identity: o.id, Row: sourceOf(o.action),
 			UIDValidity: r.validity(f), UIDNext: r.uidNext(f), Created: r.Now().Truncate(time.Second),
 		}
-		intents.PutIntents = append(intents.PutIntents, o.intent)
 	}
-	if err := r.commit(ctx, intents); err != nil {
-		return err
-	}
-	failed := r.send(ctx, w, out, batch)
-	if failed == nil {
-		failed = r.giveWay(ctx, w, out, batch)
-	}
-	// What the server has answered is recorded, whatever became of the rest.
-	return errors.Join(failed, r.commit(context.WithoutCancel(ctx), batch))
+	return r.secure(ctx, f, files)
 }
 
 // relabelAll renames the files whose names say in the letters of another folder what they
@@ -159,36 +221,41 @@ func (r *run) uidNext(f *folder) mail.UID {
 	return f.base.Remote.UIDNext
 }
 
-// send brings messages to the server, and adds to batch what to record of them.
-func (r *run) send(ctx context.Context, w *work, out []*outgoing, batch *mail.Batch) error {
+// send brings messages to the server, and notes what to record of them. An error ends the run.
+func (r *run) send(ctx context.Context, all []*sending) error {
 	var uploads []*outgoing
-	for _, o := range out {
-		if o.action.Kind != conflict.CopyRemote {
-			uploads = append(uploads, o)
-			continue
-		}
-		o.answer = r.copyOne(ctx, w.folder, o)
-		if err := r.sent(ctx, w, o, true, batch); err != nil {
-			return err
-		}
-	}
-	var failed error
-	for len(uploads) > 0 && failed == nil {
-		var tried []*outgoing
-		tried, uploads = r.appendSome(ctx, w, uploads, batch)
-		for _, o := range tried {
-			if err := r.sent(ctx, w, o, failed == nil, batch); failed == nil {
-				failed = err
+	for _, s := range all {
+		for _, o := range s.out {
+			if o.action.Kind != conflict.CopyRemote {
+				uploads = append(uploads, o)
+				continue
+			}
+			o.answer = r.copyOne(ctx, s.folder, o)
+			if err := r.sent(ctx, o, true); err != nil {
+				return err
 			}
 		}
 	}
-	return failed
+	retriedLast(uploads, func(o *outgoing) *conflict.Action { return o.action })
+	for len(uploads) > 0 {
+		var tried []*outgoing
+		tried, uploads = r.appendSome(ctx, uploads)
+		var failed error
+		for _, o := range tried {
+			if err := r.sent(ctx, o, failed == nil); failed == nil {
+				failed = err
+			}
+		}
+		if failed != nil {
+			return failed
+		}
+	}
+	return nil
 }
 
 // appendSome uploads files, several of which may be under way at once, up to the first that
 // breaks the connection. It gives those that have an answer, and those that are left.
-func (r *run) appendSome(ctx context.Context, w *work, out []*outgoing, batch *mail.Batch) (tried, left []*outgoing) {
-	f := w.folder
+func (r *run) appendSome(ctx context.Context, out []*outgoing) (tried, left []*outgoing) {
 	var source mail.Source
 	var waiting []*outgoing
 	closeRead := func() {
@@ -203,15 +270,16 @@ func (r *run) appendSome(ctx context.Context, w *work, out []*outgoing, batch *m
 		for len(out) > 0 {
 			o := out[0]
 			out = out[1:]
+			f := o.folder
 			if f.full > 0 && o.id.Size >= f.full {
-				w.retryAt = r.setAside(f, o, mail.ErrOverQuota, batch)
-				w.untried = append(w.untried, o.file.Name)
+				o.retryAt = r.setAside(f, o, mail.ErrOverQuota, &o.record)
+				o.untried = append(o.untried, o.file.Name)
 				continue
 			}
 			tried = append(tried, o)
 			if source, o.answer.Err = r.open(ctx, f, o); o.answer.Err == nil {
 				waiting = append(waiting, o)
-				return &mail.Outgoing{Source: source, Flags: o.action.Flags, Date: o.date, Alone: tries(o.action) > 0}
+				return &mail.Outgoing{Folder: f.name, Source: source, Flags: o.action.Flags, Date: o.date, Alone: tries(o.action) > 0}
 			}
 			source = nil
 			if ends(o.answer.Err) {
@@ -220,10 +288,10 @@ func (r *run) appendSome(ctx context.Context, w *work, out []*outgoing, batch *m
 		}
 		return nil
 	}
-	r.Remote.Append(ctx, f.name, next, func(a mail.Appended) {
+	r.Remote.Append(ctx, next, func(a mail.Appended) {
 		o := waiting[0]
 		waiting, o.answer = waiting[1:], a
-		switch {
+		switch f := o.folder; {
 		case a.Err == nil:
 			r.Progress(Progress{Folder: f.name, Messages: 1, Bytes: o.id.Size})
 		case errors.Is(a.Err, mail.ErrOverQuota) && (f.full == 0 || o.id.Size < f.full):
@@ -271,19 +339,29 @@ func (r *run) copyOne(ctx context.Context, f *folder, o *outgoing) (a mail.Appen
 	return a
 }
 
-// sent adds to batch what to record of a file that was to be brought to the server. Of those
-// that were under way when a connection broke, it broke at the first.
-func (r *run) sent(ctx context.Context, w *work, o *outgoing, first bool, batch *mail.Batch) error {
-	f, a := w.folder, o.answer
+// sent notes what to record of a file that was to be brought to the server. Of those that were
+// under way when a connection broke, it broke at the first. An error ends the run; what is wrong
+// with the folder alone is noted.
+func (r *run) sent(ctx context.Context, o *outgoing, first bool) error {
+	err := r.record(ctx, o, first)
+	if err != nil && !ends(err) {
+		o.err = cmp.Or(o.err, err)
+		return nil
+	}
+	return err
+}
+
+func (r *run) record(ctx context.Context, o *outgoing, first bool) error {
+	f, a, batch := o.folder, o.answer, &o.sending.record
 	switch {
 	case a.Err == nil:
 	case errors.Is(a.Err, mail.ErrGone), errors.Is(a.Err, mail.ErrChanged), errors.Is(a.Err, mail.ErrDamaged), errors.Is(a.Err, mail.ErrRestarted):
-		_, err := r.skipUpload(w, a.Err)
+		_, err := r.skipUpload(o.work, a.Err)
 		batch.DropIntents = append(batch.DropIntents, o.intent.ID)
 		return err
 	case errors.Is(a.Err, mail.ErrRefused):
-		w.retryAt = r.setAside(f, o, a.Err, batch)
-		r.reportRefused(f, o, a.Err, w.retryAt)
+		o.retryAt = r.setAside(f, o, a.Err, batch)
+		r.reportRefused(f, o, a.Err, o.retryAt)
 		return nil
 	default:
 		if !a.Sent {
@@ -413,8 +491,8 @@ func (r *run) suspect(f *folder, o *outgoing, err error, batch *mail.Batch) erro
 }
 
 // retriedLast sorts uploads so that those which failed before do not stop the others.
-func retriedLast(actions []*conflict.Action) {
-	slices.SortStableFunc(actions, func(a, b *conflict.Action) int { return cmp.Compare(tries(a), tries(b)) })
+func retriedLast[T any](uploads []T, action func(T) *conflict.Action) {
+	slices.SortStableFunc(uploads, func(a, b T) int { return cmp.Compare(tries(action(a)), tries(action(b))) })
 }
 
 func tries(a *conflict.Action) int {

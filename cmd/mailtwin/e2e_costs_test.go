@@ -63,6 +63,43 @@ func TestWhatASyncCosts(t *testing.T) {
 			d.same()
 			d.quiet()
 		},
+		// Each folder is visited once, by one of the sessions; what is new goes to all of them in
+		// one breath.
+		"changes here in 20 folders": func(s *story) {
+			d := s.device("laptop")
+			n := 0
+			for i := range 20 {
+				name := mail.Folder(fmt.Sprint("Lists/", i))
+				s.check(s.phone.CreateFolder(s.Context(), name, mail.RoleNone))
+				for range 5 {
+					n++
+					s.deliver(name, note(fmt.Sprint("message ", n))+strings.Repeat("x", 10*n), seen)
+				}
+			}
+			s.check(s.phone.CreateFolder(s.Context(), "Archive", mail.RoleNone))
+			d.sync()
+			for i := range 20 {
+				name := mail.Folder(fmt.Sprint("Lists/", i))
+				d.reflag(d.find(name, fmt.Sprint("message ", 5*i+1)), "FS")
+				d.reflag(d.find(name, fmt.Sprint("message ", 5*i+2)), "RS")
+				d.remove(d.find(name, fmt.Sprint("message ", 5*i+3)))
+				f := d.find(name, fmt.Sprint("message ", 5*i+4))
+				s.check(os.Rename(f.path, filepath.Join(d.maildir, "Archive", "cur", filepath.Base(f.path))))
+				d.save(name, "cur", fmt.Sprintf("%d.a.host:2,S", i), note(fmt.Sprint("new ", i)), then)
+			}
+			r := d.sync()
+			const folders, sessions = 20, 4
+			// The list, the uploads, the look at what has changed, and the new messages in Trash;
+			// two visits to each folder, since moves come first; and a SELECT for each session
+			// before each of them.
+			if limit := 4 + 2*folders + 2*sessions; r.RoundTrips > limit || r.Connections > sessions {
+				s.Errorf("%d round trips over %d connections", r.RoundTrips, r.Connections)
+			}
+			d.did(r, counts4{New: 20}, counts4{New: 20, Flags: 40, Removed: 20, Moved: 20})
+			s.Logf("%d round trips over %d connections", r.RoundTrips, r.Connections)
+			d.same()
+			d.quiet()
+		},
 		"100 messages are removed here, and 100 moved": func(s *story) {
 			d := s.device("laptop")
 			s.check(s.phone.CreateFolder(s.Context(), "Archive", mail.RoleNone))

@@ -223,6 +223,17 @@ type Batch struct {
 	Decisions   []Decision
 }
 
+// Add adds what another batch does. The two must not be about the same things.
+func (b *Batch) Add(other *Batch) {
+	b.PutFolders = append(b.PutFolders, other.PutFolders...)
+	b.PutRows = append(b.PutRows, other.PutRows...)
+	b.PutIntents = append(b.PutIntents, other.PutIntents...)
+	b.DropFolders = append(b.DropFolders, other.DropFolders...)
+	b.DropRows = append(b.DropRows, other.DropRows...)
+	b.DropIntents = append(b.DropIntents, other.DropIntents...)
+	b.Decisions = append(b.Decisions, other.Decisions...)
+}
+
 // Empty tells whether the batch changes nothing.
 func (b *Batch) Empty() bool {
 	return len(b.PutFolders)+len(b.PutRows)+len(b.PutIntents)+len(b.DropFolders)+

@@ -140,6 +140,7 @@ type Source interface {
 
 // Outgoing is a message that is to be appended to a folder of the server.
 type Outgoing struct {
+	Folder Folder
 	Source Source
 	Flags  Flags
 	Date   time.Time // its INTERNALDATE
@@ -156,12 +157,6 @@ type Appended struct {
 	// Sent, with an error: all bytes went out and no answer came, so the server may have
 	// stored the message.
 	Sent bool
-}
-
-// Moved is what became of a message that was to move on the server.
-type Moved struct {
-	UID UID // where it is now; 0 where the server does not tell, and with an error
-	Err error
 }
 
 // Incoming is a message that is being written into tmp/. It takes wire bytes.

@@ -88,6 +88,8 @@ type Account struct {
 	limit      int // how many may be open
 	dialled    int // how many there ever were
 	closed     bool
+	ending     context.Context // ends with Close
+	end        func()
 	loggedIn   bool  // a login has worked
 	refused    error // the login was refused before one ever worked
 	password   *string
@@ -126,7 +128,10 @@ func Open(opts Options) *Account {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	ending, end := context.WithCancel(context.Background())
 	return &Account{
+		ending:  ending,
+		end:     end,
 		opts:    opts,
 		log:     log,
 		changed: make(chan struct{}),
@@ -152,6 +157,7 @@ func (a *Account) Close() error {
 		return nil
 	}
 	a.closed = true
+	a.end()
 	idle := a.idle
 	a.idle = nil
 	for s := range a.lent {

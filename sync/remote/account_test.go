@@ -97,7 +97,7 @@ func TestALaterScanTellsWhatIsGone(t *testing.T) {
 		}
 		first := scanFolder(t, a, "INBOX", mail.Cursor{}, 0)
 		validity := first.Cursor.UIDValidity
-		if err := a.Expunge(t.Context(), "INBOX", validity, mail.UIDs(2)); err != nil {
+		if err := remotetest.Expunge(t.Context(), a, "INBOX", validity, mail.UIDs(2)); err != nil {
 			t.Fatal(err)
 		}
 		put(t, a, "INBOX", "four", mail.Flags{})
@@ -165,7 +165,7 @@ func TestFlagsAreAddedAndRemoved(t *testing.T) {
 		put(t, a, "INBOX", "one", mail.Flags{System: mail.Seen | mail.Flagged, Keywords: "work"})
 		put(t, a, "INBOX", "two", mail.Flags{})
 		first := scanFolder(t, a, "INBOX", mail.Cursor{}, 0)
-		err := a.Store(t.Context(), "INBOX", first.Cursor.UIDValidity, mail.UIDs(1, 99),
+		err := remotetest.Store(t.Context(), a, "INBOX", first.Cursor.UIDValidity, mail.UIDs(1, 99),
 			mail.Flags{System: mail.Answered, Keywords: "not]anatom home"}, mail.Flags{System: mail.Seen, Keywords: "work"}, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -233,22 +233,22 @@ func TestManyMessagesAreMovedAtOnce(t *testing.T) {
 	}
 	uids[7], uids[8] = n+1, 0
 	before := a.Traffic().RoundTrips
-	moved := a.Move(t.Context(), "INBOX", validity, uids, "Archive")
+	moved := remotetest.Moves(t.Context(), a, "INBOX", validity, uids, "Archive")
 	if trips := a.Traffic().RoundTrips - before; trips > 6 {
 		t.Errorf("%d round trips", trips)
 	}
 	seen := mail.UIDSet{}
 	for i, m := range moved {
 		if i == 7 || i == 8 {
-			if m.UID != 0 || !errors.Is(m.Err, mail.ErrGone) {
+			if m.There != 0 || !errors.Is(m.Err, mail.ErrGone) {
 				t.Errorf("UID %d, which there is none of: %+v", uids[i], m)
 			}
 			continue
 		}
-		if m.UID < 2 || m.Err != nil || seen.Has(m.UID) {
+		if m.There < 2 || m.Err != nil || seen.Has(m.There) {
 			t.Fatalf("UID %d: %+v", uids[i], m)
 		}
-		seen.Add(m.UID)
+		seen.Add(m.There)
 	}
 	if v := scanFolder(t, a, "INBOX", mail.Cursor{}, 0); v.Present.Len() != 2 {
 		t.Errorf("INBOX has %v", v.Present)
@@ -282,8 +282,8 @@ func TestNothingIsDoneUnderAnotherUIDValidity(t *testing.T) {
 		_, copied := a.Copy(ctx, "INBOX", other, 1, "INBOX")
 		for what, err := range map[string]error{
 			"identify": identify, "move": move, "copy": copied,
-			"store":   a.Store(ctx, "INBOX", other, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{}, nil),
-			"expunge": a.Expunge(ctx, "INBOX", other, mail.UIDs(1)),
+			"store":   remotetest.Store(ctx, a, "INBOX", other, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{}, nil),
+			"expunge": remotetest.Expunge(ctx, a, "INBOX", other, mail.UIDs(1)),
 			"fetch":   remotetest.Fetch(ctx, a, "INBOX", other, mail.UIDs(1), func(mail.Body) error { return nil }),
 		} {
 			if !errors.Is(err, mail.ErrRestarted) {
@@ -320,9 +320,9 @@ func TestAReadOnlyAccountChangesNothing(t *testing.T) {
 		_, moved := remotetest.Move(ctx, a, "INBOX", validity, 1, "INBOX")
 		for what, err := range map[string]error{
 			"append": appended, "move": moved,
-			"store":  a.Store(ctx, "INBOX", validity, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{}, nil),
+			"store":  remotetest.Store(ctx, a, "INBOX", validity, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{}, nil),
 			"create": a.CreateFolder(ctx, "New"), "delete": a.DeleteFolder(ctx, "INBOX"),
-			"expunge": a.Expunge(ctx, "INBOX", validity, mail.UIDs(1)),
+			"expunge": remotetest.Expunge(ctx, a, "INBOX", validity, mail.UIDs(1)),
 		} {
 			if !errors.Is(err, mail.ErrReadOnly) {
 				t.Errorf("%s gives %v", what, err)
@@ -435,7 +435,7 @@ func TestAScanOfChangesCostsOneRoundTrip(t *testing.T) {
 	one := put(t, a, "INBOX", "one", mail.Flags{})
 	v := scanFolder(t, b, "INBOX", mail.Cursor{}, 0)
 	two := put(t, a, "INBOX", "two", mail.Flags{})
-	if err := a.Store(t.Context(), "INBOX", v.Cursor.UIDValidity, mail.UIDs(one), seen, mail.Flags{}, nil); err != nil {
+	if err := remotetest.Store(t.Context(), a, "INBOX", v.Cursor.UIDValidity, mail.UIDs(one), seen, mail.Flags{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	before := b.Traffic().RoundTrips

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,43 +28,31 @@ const (
 // become message text. So where the source does not give exactly the octets that
 // were announced, the connection is closed in the middle of the literal, and the
 // server stores nothing (RFC 9051, 6.3.12).
-func (a *Account) Append(ctx context.Context, folder mail.Folder, next func() *mail.Outgoing, answered func(mail.Appended)) {
-	var failed error
-	tell := func(done mail.Appended) {
-		if done.Err != nil && ctx.Err() != nil {
-			done.Err = ctx.Err()
-		} else if done.Err != nil {
-			done.Err = fmt.Errorf("append to %s: %w", mail.Clean(string(folder), maxText), done.Err)
-		}
-		if done.Err != nil && !errors.Is(done.Err, mail.ErrRefused) {
-			failed = done.Err
-		}
-		answered(done)
-	}
-	u := next()
-	for u != nil {
-		err := a.change(ctx, "append to", folder, func(s *session, name string) error {
-			p := &appends{session: s, name: name, answered: tell}
-			defer p.drain(0)
-			for u != nil && p.takes(u) {
-				if err := p.send(u); err != nil {
-					return err
+func (a *Account) Append(ctx context.Context, next func() *mail.Outgoing, answered func(mail.Appended)) {
+	p := &appends{account: a, ctx: ctx, answered: answered}
+	for u := next(); u != nil; {
+		err := p.unable(u)
+		if err == nil {
+			err = a.with(ctx, "append", "", func(s *session) error {
+				p.session = s
+				defer p.drain(0)
+				for u != nil && p.takes(u) {
+					if err := p.send(u); err != nil {
+						return err
+					}
+					u = nil
+					if p.failed == nil {
+						u = next()
+					}
 				}
-				u = nil
-				if failed == nil {
-					u = next()
-				}
-			}
-			return nil
-		})
-		switch {
-		case u == nil:
+				return nil
+			})
+		}
+		if u == nil {
 			return
-		case err != nil:
-			answered(mail.Appended{Err: err})
-			return
-		case failed != nil:
-			answered(mail.Appended{Err: failed})
+		}
+		if err = cmp.Or(err, p.failed); err != nil {
+			p.tell(u.Folder, mail.Appended{Err: err})
 			return
 		}
 		// After a BAD a session is not used again, and another one goes on.
@@ -72,14 +61,40 @@ func (a *Account) Append(ctx context.Context, folder mail.Folder, next func() *m
 
 // appends are the APPENDs of a session that are under way.
 type appends struct {
+	account *Account
+	ctx     context.Context // of the Append
 	*session
-	name     string
 	answered func(mail.Appended)
+	failed   error        // that of the first that was neither stored nor refused
 	sent     []*appending // oldest first
 	bytes    int64
 }
 
+// unable tells why nothing can be appended to a folder at all.
+func (p *appends) unable(u *mail.Outgoing) error {
+	if p.account.opts.ReadOnly {
+		return fmt.Errorf("%w: the account was opened to be read only", mail.ErrReadOnly)
+	}
+	_, err := p.account.server(p.ctx, u.Folder)
+	return err
+}
+
+// tell tells what became of a message.
+func (p *appends) tell(folder mail.Folder, done mail.Appended) {
+	switch {
+	case done.Err != nil && p.ctx.Err() != nil:
+		done.Err = p.ctx.Err()
+	case done.Err != nil:
+		done.Err = fmt.Errorf("append to %s: %w", mail.Clean(string(folder), maxText), done.Err)
+	}
+	if done.Err != nil && !errors.Is(done.Err, mail.ErrRefused) {
+		p.failed = cmp.Or(p.failed, done.Err)
+	}
+	p.answered(done)
+}
+
 type appending struct {
+	to   mail.Folder
 	cmd  *imapclient.AppendCommand
 	size int64
 	sent bool // all of it
@@ -106,11 +121,15 @@ func (p *appends) takes(u *mail.Outgoing) bool {
 // send sends one message. An error says that it was not begun.
 func (p *appends) send(u *mail.Outgoing) error {
 	size := u.Source.Identity().Size
-	if limit, err := p.appendLimit(p.name, size); err != nil {
+	name, err := p.account.server(p.ctx, u.Folder)
+	if err != nil {
+		return err
+	}
+	if limit, err := p.appendLimit(name, size); err != nil {
 		return err
 	} else if limit != nil && size > int64(*limit) {
 		p.drain(0)
-		p.answered(mail.Appended{Err: fmt.Errorf("%w: its %d octets are more than the %d that it takes (APPENDLIMIT)", mail.ErrRefused, size, *limit)})
+		p.tell(u.Folder, mail.Appended{Err: fmt.Errorf("%w: its %d octets are more than the %d that it takes (APPENDLIMIT)", mail.ErrRefused, size, *limit)})
 		return nil
 	}
 	opts := &imap.AppendOptions{Flags: settable(u.Flags), Time: u.Date.UTC()}
@@ -119,7 +138,7 @@ func (p *appends) send(u *mail.Outgoing) error {
 	}
 	p.done = true // the source can be read once
 	w := &exactly{left: size}
-	cmd, err := p.upload(u, opts, func(to io.Writer) error {
+	cmd, err := p.upload(name, u, opts, func(to io.Writer) error {
 		w.w = to
 		_, err := u.Source.WriteTo(w)
 		if err == nil && w.left > 0 {
@@ -132,10 +151,10 @@ func (p *appends) send(u *mail.Outgoing) error {
 		return err
 	})
 	if err != nil {
-		p.answered(mail.Appended{Err: fmt.Errorf("read the message: %w", err)})
+		p.tell(u.Folder, mail.Appended{Err: fmt.Errorf("read the message: %w", err)})
 		return nil
 	}
-	p.sent = append(p.sent, &appending{cmd: cmd, size: size, sent: w.left == 0})
+	p.sent = append(p.sent, &appending{to: u.Folder, cmd: cmd, size: size, sent: w.left == 0})
 	p.bytes += size
 	if p.asks(u) || u.Alone || w.left > 0 {
 		p.drain(0)
@@ -152,21 +171,21 @@ func (p *appends) drain(left int) {
 		data, err := oldest.cmd.Wait()
 		if err != nil {
 			err = p.troubleOfAppend(err)
-			p.answered(mail.Appended{Err: err, Sent: oldest.sent && !errors.Is(err, mail.ErrRefused)})
+			p.tell(oldest.to, mail.Appended{Err: err, Sent: oldest.sent && !errors.Is(err, mail.ErrRefused)})
 			continue
 		}
-		p.answered(mail.Appended{UID: mail.UID(data.UID), UIDValidity: data.UIDValidity})
+		p.tell(oldest.to, mail.Appended{UID: mail.UID(data.UID), UIDValidity: data.UIDValidity})
 	}
 }
 
 // upload sends an APPEND with what write writes. An error is that of write, and then the
 // connection is closed.
-func (p *appends) upload(u *mail.Outgoing, opts *imap.AppendOptions, write func(io.Writer) error) (*imapclient.AppendCommand, error) {
+func (p *appends) upload(name string, u *mail.Outgoing, opts *imap.AppendOptions, write func(io.Writer) error) (*imapclient.AppendCommand, error) {
 	size := u.Source.Identity().Size
 	if !p.asks(u) {
 		var failed error
 		p.conn.Fill(size, func(to io.Writer) error { failed = write(to); return failed })
-		cmd := p.client.Append(p.name, 0, opts)
+		cmd := p.client.Append(name, 0, opts)
 		cmd.Close()
 		if failed != nil {
 			p.broken = true
@@ -174,7 +193,7 @@ func (p *appends) upload(u *mail.Outgoing, opts *imap.AppendOptions, write func(
 		}
 		return cmd, failed
 	}
-	cmd := p.client.Append(p.name, size, opts) // it waits to be asked for the literal
+	cmd := p.client.Append(name, size, opts) // it waits to be asked for the literal
 	err := write(cmd)
 	if err != nil {
 		p.broken = true

@@ -66,7 +66,7 @@ type uploads struct {
 }
 
 func (u *uploads) run(ctx context.Context, a *Account) {
-	a.Append(ctx, "INBOX", func() *mail.Outgoing {
+	a.Append(ctx, func() *mail.Outgoing {
 		if u.asked == len(u.texts) {
 			return nil
 		}
@@ -76,7 +76,7 @@ func (u *uploads) run(ctx context.Context, a *Account) {
 		if u.source != nil {
 			source = u.source(u.asked, text)
 		}
-		return &mail.Outgoing{Source: source, Date: time.Unix(1136214245, 0), Alone: u.asked == u.alone}
+		return &mail.Outgoing{Folder: "INBOX", Source: source, Date: time.Unix(1136214245, 0), Alone: u.asked == u.alone}
 	}, func(done mail.Appended) { u.answers = append(u.answers, done) })
 }
 

@@ -127,7 +127,7 @@ func TestExpungedIsGone(t *testing.T) {
 	p.check(err)
 	for uid := mail.UID(1); uid <= n; uid += 2 {
 		p.Delete("INBOX", uid+1)
-		p.check(a.Expunge(t.Context(), "INBOX", view.Cursor.UIDValidity, mail.UIDs(uid)))
+		p.check(remotetest.Expunge(t.Context(), a, "INBOX", view.Cursor.UIDValidity, mail.UIDs(uid)))
 	}
 	if left := p.Messages("INBOX"); len(left) > 0 {
 		t.Errorf("%d of %d are left, the first with %v", len(left), n/2, left[0].Flags)

@@ -96,11 +96,17 @@ func (s *session) read(cmd *imapclient.FetchCommand, visit func(*imapclient.Fetc
 	if own != nil {
 		return own
 	}
-	if no := new(imap.Error); errors.As(err, &no) && no.Type == imap.StatusResponseTypeNo && no.Code == codeExpungeIssued {
-		// Another session removed some of them; the others came (RFC 2180, 4.1.2).
+	if removedMeanwhile(err) {
 		return nil
 	}
 	return s.trouble(err)
+}
+
+// removedMeanwhile tells whether another session removed some of the messages that a command
+// asked about; the others came (RFC 2180, 4.1.2).
+func removedMeanwhile(err error) bool {
+	no := new(imap.Error)
+	return errors.As(err, &no) && no.Type == imap.StatusResponseTypeNo && no.Code == codeExpungeIssued
 }
 
 // cutError marks an error of a literal that ended early.

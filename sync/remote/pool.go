@@ -107,35 +107,58 @@ func (a *Account) acquire(ctx context.Context, box string) (*session, error) {
 		}
 		a.open++
 		a.mu.Unlock()
-
-		s, err := a.dial(ctx)
-		a.mu.Lock()
-		if err == nil {
-			a.loggedIn, a.caps = true, s.caps
-			a.lent[s] = true
-			if a.closed {
-				s.conn.Close() // as Close does with those that it finds lent
-			}
-			a.mu.Unlock()
-			return s, nil
-		}
-		a.left()
-		again := false
-		switch there := len(a.idle) + len(a.lent); {
-		case ctx.Err() != nil:
-			err = ctx.Err()
-		case there > 0 && !errors.Is(err, mail.ErrUntrusted):
-			// Servers bound the sessions of a user, each in its own words. Those that are
-			// there will do.
-			a.limit, again = there, true
-			a.log.Info("server allows fewer sessions", "sessions", a.limit, "reason", err)
-		case !a.loggedIn && errors.Is(err, mail.ErrLogin):
-			a.refused = err
-		}
-		a.mu.Unlock()
+		s, again, err := a.grow(ctx)
 		if !again {
-			return nil, err
+			return s, err
 		}
+	}
+}
+
+// grow opens the session that was counted as open already, and lends it. Or it tells whether
+// those that are there will do.
+func (a *Account) grow(ctx context.Context) (s *session, again bool, err error) {
+	s, err = a.dial(ctx)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err == nil {
+		a.loggedIn, a.caps = true, s.caps
+		a.lent[s] = true
+		if a.closed {
+			s.conn.Close() // as Close does with those that it finds lent
+		}
+		return s, false, nil
+	}
+	a.left()
+	switch there := len(a.idle) + len(a.lent); {
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case there > 0 && !errors.Is(err, mail.ErrUntrusted):
+		// Servers bound the sessions of a user, each in its own words. Those that are
+		// there will do.
+		a.limit, again = there, true
+		a.log.Info("server allows fewer sessions", "sessions", a.limit, "reason", err)
+	case !a.loggedIn && errors.Is(err, mail.ErrLogin):
+		a.refused = err
+	}
+	return nil, again, err
+}
+
+// Ready opens sessions meanwhile, so that there are as many for what comes next.
+func (a *Account) Ready(ctx context.Context, sessions int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed || !a.loggedIn {
+		return
+	}
+	for ; a.open < min(sessions, a.limit); a.open++ {
+		go func() { // Close waits for what is open
+			ctx, cancel := context.WithCancel(ctx)
+			defer context.AfterFunc(a.ending, cancel)()
+			defer cancel()
+			if s, _, err := a.grow(ctx); err == nil {
+				a.release(s)
+			}
+		}()
 	}
 }
 

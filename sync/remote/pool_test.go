@@ -43,10 +43,14 @@ func dying(t *testing.T, kind string) (opts Options, commands *atomic.Int32) {
 func TestASessionThatDiedWhileIdleFailsNobodysCall(t *testing.T) {
 	ctx := context.Background()
 	for kind, call := range map[string]func(a *Account) error{
-		"LIST":       func(a *Account) error { _, err := a.Folders(ctx); return err },
-		"SELECT":     func(a *Account) error { return a.Store(ctx, "INBOX", 7, mail.UIDs(1), seen, mail.Flags{}, nil) },
-		"UID STORE":  func(a *Account) error { return a.Store(ctx, "INBOX", 7, mail.UIDs(1), seen, mail.Flags{}, nil) },
-		"UID EXPUNG": func(a *Account) error { return a.Expunge(ctx, "INBOX", 7, mail.UIDs(1)) },
+		"LIST": func(a *Account) error { _, err := a.Folders(ctx); return err },
+		"SELECT": func(a *Account) error {
+			return remotetest.Store(ctx, a, "INBOX", 7, mail.UIDs(1), seen, mail.Flags{}, nil)
+		},
+		"UID STORE": func(a *Account) error {
+			return remotetest.Store(ctx, a, "INBOX", 7, mail.UIDs(1), seen, mail.Flags{}, nil)
+		},
+		"UID EXPUNG": func(a *Account) error { return remotetest.Expunge(ctx, a, "INBOX", 7, mail.UIDs(1)) },
 	} {
 		opts, commands := dying(t, kind)
 		a := open(t, opts)

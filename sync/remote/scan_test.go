@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"mailtwin/conflict/mail"
+	"mailtwin/sync/sim/remotetest"
 )
 
 // selected is the answer to a SELECT.
@@ -266,7 +267,7 @@ func TestAFolderThatCanBeReadOnly(t *testing.T) {
 	if !v.ReadOnly || v.NewKeywords || !v.Settable.Empty() {
 		t.Errorf("the view is %+v", v.View)
 	}
-	err := a.Store(t.Context(), "INBOX", 7, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{}, nil)
+	err := remotetest.Store(t.Context(), a, "INBOX", 7, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{}, nil)
 	if !errors.Is(err, mail.ErrReadOnly) {
 		t.Errorf("store gives %v", err)
 	}

@@ -56,7 +56,7 @@ func TestASessionThatHasNotSeenTheMessageIsNotUsedForIt(t *testing.T) {
 	}
 	second := deliver()
 	scan()
-	if err := account.Store(t.Context(), mail.Inbox, validity, mail.UIDs(second), mail.Flags{System: mail.Flagged}, mail.Flags{}, nil); err != nil {
+	if err := remotetest.Store(t.Context(), account, mail.Inbox, validity, mail.UIDs(second), mail.Flags{System: mail.Flagged}, mail.Flags{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	messages, err := phone.Index(t.Context(), mail.Inbox)

@@ -190,7 +190,7 @@ func TestManyUIDsAreAskedForInLinesThatServersTake(t *testing.T) {
 	for u := mail.UID(10_001); u < 30_000; u += 2 {
 		uids.Add(u)
 	}
-	if err := a.Store(t.Context(), "INBOX", 7, uids, mail.Flags{System: mail.Seen}, mail.Flags{System: mail.Flagged}, nil); err != nil {
+	if err := remotetest.Store(t.Context(), a, "INBOX", 7, uids, mail.Flags{System: mail.Seen}, mail.Flags{System: mail.Flagged}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := remotetest.Fetch(t.Context(), a, "INBOX", 7, uids, func(mail.Body) error { return nil }); err != nil {
@@ -211,7 +211,7 @@ func TestAStoreWithManyAnswersEnds(t *testing.T) {
 		"UID STORE": noise.String() + noise.String() + noise.String() + "TAG OK done",
 	})))
 	uids := mail.UIDSet{{First: 1, Last: 1000}}
-	if err := a.Store(t.Context(), "INBOX", 7, uids, mail.Flags{System: mail.Seen}, mail.Flags{System: mail.Flagged}, nil); err != nil {
+	if err := remotetest.Store(t.Context(), a, "INBOX", 7, uids, mail.Flags{System: mail.Seen}, mail.Flags{System: mail.Flagged}, nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -240,14 +240,14 @@ func TestMoveIsNeverImitated(t *testing.T) {
 	if _, err := remotetest.Move(t.Context(), a, "INBOX", 7, 1, "Archive"); !errors.Is(err, mail.ErrRefused) {
 		t.Errorf("move gives %v", err)
 	}
-	if err := a.Expunge(t.Context(), "INBOX", 8, mail.UIDs(1)); !errors.Is(err, mail.ErrRestarted) {
+	if err := remotetest.Expunge(t.Context(), a, "INBOX", 8, mail.UIDs(1)); !errors.Is(err, mail.ErrRestarted) {
 		t.Errorf("expunge under another UIDVALIDITY gives %v", err)
 	}
 }
 
 func TestExpungeNeedsUIDPLUS(t *testing.T) {
 	a := open(t, scripted(t, serve("", map[string]string{"SELECT": selected(1, 2, 0)})))
-	if err := a.Expunge(t.Context(), "INBOX", 7, mail.UIDs(1)); !errors.Is(err, mail.ErrRefused) {
+	if err := remotetest.Expunge(t.Context(), a, "INBOX", 7, mail.UIDs(1)); !errors.Is(err, mail.ErrRefused) {
 		t.Errorf("expunge gives %v", err)
 	}
 }
@@ -285,7 +285,7 @@ func TestAnAnswerThatNeverComesIsOurFaultOnlyWhenWeSaySo(t *testing.T) {
 		"SELECT":    selected(1, 2, 0),
 		"UID STORE": "* BYE going down for maintenance\r\nTAG BAD", // and the client drops the session
 	})))
-	err := a.Store(t.Context(), "INBOX", 7, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{}, nil)
+	err := remotetest.Store(t.Context(), a, "INBOX", 7, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{}, nil)
 	if !errors.Is(err, mail.ErrRefused) {
 		t.Errorf("store gives %v", err)
 	}

@@ -22,13 +22,23 @@ var effects = map[string][]string{
 	"Local": {"Create", "Harden", "Publish", "Secure", "SyncFolder", "Sweep", "Reflag", "EndRename", "Move", "Link", "Remove", "SetLetters",
 		"SetMarker", "CreateFolder", "RemoveFolder", "RenameFolder"},
 	"Incoming": {"Write", "Finish"},
-	"Remote":   {"Append", "Store", "Move", "Copy", "Expunge", "CreateFolder", "DeleteFolder", "RenameFolder"},
+	"Remote":   {"Append", "Change", "Copy", "CreateFolder", "DeleteFolder", "RenameFolder"},
 	"State":    {"Commit"},
+}
+
+// parts are the effects of a method that has several.
+var parts = map[string][]string{"Remote.Change": {"Remote.Store", "Remote.Expunge", "Remote.Move"}}
+
+func effectsOf(name string) []string {
+	if several := parts[name]; several != nil {
+		return several
+	}
+	return []string{name}
 }
 
 // noError are the methods that cannot say that the process is dead, and do nothing
 // that would show.
-var noError = []string{"Local.Notices", "Incoming.Key", "Incoming.Discard", "Remote.Abilities", "Remote.Ahead", "Remote.Traffic", "Source.Identity", "Source.Stat", "Source.Close"}
+var noError = []string{"Local.Notices", "Incoming.Key", "Incoming.Discard", "Remote.Abilities", "Remote.Ahead", "Remote.Ready", "Remote.Traffic", "Source.Identity", "Source.Stat", "Source.Close"}
 
 // sides gives all that a Crash wraps, by name.
 func sides(t *testing.T, c *sim.Crash, log *callLog) map[string]reflect.Value {
@@ -84,8 +94,10 @@ func callZero(method reflect.Value) (err error) {
 			args = append(args, reflect.ValueOf(func(done mail.Appended) { err = done.Err }))
 		case in == reflect.TypeFor[[]mail.Wanted]():
 			args = append(args, reflect.ValueOf(make([]mail.Wanted, 1)))
-		case in == reflect.TypeFor[[]mail.UID]():
-			args = append(args, reflect.ValueOf(make([]mail.UID, 1)))
+		case in == reflect.TypeFor[[]*mail.Visit]():
+			v := &mail.Visit{Stores: []*mail.FlagChange{{}}, Moves: []*mail.Moving{{UID: 1}}, Expunge: mail.UIDs(2)}
+			args = append(args, reflect.ValueOf([]*mail.Visit{v}))
+			defer func() { err = errors.Join(v.Stores[0].Err, v.Moves[0].Err, v.Expunged) }()
 		default:
 			args = append(args, reflect.Zero(in))
 		}
@@ -96,8 +108,6 @@ func callZero(method reflect.Value) (err error) {
 			err = v
 		case []error:
 			err = errors.Join(v...)
-		case []mail.Moved:
-			err = v[0].Err
 		case iter.Seq2[mail.Row, error]:
 			for _, e := range v {
 				err = errors.Join(err, e)
@@ -119,7 +129,9 @@ func TestEachEffectHasAStepBeforeAndAfterIt(t *testing.T) {
 		side, method, _ := strings.Cut(name, ".")
 		var want []string
 		if slices.Contains(effects[side], method) {
-			want = []string{"before " + name, "after " + name}
+			for _, effect := range effectsOf(name) {
+				want = append(want, "before "+effect, "after "+effect)
+			}
 			seen[side]++
 		}
 		if got := crash.Names()[before:]; !slices.Equal(got, want) {
@@ -170,7 +182,7 @@ func TestACrashIsBeforeTheEffectOrLosesItsAnswer(t *testing.T) {
 		remote := crash.Remote(s.Client())
 		done := remotetest.Append(t.Context(), remote, box, seen, when, remotetest.Source(raw))
 		uid1, err1 := done.UID, done.Err
-		err2 := remote.Store(t.Context(), box, validity, mail.UIDs(uids...), seen, mail.Flags{}, nil)
+		err2 := remotetest.Store(t.Context(), remote, box, validity, mail.UIDs(uids...), seen, mail.Flags{}, nil)
 		_, err3 := remote.Folders(t.Context())
 
 		if crashed := at <= 2; crashed != errors.Is(err1, sim.ErrCrashed) || crashed != (uid1 == 0) {
@@ -210,7 +222,7 @@ func TestADeathStopsWhatIsUnderWay(t *testing.T) {
 	err := remotetest.Fetch(t.Context(), remote, box, validity, mail.UIDs(uids...), func(b mail.Body) error {
 		visits++
 		// An engine that takes no notice of an error.
-		remote.Store(t.Context(), box, validity, mail.UIDs(b.UID), seen, mail.Flags{}, nil)
+		remotetest.Store(t.Context(), remote, box, validity, mail.UIDs(b.UID), seen, mail.Flags{}, nil)
 		if n, err := b.Reader.Read(make([]byte, 10)); n != 0 || !errors.Is(err, sim.ErrCrashed) {
 			t.Errorf("read %d octets, error %v", n, err)
 		}
@@ -247,7 +259,7 @@ func TestNoEffectFollowsADeathFromAnyGoroutine(t *testing.T) {
 			workers.Go(func() {
 				for i := range 10 {
 					flag := mail.Flags{Keywords: mail.Keywords(fmt.Sprint("w", w, "i", i))}
-					remote.Store(t.Context(), box, validity, mail.UIDs(uids...), flag, mail.Flags{}, nil)
+					remotetest.Store(t.Context(), remote, box, validity, mail.UIDs(uids...), flag, mail.Flags{}, nil)
 				}
 			})
 		}

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 	"slices"
@@ -179,6 +180,13 @@ func (c *crashRemote) Scan(ctx context.Context, folder mail.Folder, since mail.C
 	})
 }
 
+func (c *crashRemote) Ready(ctx context.Context, calls int) {
+	c.crash.read(func() error {
+		c.remote.Ready(ctx, calls)
+		return nil
+	})
+}
+
 func (c *crashRemote) Ahead(ctx context.Context, queries []mail.Query) {
 	if c.crash.Alive() == nil {
 		c.remote.Ahead(ctx, queries)
@@ -221,7 +229,7 @@ func (c *crashReader) Read(p []byte) (int, error) {
 
 // Append makes an effect of each message: it begins when that is given, and is over when
 // the next one is asked for, or it has an answer.
-func (c *crashRemote) Append(ctx context.Context, folder mail.Folder, next func() *mail.Outgoing, answered func(mail.Appended)) {
+func (c *crashRemote) Append(ctx context.Context, next func() *mail.Outgoing, answered func(mail.Appended)) {
 	var over func() // ends the effect that is under way
 	end := func() {
 		if over != nil {
@@ -230,7 +238,7 @@ func (c *crashRemote) Append(ctx context.Context, folder mail.Folder, next func(
 		}
 	}
 	var dead error // before the effect of a message that was asked for
-	c.remote.Append(ctx, folder, func() *mail.Outgoing {
+	c.remote.Append(ctx, func() *mail.Outgoing {
 		end()
 		u := next()
 		if u == nil {
@@ -256,33 +264,38 @@ func (c *crashRemote) Append(ctx context.Context, folder mail.Folder, next func(
 	}
 }
 
-func (c *crashRemote) Store(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, add, remove mail.Flags, met func(mail.UID)) error {
-	return c.crash.effect("Remote.Store", func() error {
-		return c.remote.Store(ctx, folder, validity, uids, add, remove, met)
-	})
-}
-
-func (c *crashRemote) Move(ctx context.Context, folder mail.Folder, validity uint32, uids []mail.UID, target mail.Folder) []mail.Moved {
-	moved, err := act(c.crash, "Remote.Move", func() ([]mail.Moved, error) {
-		return c.remote.Move(ctx, folder, validity, uids, target), nil
-	})
-	if err != nil {
-		moved = make([]mail.Moved, len(uids))
-		for i := range moved {
-			moved[i].Err = err
+// Change makes an effect of each change of flags, of the moves out of a folder, and of what
+// is expunged. When the connection breaks, more of it may have been sent.
+func (c *crashRemote) Change(ctx context.Context, visits []*mail.Visit) {
+	var broken error
+	for _, v := range visits {
+		sent := broken == nil
+		for what, part := range parts(v) {
+			if broken != nil {
+				if client, ok := c.remote.(*Client); ok && sent {
+					quiet(c.crash, func() (struct{}, error) { client.InVain(part); return struct{}{}, nil })
+				}
+				part.Fail(broken)
+				continue
+			}
+			err := c.crash.effect(what, func() error {
+				c.remote.Change(ctx, []*mail.Visit{part})
+				return nil
+			})
+			if err != nil {
+				part.Fail(err)
+			}
+			if err = failed(part); errors.Is(err, mail.ErrUnreachable) {
+				broken = err
+			}
 		}
 	}
-	return moved
 }
 
 func (c *crashRemote) Copy(ctx context.Context, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error) {
 	return act(c.crash, "Remote.Copy", func() (mail.UID, error) {
 		return c.remote.Copy(ctx, folder, validity, uid, target)
 	})
-}
-
-func (c *crashRemote) Expunge(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet) error {
-	return c.crash.effect("Remote.Expunge", func() error { return c.remote.Expunge(ctx, folder, validity, uids) })
 }
 
 func (c *crashRemote) CreateFolder(ctx context.Context, folder mail.Folder) error {

@@ -156,28 +156,30 @@ func (f fakeRemote) Fetch(_ context.Context, wanted []mail.Wanted) []error {
 	f.add("Fetch")
 	return make([]error, len(wanted))
 }
+func (f fakeRemote) Ready(context.Context, int)          { f.add("Ready") }
 func (f fakeRemote) Ahead(context.Context, []mail.Query) { f.add("Ahead") }
-func (f fakeRemote) Append(_ context.Context, _ mail.Folder, next func() *mail.Outgoing, answered func(mail.Appended)) {
+func (f fakeRemote) Append(_ context.Context, next func() *mail.Outgoing, answered func(mail.Appended)) {
 	for next() != nil {
 		f.add("Append")
 		answered(mail.Appended{UID: 1, UIDValidity: 1})
 	}
 }
-func (f fakeRemote) Store(context.Context, mail.Folder, uint32, mail.UIDSet, mail.Flags, mail.Flags, func(mail.UID)) error {
-	f.add("Store")
-	return nil
-}
-func (f fakeRemote) Move(_ context.Context, _ mail.Folder, _ uint32, uids []mail.UID, _ mail.Folder) []mail.Moved {
-	f.add("Move")
-	return make([]mail.Moved, len(uids))
+func (f fakeRemote) Change(_ context.Context, visits []*mail.Visit) {
+	for _, v := range visits {
+		for range v.Stores {
+			f.add("Store")
+		}
+		if len(v.Expunge) > 0 {
+			f.add("Expunge")
+		}
+		if len(v.Moves) > 0 {
+			f.add("Move")
+		}
+	}
 }
 func (f fakeRemote) Copy(context.Context, mail.Folder, uint32, mail.UID, mail.Folder) (mail.UID, error) {
 	f.add("Copy")
 	return 1, nil
-}
-func (f fakeRemote) Expunge(context.Context, mail.Folder, uint32, mail.UIDSet) error {
-	f.add("Expunge")
-	return nil
 }
 func (f fakeRemote) CreateFolder(context.Context, mail.Folder) error {
 	f.add("CreateFolder")

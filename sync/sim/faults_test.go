@@ -73,7 +73,9 @@ func calls(c engine.Remote, uids []mail.UID, validity uint32) map[string]func(co
 		"Append": func(ctx context.Context) error {
 			return remotetest.Append(ctx, c, box, seen, when, remotetest.Source(raw)).Err
 		},
-		"Store": func(ctx context.Context) error { return c.Store(ctx, box, validity, set, seen, mail.Flags{}, nil) },
+		"Store": func(ctx context.Context) error {
+			return remotetest.Store(ctx, c, box, validity, set, seen, mail.Flags{}, nil)
+		},
 		"Move": func(ctx context.Context) error {
 			_, err := remotetest.Move(ctx, c, box, validity, uids[0], "Other")
 			return err
@@ -82,7 +84,7 @@ func calls(c engine.Remote, uids []mail.UID, validity uint32) map[string]func(co
 			_, err := c.Copy(ctx, box, validity, uids[0], "Other")
 			return err
 		},
-		"Expunge":      func(ctx context.Context) error { return c.Expunge(ctx, box, validity, set) },
+		"Expunge":      func(ctx context.Context) error { return remotetest.Expunge(ctx, c, box, validity, set) },
 		"CreateFolder": func(ctx context.Context) error { return c.CreateFolder(ctx, "New") },
 		"DeleteFolder": func(ctx context.Context) error { return c.DeleteFolder(ctx, "Other") },
 	}
@@ -150,13 +152,41 @@ func TestMovesThatAreUnderWay(t *testing.T) {
 	s, uids, validity := filled(t)
 	s.Behind = func(sim.Call) int { return 1 }
 	s.After = func(sim.Call) error { return mail.ErrUnreachable }
-	for i, m := range s.Client().Move(t.Context(), box, validity, uids, "Other") {
-		if m.UID != 0 || !errors.Is(m.Err, mail.ErrUnreachable) {
+	for i, m := range remotetest.Moves(t.Context(), s.Client(), box, validity, uids, "Other") {
+		if m.There != 0 || !errors.Is(m.Err, mail.ErrUnreachable) {
 			t.Errorf("message %d: %+v", i, m)
 		}
 	}
 	if left, there := len(s.Messages(box)), len(s.Messages("Other")); left != len(uids)-2 || there != 2 {
 		t.Errorf("%d of %d are left, %d have moved", left, len(uids), there)
+	}
+}
+
+// So may what was to be done in the same folder behind a change of flags; what was to be done in
+// the next one was not sent yet.
+func TestAVisitThatIsUnderWay(t *testing.T) {
+	for _, behind := range []int{0, 1} {
+		s, uids, validity := filled(t)
+		s.Behind = func(sim.Call) int { return behind }
+		s.Before = func(c sim.Call) error {
+			if c.Method == "Store" {
+				return mail.ErrUnreachable
+			}
+			return nil
+		}
+		visit := func(uids ...mail.UID) *mail.Visit {
+			return &mail.Visit{Folder: box, Validity: validity, Stores: []*mail.FlagChange{{UIDs: mail.UIDs(uids[0]), Add: seen}}, Expunge: mail.UIDs(uids[1:]...)}
+		}
+		visits := []*mail.Visit{visit(uids[0], uids[1]), visit(uids[0], uids[2])}
+		s.Client().Change(t.Context(), visits)
+		for i, v := range visits {
+			if !errors.Is(v.Stores[0].Err, mail.ErrUnreachable) || !errors.Is(v.Expunged, mail.ErrUnreachable) {
+				t.Errorf("visit %d: %v, %v", i, v.Stores[0].Err, v.Expunged)
+			}
+		}
+		if left := len(s.Messages(box)); left != len(uids)-behind {
+			t.Errorf("%d of %d are left", left, len(uids))
+		}
 	}
 }
 
@@ -173,9 +203,9 @@ func TestAppendsThatAreUnderWay(t *testing.T) {
 	}
 	asked := 0
 	var got []string
-	s.Client().Append(t.Context(), box, func() *mail.Outgoing {
+	s.Client().Append(t.Context(), func() *mail.Outgoing {
 		asked++
-		return &mail.Outgoing{Source: remotetest.Source(fmt.Appendf(nil, "Subject: %d\n\n", asked)), Date: when}
+		return &mail.Outgoing{Folder: box, Source: remotetest.Source(fmt.Appendf(nil, "Subject: %d\n\n", asked)), Date: when}
 	}, func(done mail.Appended) {
 		got = append(got, fmt.Sprint(done.UID != 0, done.Sent, errors.Is(done.Err, mail.ErrUnreachable)))
 	})

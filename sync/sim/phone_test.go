@@ -259,7 +259,7 @@ func TestOddServers(t *testing.T) {
 		if done := remotetest.Append(ctx, c, box, seen, when, remotetest.Source(raw)); done != (mail.Appended{}) {
 			t.Errorf("append gives %+v", done)
 		}
-		if err := c.Expunge(ctx, box, validity, mail.UIDs(uids...)); !errors.Is(err, mail.ErrRefused) {
+		if err := remotetest.Expunge(ctx, c, box, validity, mail.UIDs(uids...)); !errors.Is(err, mail.ErrRefused) {
 			t.Errorf("expunge: error is %v", err)
 		}
 		s.Options.NoMove = true

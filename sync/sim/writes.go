@@ -2,10 +2,13 @@ package sim
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"slices"
 	"time"
 
 	"mailtwin/conflict/mail"
@@ -14,12 +17,12 @@ import (
 // Append stores messages whose sources give all of them. The answers come late, by as many
 // messages as Behind says; those that are missing when the connection breaks are lost, and
 // as many messages as Behind says then were sent in vain.
-func (c *Client) Append(ctx context.Context, folder mail.Folder, next func() *mail.Outgoing, answered func(mail.Appended)) {
-	behind := func() int {
+func (c *Client) Append(ctx context.Context, next func() *mail.Outgoing, answered func(mail.Appended)) {
+	behind := func(u *mail.Outgoing) int {
 		if c.server.Behind == nil {
 			return 0
 		}
-		return c.server.Behind(Call{Client: c.number, Method: "Append", Folder: folder})
+		return c.server.Behind(Call{Client: c.number, Method: "Append", Folder: u.Folder})
 	}
 	var stored []mail.Appended
 	take := func(left int) {
@@ -35,7 +38,7 @@ func (c *Client) Append(ctx context.Context, folder mail.Folder, next func() *ma
 			take(0)
 		}
 		var a mail.Appended
-		a.UID, a.UIDValidity, a.Sent, a.Err = c.append(ctx, folder, u.Flags, u.Date, u.Source)
+		a.UID, a.UIDValidity, a.Sent, a.Err = c.append(ctx, u.Folder, u.Flags, u.Date, u.Source)
 		stored = append(stored, a)
 		switch {
 		case u.Alone || a.Err != nil && !errors.Is(a.Err, mail.ErrUnreachable):
@@ -45,7 +48,7 @@ func (c *Client) Append(ctx context.Context, folder mail.Folder, next func() *ma
 			for i := range stored[:len(stored)-1] {
 				stored[i] = lost
 			}
-			for range behind() {
+			for range behind(u) {
 				if u = next(); u == nil {
 					break
 				}
@@ -54,7 +57,7 @@ func (c *Client) Append(ctx context.Context, folder mail.Folder, next func() *ma
 			}
 			take(0)
 		default:
-			take(behind())
+			take(behind(u))
 		}
 		if a.Err != nil && !errors.Is(a.Err, mail.ErrRefused) {
 			return
@@ -154,57 +157,145 @@ func (c *Client) write(ctx context.Context, call Call, validity uint32, effect f
 	})
 }
 
-// Store changes flags. Like servers with mod-sequences it tells of what has changed only.
-func (c *Client) Store(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, add, remove mail.Flags, met func(mail.UID)) error {
-	return c.write(ctx, Call{Method: "Store", Folder: folder, UIDs: uids}, validity, func(f *mailbox) error {
-		changed := f.update(uids, func(old mail.Flags) mail.Flags {
-			return c.server.flags(old.With(add).Without(remove))
-		})
-		for _, uid := range changed {
-			if met != nil {
-				met(uid)
+// Change does one thing after the other. What breaks the connection is the end of it; of what
+// was to be done in the same folder more may have been sent.
+func (c *Client) Change(ctx context.Context, visits []*mail.Visit) {
+	var broken error
+	for _, v := range visits {
+		sent := broken == nil
+		for _, part := range parts(v) {
+			if broken != nil {
+				if sent {
+					c.InVain(part)
+				}
+				part.Fail(broken)
+				continue
 			}
+			c.visit(ctx, part)
+			if err := failed(part); errors.Is(err, mail.ErrUnreachable) {
+				broken = err
+			}
+		}
+	}
+}
+
+// parts gives what is to be done in a folder one by one, by what the call was once named after.
+func parts(v *mail.Visit) iter.Seq2[string, *mail.Visit] {
+	return func(yield func(string, *mail.Visit) bool) {
+		for _, c := range v.Stores {
+			if !yield("Remote.Store", &mail.Visit{Folder: v.Folder, Validity: v.Validity, Stores: []*mail.FlagChange{c}}) {
+				return
+			}
+		}
+		if len(v.Expunge) > 0 {
+			part := &mail.Visit{Folder: v.Folder, Validity: v.Validity, Expunge: v.Expunge}
+			more := yield("Remote.Expunge", part)
+			if v.Expunged = part.Expunged; !more {
+				return
+			}
+		}
+		if len(v.Moves) > 0 {
+			yield("Remote.Move", &mail.Visit{Folder: v.Folder, Validity: v.Validity, Moves: v.Moves})
+		}
+	}
+}
+
+// failed gives the last error of a part of a Visit.
+func failed(part *mail.Visit) error {
+	err := part.Expunged
+	for _, c := range part.Stores {
+		err = cmp.Or(c.Err, err)
+	}
+	for _, m := range slices.Backward(part.Moves) {
+		if m.Err != nil {
+			return m.Err
+		}
+	}
+	return err
+}
+
+// visit does one part of a Visit.
+func (c *Client) visit(ctx context.Context, part *mail.Visit) {
+	for _, s := range part.Stores {
+		s.Met = map[mail.UID]bool{}
+		s.Err = c.store(ctx, part, s)
+	}
+	if len(part.Moves) > 0 {
+		c.move(ctx, part)
+	}
+	if len(part.Expunge) > 0 {
+		part.Expunged = c.expunge(ctx, part)
+	}
+}
+
+// InVain does a part of a Visit, or not, as Behind says, and nobody is told.
+func (c *Client) InVain(part *mail.Visit) {
+	if b := c.server.Behind; b != nil && b(Call{Client: c.number, Method: "Change", Folder: part.Folder}) > 0 {
+		c.inVain(part)
+	}
+}
+
+// inVain does a part of a Visit, and nobody is told.
+func (c *Client) inVain(part *mail.Visit) {
+	s := c.server
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, err := s.open(part.Folder, part.Validity)
+	if err != nil || f.readOnly {
+		return
+	}
+	for _, change := range part.Stores {
+		c.reflag(f, change)
+	}
+	for _, m := range part.Moves {
+		call := Call{Client: c.number, Method: "Move", Folder: part.Folder, Target: m.To}
+		c.transferring(call, m.UID, new(mail.UID))(f) // there is nobody to hear of its error
+	}
+	if !s.Options.NoUIDPlus {
+		f.expunge(part.Expunge)
+	}
+}
+
+// store changes flags. Like servers with mod-sequences it tells of what has changed only.
+func (c *Client) store(ctx context.Context, part *mail.Visit, change *mail.FlagChange) error {
+	return c.write(ctx, Call{Method: "Store", Folder: part.Folder, UIDs: change.UIDs}, part.Validity, func(f *mailbox) error {
+		for _, uid := range c.reflag(f, change) {
+			change.Met[uid] = true
 		}
 		return nil
 	})
 }
 
-// Move is RFC 6851's.
-func (c *Client) Move(ctx context.Context, folder mail.Folder, validity uint32, uids []mail.UID, target mail.Folder) []mail.Moved {
-	moved := make([]mail.Moved, len(uids))
-	for i, uid := range uids {
-		call := Call{Client: c.number, Method: "Move", Folder: folder, Target: target, UIDs: mail.UIDs(uid)}
-		moved[i].UID, moved[i].Err = c.transfer(ctx, call, validity, uid)
-		if !errors.Is(moved[i].Err, mail.ErrUnreachable) {
+// reflag gives the messages whose flags have changed. Called with the lock held.
+func (c *Client) reflag(f *mailbox, change *mail.FlagChange) []mail.UID {
+	return f.update(change.UIDs, func(old mail.Flags) mail.Flags {
+		return c.server.flags(old.With(change.Add).Without(change.Remove))
+	})
+}
+
+// move is RFC 6851's.
+func (c *Client) move(ctx context.Context, part *mail.Visit) {
+	for i, m := range part.Moves {
+		call := Call{Client: c.number, Method: "Move", Folder: part.Folder, Target: m.To, UIDs: mail.UIDs(m.UID)}
+		m.There, m.Err = c.transfer(ctx, call, part.Validity, m.UID)
+		if !errors.Is(m.Err, mail.ErrUnreachable) {
 			continue
 		}
 		// As many as Behind says were sent behind it, and the server has met some of them.
-		lost := uids[i+1:]
+		lost := part.Moves[i+1:]
 		if c.server.Behind != nil {
-			for _, uid := range lost[:min(len(lost), c.server.Behind(call))] {
-				c.inVain(call, validity, uid)
-			}
+			c.inVain(&mail.Visit{Folder: part.Folder, Validity: part.Validity, Moves: lost[:min(len(lost), c.server.Behind(call))]})
 		}
-		for j := range lost {
-			moved[i+1+j].Err = moved[i].Err
+		for _, l := range lost {
+			l.Err = m.Err
 		}
 		break
 	}
-	return moved
 }
 
 // Copy copies a message.
 func (c *Client) Copy(ctx context.Context, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error) {
 	return c.transfer(ctx, Call{Method: "Copy", Folder: folder, Target: target, UIDs: mail.UIDs(uid)}, validity, uid)
-}
-
-// inVain moves a message, and nobody is told.
-func (c *Client) inVain(call Call, validity uint32, uid mail.UID) {
-	c.server.mu.Lock()
-	defer c.server.mu.Unlock()
-	if f, err := c.server.open(call.Folder, validity); err == nil && !f.readOnly {
-		c.transferring(call, uid, new(mail.UID))(f) // there is nobody to hear of its error
-	}
 }
 
 func (c *Client) transfer(ctx context.Context, call Call, validity uint32, uid mail.UID) (mail.UID, error) {
@@ -245,14 +336,14 @@ func (c *Client) transferring(call Call, uid mail.UID, there *mail.UID) func(*ma
 	}
 }
 
-// Expunge removes messages. RFC 4315, 2.1: UID EXPUNGE touches only those that are
+// expunge removes messages. RFC 4315, 2.1: UID EXPUNGE touches only those that are
 // marked \Deleted, so the mark goes before it.
-func (c *Client) Expunge(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet) error {
-	return c.write(ctx, Call{Method: "Expunge", Folder: folder, UIDs: uids}, validity, func(f *mailbox) error {
+func (c *Client) expunge(ctx context.Context, part *mail.Visit) error {
+	return c.write(ctx, Call{Method: "Expunge", Folder: part.Folder, UIDs: part.Expunge}, part.Validity, func(f *mailbox) error {
 		if c.server.Options.NoUIDPlus {
-			return fmt.Errorf("expunge in %s: no UIDPLUS: %w", folder, mail.ErrRefused)
+			return fmt.Errorf("expunge in %s: no UIDPLUS: %w", part.Folder, mail.ErrRefused)
 		}
-		f.expunge(uids)
+		f.expunge(part.Expunge)
 		return nil
 	})
 }

@@ -29,8 +29,11 @@ type Notes struct {
 	Dropped        []string    // what was dropped or repaired, and why; shortened, cleaned, at most 32
 }
 
-// leave forgets what is about the selected folder.
-func (n *Notes) leave() { *n = Notes{Alerts: n.Alerts, Bye: n.Bye, Dropped: n.Dropped} }
+// leave forgets what is about the selected folder, but for where messages went that have left
+// it.
+func (n *Notes) leave() {
+	*n = Notes{Alerts: n.Alerts, Bye: n.Bye, Dropped: n.Dropped, CopyUID: n.CopyUID}
+}
 
 // UIDPair tells which UID a copied or moved message had, and which it has in the other
 // folder.

@@ -66,10 +66,8 @@ var mutants = []mutant{
 		}
 		batch.DropIntents`, `		batch.DropIntents`, ""},
 	{"the message that another one expunges is the next one", "sync/remove.go",
-		`	if err := r.Remote.Expunge(ctx, f.name, r.validity(f), uidsOf(actions)); err != nil {`,
-		`	uids := uidsOf(actions)
-	uids.Add(actions[0].Item.UID() + 1)
-	if err := r.Remote.Expunge(ctx, f.name, r.validity(f), uids); err != nil {`, ""},
+		`			v.Expunge.Add(a.Item.UID())`, `			v.Expunge.Add(a.Item.UID())
+			v.Expunge.Add(a.Item.UID() + 1)`, ""},
 	{"flags of one side win", "conflict/merge.go",
 		`	return base.With(set).Without(cleared)`, `	_, _ = set, cleared
 	return local`, ""},
@@ -84,10 +82,9 @@ var mutants = []mutant{
 	}`, `	var refused refused
 	w = &work{folder: f, remote: w.remote}`, ""},
 	{"uploads have no intents", "sync/upload.go",
-		`	if err := r.commit(ctx, intents); err != nil {
-		return err
-	}
-	failed := r.send(`, `	failed := r.send(`, "Remote.Append"},
+		`	err := r.commit(ctx, intents)
+	if err == nil {`, `	err := error(nil)
+	if err == nil {`, "Remote.Append"},
 	{"what is under way when a connection breaks has no intents left", "sync/upload.go",
 		`		if !a.Sent {
 			batch.DropIntents`, `		if !a.Sent || !first {

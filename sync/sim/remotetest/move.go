@@ -59,12 +59,70 @@ var moveTests = []test{
 		a.phone.AddFlags(folder, uids[0], mail.Flags{System: mail.Deleted})
 		a.phone.AddFlags(folder, uids[3], mail.Flags{System: mail.Deleted})
 		a.phone.Delete(folder, uids[4])
-		a.noErr("expunge", a.remote.Expunge(a.ctx, folder, validity, mail.UIDs(uids[1], uids[3], uids[4])))
+		a.noErr("expunge", Expunge(a.ctx, a.remote, folder, validity, mail.UIDs(uids[1], uids[3], uids[4])))
 		a.holds(folder, uids[0], uids[2])
 		a.flagged(uids[0], mail.Flags{System: mail.Deleted})
 		a.flagged(uids[2], mail.Flags{})
-		a.noErr("expunge nothing", a.remote.Expunge(a.ctx, folder, validity, nil))
+		a.noErr("expunge nothing", Expunge(a.ctx, a.remote, folder, validity, nil))
 		a.holds(folder, uids[0], uids[2])
+	}},
+	{"several folders are changed, each for itself", func(a *account) {
+		able := a.remote.Abilities()
+		var visits []*mail.Visit
+		for _, name := range []mail.Folder{folder, "Test gone", elsewhere} {
+			a.phone.CreateFolder(name)
+			uids := a.deliver(name, "one", "two", "three", "four")
+			v := &mail.Visit{Folder: name, Validity: a.validity(name), Stores: []*mail.FlagChange{
+				{UIDs: mail.UIDs(uids[0], uids[1]), Add: mail.Flags{System: mail.Flagged}},
+				{UIDs: mail.UIDs(uids[1]), Add: mail.Flags{System: mail.Seen}},
+			}}
+			if able.UIDPlus {
+				v.Expunge = mail.UIDs(uids[2])
+			}
+			if able.Move {
+				v.Moves = []*mail.Moving{{UID: uids[3], To: mail.Inbox}}
+			}
+			visits = append(visits, v)
+		}
+		a.phone.DeleteFolder("Test gone")
+		a.remote.Change(a.ctx, visits)
+		for _, v := range visits {
+			all := []error{v.Stores[0].Err, v.Stores[1].Err}
+			if able.UIDPlus {
+				all = append(all, v.Expunged)
+			}
+			for _, m := range v.Moves {
+				all = append(all, m.Err)
+			}
+			for _, err := range all {
+				if v.Folder == "Test gone" {
+					a.wantErr("change a folder that is gone", err, mail.ErrGone, mail.ErrRefused, mail.ErrRestarted)
+				} else {
+					a.noErr("change "+string(v.Folder), err)
+				}
+			}
+			if v.Folder == "Test gone" {
+				continue
+			}
+			found := a.phone.Messages(v.Folder)
+			if left := 4 - len(v.Expunge) - len(v.Moves); len(found) != left {
+				a.Fatalf("%q has %d messages, want %d", v.Folder, len(found), left)
+			}
+			for i, want := range []mail.Flags{{System: mail.Flagged}, {System: mail.Flagged | mail.Seen}} {
+				a.same(found[i], letter([]string{"one", "two"}[i]), want, when)
+			}
+		}
+		moved := map[mail.UID]bool{}
+		for _, m := range a.phone.Messages(mail.Inbox) {
+			moved[m.UID] = true
+		}
+		for _, v := range visits {
+			for _, m := range v.Moves {
+				if v.Folder != "Test gone" && able.UIDPlus && !moved[m.There] {
+					a.Errorf("%q: told is UID %d, INBOX has %v", v.Folder, m.There, moved)
+				}
+			}
+		}
 	}},
 	{"reading and leaving a folder expunges nothing", func(a *account) {
 		// RFC 4549, 4.2.5: CLOSE would.
@@ -99,11 +157,11 @@ var errorTests = []test{
 				})
 			}},
 			{"store", true, func() error {
-				return a.remote.Store(a.ctx, folder, wrong, uids, mail.Flags{System: mail.Seen}, mail.Flags{}, nil)
+				return Store(a.ctx, a.remote, folder, wrong, uids, mail.Flags{System: mail.Seen}, mail.Flags{}, nil)
 			}},
 			{"copy", true, func() error { _, err := a.remote.Copy(a.ctx, folder, wrong, b.uids[0], elsewhere); return err }},
 			{"move", able.Move, func() error { _, err := Move(a.ctx, a.remote, folder, wrong, b.uids[0], elsewhere); return err }},
-			{"expunge", able.UIDPlus, func() error { return a.remote.Expunge(a.ctx, folder, wrong, uids) }},
+			{"expunge", able.UIDPlus, func() error { return Expunge(a.ctx, a.remote, folder, wrong, uids) }},
 		}
 		for _, c := range calls {
 			if c.able {
@@ -126,7 +184,7 @@ var errorTests = []test{
 				return Fetch(a.ctx, a.remote, folder, 1, mail.UIDs(1), func(mail.Body) error { return nil })
 			},
 			"store": func() error {
-				return a.remote.Store(a.ctx, folder, 1, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{}, nil)
+				return Store(a.ctx, a.remote, folder, 1, mail.UIDs(1), mail.Flags{System: mail.Seen}, mail.Flags{}, nil)
 			},
 		}
 		for name, call := range calls {
@@ -137,7 +195,7 @@ var errorTests = []test{
 	{"a folder that went away after it was read", func(a *account) {
 		b := a.known("one")
 		a.phone.DeleteFolder(folder)
-		err := a.remote.Store(a.ctx, folder, b.cursor.UIDValidity, mail.UIDs(b.uids...), mail.Flags{System: mail.Seen}, mail.Flags{}, nil)
+		err := Store(a.ctx, a.remote, folder, b.cursor.UIDValidity, mail.UIDs(b.uids...), mail.Flags{System: mail.Seen}, mail.Flags{}, nil)
 		if err != nil { // its message is gone, which is none, and not every server looks
 			a.wantErr("store", err, mail.ErrGone, mail.ErrRefused, mail.ErrRestarted)
 		}
@@ -154,7 +212,7 @@ var errorTests = []test{
 		cancel()
 		err := Append(ctx, a.remote, folder, mail.Flags{}, time.Time{}, Source(letter("two"))).Err
 		a.wantErr("append", err, context.Canceled)
-		err = a.remote.Store(ctx, folder, validity, mail.UIDs(uids...), mail.Flags{System: mail.Seen}, mail.Flags{}, nil)
+		err = Store(ctx, a.remote, folder, validity, mail.UIDs(uids...), mail.Flags{System: mail.Seen}, mail.Flags{}, nil)
 		a.wantErr("store", err, context.Canceled)
 		_, err = a.remote.Folders(ctx)
 		a.wantErr("folders", err, context.Canceled)

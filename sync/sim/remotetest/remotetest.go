@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -262,10 +263,40 @@ func uidsOf(messages []mail.Message) []mail.UID {
 	return uids
 }
 
-// Move is Remote.Move for one message.
+// Move moves one message.
 func Move(ctx context.Context, remote engine.Remote, folder mail.Folder, validity uint32, uid mail.UID, target mail.Folder) (mail.UID, error) {
-	moved := remote.Move(ctx, folder, validity, []mail.UID{uid}, target)[0]
-	return moved.UID, moved.Err
+	moved := Moves(ctx, remote, folder, validity, []mail.UID{uid}, target)[0]
+	return moved.There, moved.Err
+}
+
+// Moves moves messages of one folder to another one.
+func Moves(ctx context.Context, remote engine.Remote, folder mail.Folder, validity uint32, uids []mail.UID, target mail.Folder) []*mail.Moving {
+	v := &mail.Visit{Folder: folder, Validity: validity}
+	for _, uid := range uids {
+		v.Moves = append(v.Moves, &mail.Moving{UID: uid, To: target})
+	}
+	remote.Change(ctx, []*mail.Visit{v})
+	return v.Moves
+}
+
+// Store adds and removes flags of messages of one folder. met, unless it is nil, hears of each
+// message that was met.
+func Store(ctx context.Context, remote engine.Remote, folder mail.Folder, validity uint32, uids mail.UIDSet, add, remove mail.Flags, met func(mail.UID)) error {
+	c := &mail.FlagChange{UIDs: uids, Add: add, Remove: remove}
+	remote.Change(ctx, []*mail.Visit{{Folder: folder, Validity: validity, Stores: []*mail.FlagChange{c}}})
+	for _, uid := range slices.Sorted(maps.Keys(c.Met)) {
+		if met != nil {
+			met(uid)
+		}
+	}
+	return c.Err
+}
+
+// Expunge removes messages of one folder.
+func Expunge(ctx context.Context, remote engine.Remote, folder mail.Folder, validity uint32, uids mail.UIDSet) error {
+	v := &mail.Visit{Folder: folder, Validity: validity, Expunge: uids}
+	remote.Change(ctx, []*mail.Visit{v})
+	return v.Expunged
 }
 
 // Fetch is Remote.Fetch for one folder.

@@ -26,8 +26,8 @@ func BrokenSource(raw []byte, err error) mail.Source {
 
 // Append uploads one message.
 func Append(ctx context.Context, remote engine.Remote, folder mail.Folder, flags mail.Flags, date time.Time, source mail.Source) (done mail.Appended) {
-	one := &mail.Outgoing{Source: source, Flags: flags, Date: date}
-	remote.Append(ctx, folder, func() (next *mail.Outgoing) {
+	one := &mail.Outgoing{Folder: folder, Source: source, Flags: flags, Date: date}
+	remote.Append(ctx, func() (next *mail.Outgoing) {
 		next, one = one, nil
 		return next
 	}, func(a mail.Appended) { done = a })
@@ -45,8 +45,8 @@ type pausing struct {
 	before, after func()
 }
 
-func (p *pausing) Append(ctx context.Context, folder mail.Folder, next func() *mail.Outgoing, answered func(mail.Appended)) {
-	p.Remote.Append(ctx, folder, func() *mail.Outgoing {
+func (p *pausing) Append(ctx context.Context, next func() *mail.Outgoing, answered func(mail.Appended)) {
+	p.Remote.Append(ctx, func() *mail.Outgoing {
 		u := next()
 		if u != nil {
 			p.before()

@@ -119,7 +119,7 @@ var writeTests = []test{
 		a.phone.AddFlags(folder, uids[2], mail.Flags{System: mail.Flagged})
 		a.phone.Delete(folder, uids[1])
 		var met []mail.UID
-		a.noErr("store", a.remote.Store(a.ctx, folder, validity, mail.UIDs(uids...), mail.Flags{System: mail.Seen}, mail.Flags{System: mail.Flagged},
+		a.noErr("store", Store(a.ctx, a.remote, folder, validity, mail.UIDs(uids...), mail.Flags{System: mail.Seen}, mail.Flags{System: mail.Flagged},
 			func(uid mail.UID) { met = append(met, uid) }))
 		slices.Sort(met)
 		if want := []mail.UID{uids[0], uids[2]}; !slices.Equal(met, want) {
@@ -198,7 +198,7 @@ func (a *account) appended(flags mail.Flags, date time.Time, raw []byte, validit
 
 func (a *account) store(validity uint32, uids []mail.UID, add, remove mail.Flags) {
 	a.Helper()
-	a.noErr("store", a.remote.Store(a.ctx, folder, validity, mail.UIDs(uids...), add, remove, nil))
+	a.noErr("store", Store(a.ctx, a.remote, folder, validity, mail.UIDs(uids...), add, remove, nil))
 }
 
 func (a *account) flagged(uid mail.UID, want mail.Flags) {

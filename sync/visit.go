@@ -1,0 +1,126 @@
+package sync
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+
+	"mailtwin/conflict"
+	"mailtwin/conflict/mail"
+)
+
+// Each folder of the server is visited once for all that changes there about messages which it
+// has: a visit costs a round trip, however much it does. But moves to where files are already
+// come first: they make messages appear.
+
+// inRow is how many folders one session visits before it pays to have another one.
+const inRow = 5
+
+// change carries out visits, on several sessions where there are many of them.
+func (r *run) change(ctx context.Context, visits map[*folder]*mail.Visit) {
+	var all []*mail.Visit
+	for _, f := range inOrder(visits) {
+		v := visits[f]
+		v.Folder, v.Validity = f.name, r.validity(f)
+		if len(v.Stores)+len(v.Moves)+len(v.Expunge) > 0 {
+			r.dirty(f, mail.Remote)
+			all = append(all, v)
+		}
+	}
+	size := max(inRow, (len(all)+r.Connections-1)/r.Connections)
+	g, ctx := newCrew(ctx, r.Connections)
+	for some := range slices.Chunk(all, size) {
+		g.Go(func() error {
+			r.Remote.Change(ctx, some)
+			return nil
+		})
+	}
+	_ = g.Wait() // errors stand in the visits
+}
+
+// store changes flags of messages of one folder at once.
+func (r *run) store(ctx context.Context, f *folder, c *mail.FlagChange) error {
+	r.change(ctx, map[*folder]*mail.Visit{f: {Stores: []*mail.FlagChange{c}}})
+	return c.Err
+}
+
+// expunge removes messages of one folder for ever, at once.
+func (r *run) expunge(ctx context.Context, f *folder, uids mail.UIDSet) error {
+	v := &mail.Visit{Expunge: uids}
+	r.change(ctx, map[*folder]*mail.Visit{f: v})
+	return v.Expunged
+}
+
+// visit is what is done at the end about a folder of the server: flags of messages that stay,
+// and removals.
+type visit struct {
+	mail.Visit
+	folder               *folder
+	flags                []*conflict.Action
+	changes              []*change // of flags
+	trash, expunge, mark []*conflict.Action
+	marking              *mail.FlagChange
+	trashing             []*trashing
+}
+
+// lightBytes is how much may come and go before flags are changed on the server.
+const lightBytes = 4 << 20
+
+// light tells whether what comes and goes will soon be over, and does not break connections:
+// then flags are changed in one visit with what is removed, which has to wait for it.
+func light(works map[*folder]*work) bool {
+	bytes := int64(0)
+	for _, w := range works {
+		for _, a := range w.downloads {
+			bytes += a.Item.Message.Size
+		}
+		for _, a := range w.uploads {
+			bytes += a.Item.Stat.Size
+			if tries(a) > 0 {
+				return false
+			}
+		}
+	}
+	return bytes <= lightBytes
+}
+
+// changeRemote changes flags on the server, and removes messages there if it is time for that.
+func (r *run) changeRemote(ctx context.Context, works map[*folder]*work, removals bool) error {
+	visits := map[*folder]*visit{}
+	folders := r.usable(func(f *folder) bool { return works[f] != nil })
+	err := r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
+		w, v := works[f], &visit{folder: f}
+		if !w.stored {
+			w.stored, v.flags = true, w.stores
+		}
+		v.changes = changesOf(v.flags)
+		for _, c := range v.changes {
+			v.Stores = append(v.Stores, &c.FlagChange)
+		}
+		if removals {
+			if err := r.remove(ctx, w, v); err != nil {
+				return err
+			}
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		visits[f] = v
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	out := map[*folder]*mail.Visit{}
+	for f, v := range visits {
+		out[f] = &v.Visit
+	}
+	r.change(ctx, out)
+	// What the server has answered is recorded, whatever became of the rest.
+	ctx = context.WithoutCancel(ctx)
+	return r.each(ctx, inOrder(visits), r.Connections, func(ctx context.Context, f *folder) error {
+		v := visits[f]
+		left, err := r.stored(ctx, f, v.changes)
+		return errors.Join(cmp.Or(err, r.agree(ctx, f, v.flags, left)), r.removedThere(ctx, v))
+	})
+}
