@@ -145,10 +145,10 @@ func (a *Account) Connect(ctx context.Context) error {
 	return a.with(ctx, "open the account", "", func(*session) error { return nil })
 }
 
-// logoutTime bounds how long Close waits for a server to say goodbye.
+// logoutTime bounds how long Close takes.
 const logoutTime = 5 * time.Second
 
-// Close logs out of all sessions and waits for them, for a few seconds at most.
+// Close logs out of all sessions and ends them, within a few seconds.
 // Calls that still run lose their connection.
 func (a *Account) Close() error {
 	a.mu.Lock()

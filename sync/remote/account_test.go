@@ -362,7 +362,7 @@ func TestSessionsAreSharedAndCounted(t *testing.T) {
 		if err := a.Close(); err != nil {
 			t.Error(err)
 		}
-		if after := a.Traffic(); after.BytesIn <= tr.BytesIn || after.Connections != tr.Connections {
+		if after := a.Traffic(); after.BytesOut <= tr.BytesOut || after.Connections != tr.Connections {
 			t.Errorf("after Close the traffic is %+v, before %+v", after, tr)
 		}
 		if _, err := a.Folders(t.Context()); err == nil {

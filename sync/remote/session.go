@@ -330,9 +330,10 @@ func (s *session) alive(ctx context.Context, timeout time.Duration) bool {
 	return s.within(timeout, "NOOP", func() error { return s.client.Noop().Wait() }) == nil
 }
 
-// logout says goodbye, within d.
+// logout says goodbye, within d, and does not wait for the answer: nothing depends on it, and
+// with a server that is far away it is a good part of a run that has nothing to do.
 func (s *session) logout(d time.Duration) {
-	s.within(d, "LOGOUT", func() error { return s.client.Logout().Wait() }) // the session ends either way
+	s.within(d, "LOGOUT", func() error { s.client.Logout(); return nil }) // the session ends either way
 }
 
 // end closes the connection and waits for the client's reader.
