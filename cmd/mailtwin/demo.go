@@ -84,15 +84,18 @@ type device struct {
 // demo carries out the command and gives the exit code.
 func (a *App) demo(ctx context.Context, f demoFlags) int {
 	// A closed window and a reader that has seen enough (`| head`) end a demo like
-	// Ctrl-C does: not before its files are taken away.
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP, syscall.SIGPIPE)
+	// Ctrl-C does: not before its files are taken away. SIGPIPE does not say which pipe it
+	// is about, and connections to the server break, too; so it is told by the write.
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
 	defer stop()
+	signal.Ignore(syscall.SIGPIPE)
+	defer signal.Reset(syscall.SIGPIPE)
 	dir, created, err := demoDir(f.dir)
 	if err != nil {
 		a.complain("", "", err, "")
 		return exitUsage
 	}
-	d := &demo{out: a.Stdout, dir: dir, started: time.Now()}
+	d := &demo{out: &listened{a.Stdout, stop}, dir: dir, started: time.Now()}
 	if a.quiet {
 		d.out = io.Discard
 	}
@@ -111,6 +114,20 @@ func (a *App) demo(ctx context.Context, f demoFlags) int {
 		err = errors.Join(err, removeDemo(dir, created))
 	}
 	return a.demoEnd(d, err)
+}
+
+// listened is an output that tells when nobody reads it any more.
+type listened struct {
+	io.Writer
+	left func()
+}
+
+func (l *listened) Write(p []byte) (int, error) {
+	n, err := l.Writer.Write(p)
+	if errors.Is(err, syscall.EPIPE) {
+		l.left()
+	}
+	return n, err
 }
 
 // demoEnd prints how the demo ended, and gives the exit code.

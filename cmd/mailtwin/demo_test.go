@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -347,6 +349,27 @@ func TestDemoIsInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s.after("laptop", func(engine.Options, string) error { cancel(); return nil })
 	s.run(ctx, 130, "demo")
+	if got := s.stderr.String(); got != "mailtwin: demo: interrupted\n" {
+		t.Errorf("stderr: %q", got)
+	}
+	s.clean()
+}
+
+// pipeOf is a pipe whose reader has seen enough after so many lines.
+type pipeOf struct{ lines int }
+
+func (p *pipeOf) Write(b []byte) (int, error) {
+	if p.lines -= bytes.Count(b, []byte("\n")); p.lines < 0 {
+		return 0, &fs.PathError{Op: "write", Path: "|1", Err: syscall.EPIPE}
+	}
+	return len(b), nil
+}
+
+// `mailtwin demo | head`
+func TestDemoEndsWhenNobodyReadsIt(t *testing.T) {
+	s := newStage(t)
+	s.app.Stdout = &pipeOf{5}
+	s.run(t.Context(), 130, "demo")
 	if got := s.stderr.String(); got != "mailtwin: demo: interrupted\n" {
 		t.Errorf("stderr: %q", got)
 	}
