@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"mailtwin/conflict/mail"
+	"mailtwin/sync/imaptest/corpus"
+	"mailtwin/sync/imaptest/dovecot"
 )
 
 func TestWhatASyncCosts(t *testing.T) {
@@ -169,4 +172,45 @@ func TestWhatASyncCosts(t *testing.T) {
 			d.same()
 		},
 	})
+}
+
+// What one change in a large folder costs does not depend on how large it is. It has 5,000
+// messages here, and 100,000 with MAILTWIN_LONG=1.
+func TestOneChangeInALargeFolder(t *testing.T) {
+	n := 5_000
+	if os.Getenv("MAILTWIN_LONG") == "1" {
+		n = 100_000
+	}
+	server := dovecot.Start(t)
+	server.Fill(corpus.Bulk(3, n, 1, int64(n)*600))
+	s := newStory(t, server, server.User)
+	d := s.device("laptop")
+	d.sync()
+	middle := mail.UID(n / 2)
+	for _, c := range []struct {
+		what   string
+		do     func()
+		octets int64
+	}{
+		{"a flag set there", func() {
+			s.check(s.phone.AddFlags(s.Context(), mail.Inbox, middle, mail.Flags{Keywords: mail.NewKeywords("work")}))
+		}, 4_000},
+		{"a message expunged there", func() { s.check(s.phone.Delete(s.Context(), mail.Inbox, middle)) }, 20_000},
+		{"a flag set here", func() {
+			all := d.files(mail.Inbox)
+			d.reflag(all[slices.IndexFunc(all, func(f file) bool { return f.flags.System&mail.Flagged == 0 })], "FS")
+		}, 4_000},
+	} {
+		c.do()
+		r := d.sync()
+		if octets := r.BytesIn + r.BytesOut; octets > c.octets || r.RoundTrips > 9 || r.Connections != 1 {
+			t.Errorf("%s: %d octets, %d round trips over %d connections", c.what, octets, r.RoundTrips, r.Connections)
+		} else {
+			t.Logf("%s in %d messages: %d octets, %d round trips", c.what, n, octets, r.RoundTrips)
+		}
+		if r.Local.Flags+r.Local.Removed+r.Remote.Flags != 1 {
+			t.Errorf("%s: here %+v, there %+v", c.what, r.Local, r.Remote)
+		}
+	}
+	d.quiet()
 }
