@@ -95,6 +95,7 @@ func (p *appends) tell(folder mail.Folder, done mail.Appended) {
 
 type appending struct {
 	to   mail.Folder
+	name string // as the server calls it
 	cmd  *imapclient.AppendCommand
 	size int64
 	sent bool // all of it
@@ -154,7 +155,7 @@ func (p *appends) send(u *mail.Outgoing) error {
 		p.tell(u.Folder, mail.Appended{Err: fmt.Errorf("read the message: %w", err)})
 		return nil
 	}
-	p.sent = append(p.sent, &appending{to: u.Folder, cmd: cmd, size: size, sent: w.left == 0})
+	p.sent = append(p.sent, &appending{to: u.Folder, name: name, cmd: cmd, size: size, sent: w.left == 0})
 	p.bytes += size
 	if p.asks(u) || u.Alone || w.left > 0 {
 		p.drain(0)
@@ -174,6 +175,7 @@ func (p *appends) drain(left int) {
 			p.tell(oldest.to, mail.Appended{Err: err, Sent: oldest.sent && !errors.Is(err, mail.ErrRefused)})
 			continue
 		}
+		p.scans.begin(oldest.name)
 		p.tell(oldest.to, mail.Appended{UID: mail.UID(data.UID), UIDValidity: data.UIDValidity})
 	}
 }

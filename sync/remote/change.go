@@ -101,6 +101,7 @@ func (s *session) copy(uid mail.UID, place string) (mail.UID, error) {
 	if err != nil {
 		return 0, s.trouble(err)
 	}
+	s.scans.begin(place)
 	if to := only(data.DestUIDs); to != 0 || !uidPlus {
 		return to, nil
 	}

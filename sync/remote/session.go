@@ -46,14 +46,14 @@ type box struct {
 	// say, and then all can (RFC 9051, 7.1).
 	permanent *[]string
 	partial   bool // the server shows only some of its messages (RFC 9738)
-	// scan is the number of the folder's newest scan when it was selected.
+	// scan is the number of the folder's newest scan, or arrival, when it was selected.
 	scan uint64
 }
 
-// scans counts the scans of each folder. A session knows a message only if it selected
+// scans counts the scans of each folder, and what was brought to it. A session knows a message only if it selected
 // the folder after the message came, or has been told of it since, and servers answer
 // OK to a command that names a UID which the session does not know. So a session must
-// not be used for UIDs that a later scan, on another one, has found.
+// not be used for UIDs that a later scan, on another one, has found, or another one was told.
 type scans struct {
 	mu sync.Mutex
 	n  map[string]uint64 // by the server's name
@@ -65,7 +65,7 @@ func (s *scans) newest(name string) uint64 {
 	return s.n[name]
 }
 
-// begin gives a new scan its number.
+// begin gives a new scan, or an arrival, its number.
 func (s *scans) begin(name string) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

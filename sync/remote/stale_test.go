@@ -14,7 +14,8 @@ import (
 
 // A session that selected a folder before a message came knows nothing of it, and a
 // server says OK to a STORE of a UID that the session does not know. So no session is
-// used that selected the folder before it was last scanned on another one.
+// used that selected the folder before it was last scanned on another one, or before another
+// one was told the UID of what it has brought there.
 func TestASessionThatHasNotSeenTheMessageIsNotUsedForIt(t *testing.T) {
 	server := dovecot.Start(t)
 	phone := server.Phone(t)
@@ -59,8 +60,36 @@ func TestASessionThatHasNotSeenTheMessageIsNotUsedForIt(t *testing.T) {
 	if err := remotetest.Store(t.Context(), account, mail.Inbox, validity, mail.UIDs(second), mail.Flags{System: mail.Flagged}, mail.Flags{}, nil); err != nil {
 		t.Fatal(err)
 	}
+	ways := map[string]func() (mail.UID, error){
+		"appended": func() (mail.UID, error) {
+			done := remotetest.Append(t.Context(), account, mail.Inbox, mail.Flags{}, time.Now(), remotetest.Source([]byte("Subject: y\n\ny\n")))
+			return done.UID, done.Err
+		},
+		"copied": func() (mail.UID, error) { return account.Copy(t.Context(), mail.Inbox, validity, first, mail.Inbox) },
+		"moved": func() (mail.UID, error) {
+			return remotetest.Move(t.Context(), account, mail.Inbox, validity, second, mail.Inbox)
+		},
+	}
+	for how, bring := range ways {
+		if err := read(func() error { return read(func() error { return nil }) }); err != nil {
+			t.Fatal(err)
+		}
+		uid, err := bring()
+		if err != nil || uid == 0 {
+			t.Fatalf("%s: UID %d, %v", how, uid, err)
+		}
+		if err := remotetest.Store(t.Context(), account, mail.Inbox, validity, mail.UIDs(uid), mail.Flags{System: mail.Flagged}, mail.Flags{}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
 	messages, err := phone.Index(t.Context(), mail.Inbox)
-	if err != nil || len(messages) != 2 || !messages[1].Flags.Has(mail.Flagged) {
-		t.Errorf("after STORE was answered with OK the server has %+v, %v", messages, err)
+	flagged := 0
+	for _, m := range messages {
+		if m.Flags.Has(mail.Flagged) {
+			flagged++
+		}
+	}
+	if err != nil || len(messages) != 4 || flagged != 3 {
+		t.Errorf("after STOREs were answered with OK the server has %+v, %v", messages, err)
 	}
 }

@@ -326,6 +326,7 @@ func (s *session) placed(in *visiting) {
 		if m.Err != nil {
 			continue
 		}
+		s.scans.begin(in.places[m.To])
 		if m.There = cmp.Or(there[m.UID], m.There); m.There == 0 && s.caps.Has(imap.CapUIDPlus) {
 			// RFC 4315, 3: no COPYUID when no message was moved. Some servers never tell it; then
 			// it is gone from here all the same.
