@@ -67,17 +67,34 @@ func (r *run) moveRemote(ctx context.Context, works map[*folder]*work) error {
 	return r.each(ctx, r.usable(func(f *folder) bool { return len(moves[f]) > 0 }), r.Connections, func(ctx context.Context, f *folder) error {
 		var failed error
 		batch, recording := &mail.Batch{}, context.WithoutCancel(ctx)
-		for _, l := range moves[f] {
+		at, err := r.rowsAt(recording, f, arrived(moves[f]))
+		if err != nil {
+			return err
+		}
+		for i, l := range moves[f] {
 			if one {
 				from := r.folders[l.action.Item.From.Folder]
 				l.moving.There, l.moving.Err = r.Remote.Copy(ctx, from.name, r.validity(from), l.moving.UID, f.name)
+				if at, err = r.rowsAt(recording, f, arrived(moves[f][i:i+1])); err != nil {
+					return err
+				}
 			}
-			if failed = cmp.Or(failed, r.moved(recording, f, l, batch)); one && ends(l.moving.Err) {
+			if failed = cmp.Or(failed, r.moved(recording, f, l, at, batch)); one && ends(l.moving.Err) {
 				break // with all others it would happen alike
 			}
 		}
 		return errors.Join(failed, r.commit(recording, batch))
 	})
+}
+
+// arrived gives the UIDs under which messages are where they went.
+func arrived(moves []*leaving) (uids mail.UIDSet) {
+	for _, l := range moves {
+		if l.moving.There != 0 {
+			uids.Add(l.moving.There)
+		}
+	}
+	return uids
 }
 
 // intendMoves records which messages are about to move into a folder on the server, and makes
@@ -116,7 +133,7 @@ func (r *run) intendMoves(ctx context.Context, w *work) ([]*leaving, error) {
 }
 
 // moved takes in what became of a message that was to move.
-func (r *run) moved(ctx context.Context, f *folder, l *leaving, batch *mail.Batch) error {
+func (r *run) moved(ctx context.Context, f *folder, l *leaving, at map[mail.UID]*mail.Row, batch *mail.Batch) error {
 	a, file, in := l.action, l.file, l.intent
 	from, uid, err := r.folders[a.Item.From.Folder], l.moving.There, l.moving.Err
 	switch {
@@ -141,7 +158,7 @@ func (r *run) moved(ctx context.Context, f *folder, l *leaving, batch *mail.Batc
 		r.expect(in) // the server does not tell where it is: the next round finds it there
 	} else {
 		batch.DropIntents = append(batch.DropIntents, in.ID)
-		second, err := r.isSecond(ctx, f, arriving{file, a.Item.From.Row.Flags, a.Item.Identity, a.Item.Stat}, uid, batch)
+		second, err := r.isSecond(ctx, f, arriving{file, a.Item.From.Row.Flags, a.Item.Identity, a.Item.Stat}, uid, at, batch)
 		if err != nil {
 			return err
 		}
@@ -158,7 +175,7 @@ func (r *run) moved(ctx context.Context, f *folder, l *leaving, batch *mail.Batc
 		r.leave(f)
 		return nil
 	}
-	batch.PutRows = append(batch.PutRows, row)
+	batch.PutRows, at[uid] = append(batch.PutRows, row), row
 	return nil
 }
 

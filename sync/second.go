@@ -24,13 +24,13 @@ type arriving struct {
 }
 
 // isSecond tells whether the server answered for a file with the UID of a message that
-// base knows already, and then does what is to be done about the file. It adds to batch
-// what to record of that. If the file, or its message, has a row of its own, the caller
-// drops it.
-func (r *run) isSecond(ctx context.Context, f *folder, in arriving, uid mail.UID, batch *mail.Batch) (bool, error) {
-	first, err := r.rowAt(ctx, f, uid, batch)
-	if err != nil || first == nil || first.Key == in.file.Key {
-		return false, err
+// base knows already, and then does what is to be done about the file. It adds to batch what to
+// record of that. at are the rows of the folder's messages, also those that are yet to be
+// committed. If the file, or its message, has a row of its own, the caller drops it.
+func (r *run) isSecond(ctx context.Context, f *folder, in arriving, uid mail.UID, at map[mail.UID]*mail.Row, batch *mail.Batch) (bool, error) {
+	first := at[uid]
+	if first == nil || first.Key == in.file.Key {
+		return false, nil
 	}
 	// Its flags are compared with the server's in the next round.
 	r.dirty(f, mail.Local)
@@ -42,7 +42,7 @@ func (r *run) isSecond(ctx context.Context, f *folder, in arriving, uid mail.UID
 		row := *first
 		row.State, row.Why, row.Tries, row.RetryAt, row.Flags = mail.Settled, "", 0, time.Time{}, a.Base
 		row.Key, row.Name, row.New, row.Stat, row.Identity = in.file.Key, in.file.Name, in.file.New, in.stat, in.id
-		batch.PutRows = append(batch.PutRows, &row)
+		batch.PutRows, at[uid] = append(batch.PutRows, &row), &row
 	case conflict.Part:
 		batch.PutRows = append(batch.PutRows, &mail.Row{
 			Folder: f.base.ID, Key: in.file.Key, Name: in.file.Name, New: in.file.New, Flags: a.Flags,
@@ -76,20 +76,15 @@ func (r *run) removeSecond(ctx context.Context, f *folder, a conflict.Action, fi
 	return r.Local.SyncFolder(ctx, f.name)
 }
 
-// rowAt gives base's row of a message, also one that is yet to be committed; nil if
-// there is none.
-func (r *run) rowAt(ctx context.Context, f *folder, uid mail.UID, batch *mail.Batch) (*mail.Row, error) {
-	for _, row := range batch.PutRows {
-		if row.Folder == f.base.ID && row.UID == uid {
-			return row, nil
-		}
-	}
-	rows, err := r.State.WithUIDs(ctx, f.base.ID, mail.UIDs(uid))
+// rowsAt gives base's rows of messages.
+func (r *run) rowsAt(ctx context.Context, f *folder, uids mail.UIDSet) (map[mail.UID]*mail.Row, error) {
+	rows, err := r.State.WithUIDs(ctx, f.base.ID, uids)
 	if err != nil {
 		return nil, fmt.Errorf("read the state: %w", err)
 	}
-	if len(rows) == 0 {
-		return nil, nil
+	at := make(map[mail.UID]*mail.Row, len(rows))
+	for i := range rows {
+		at[rows[i].UID] = &rows[i]
 	}
-	return &rows[0], nil
+	return at, nil
 }

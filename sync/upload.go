@@ -23,7 +23,7 @@ const (
 // same.
 const (
 	firstUploads = 64
-	uploadBatch  = 256
+	uploadBatch  = 1024
 )
 
 // upload appends new files to the server's folders, those of folders that have few of them
@@ -36,7 +36,7 @@ func (r *run) upload(ctx context.Context, works map[*folder]*work) error {
 			for size, n := firstUploads, 0; n < len(some[0].uploads) || n == 0; size = uploadBatch {
 				var all []*sending
 				for _, w := range some {
-					all = append(all, &sending{work: w, actions: w.uploads[n:min(len(w.uploads), n+size)]})
+					all = append(all, &sending{work: w, at: map[mail.UID]*mail.Row{}, actions: w.uploads[n:min(len(w.uploads), n+size)]})
 				}
 				n += size
 				if err := r.uploadBatch(gctx, all); err != nil {
@@ -59,7 +59,7 @@ func (r *run) upload(ctx context.Context, works map[*folder]*work) error {
 		case len(w.uploads) > firstUploads:
 			batches([]*work{w})
 			continue
-		case n+len(w.uploads) > uploadBatch || len(together) == joinedFolders:
+		case n+len(w.uploads) > joinedMessages || len(together) == joinedFolders:
 			batches(together)
 			together, n = nil, 0
 		}
@@ -87,8 +87,9 @@ type sending struct {
 	*work
 	actions []*conflict.Action
 	out     []*outgoing
-	record  mail.Batch // what is to be recorded of them
-	err     error      // what is wrong with the folder
+	record  mail.Batch             // what is to be recorded of them
+	at      map[mail.UID]*mail.Row // what base says of the UIDs that the server has told
+	err     error                  // what is wrong with the folder
 }
 
 // outgoing is one file that is being uploaded.
@@ -231,6 +232,9 @@ func (r *run) send(ctx context.Context, all []*sending) error {
 				continue
 			}
 			o.answer = r.copyOne(ctx, s.folder, o)
+			if err := r.known(ctx, []*outgoing{o}); err != nil {
+				return err
+			}
 			if err := r.sent(ctx, o, true); err != nil {
 				return err
 			}
@@ -240,6 +244,9 @@ func (r *run) send(ctx context.Context, all []*sending) error {
 	for len(uploads) > 0 {
 		var tried []*outgoing
 		tried, uploads = r.appendSome(ctx, uploads)
+		if err := r.known(context.WithoutCancel(ctx), tried); err != nil {
+			return err
+		}
 		var failed error
 		for _, o := range tried {
 			if err := r.sent(ctx, o, failed == nil); failed == nil {
@@ -251,6 +258,35 @@ func (r *run) send(ctx context.Context, all []*sending) error {
 		}
 	}
 	return nil
+}
+
+// known finds out what base says of the UIDs that the server has told: see isSecond.
+func (r *run) known(ctx context.Context, tried []*outgoing) error {
+	told := map[*sending]mail.UIDSet{}
+	for _, o := range tried {
+		if r.told(o) {
+			uids := told[o.sending]
+			uids.Add(o.answer.UID)
+			told[o.sending] = uids
+		}
+	}
+	for s, uids := range told {
+		rows, err := r.rowsAt(ctx, s.folder, uids)
+		if err != nil {
+			return err
+		}
+		for uid, row := range rows {
+			if s.at[uid] == nil { // else the run has changed it since
+				s.at[uid] = row
+			}
+		}
+	}
+	return nil
+}
+
+// told tells whether the server told which message a file has become.
+func (r *run) told(o *outgoing) bool {
+	return o.answer.Err == nil && o.answer.UID != 0 && o.answer.UIDValidity == r.validity(o.folder)
 }
 
 // appendSome uploads files, several of which may be under way at once, up to the first that
@@ -373,13 +409,13 @@ func (r *run) record(ctx context.Context, o *outgoing, first bool) error {
 		return fmt.Errorf("upload %q: %w", o.file.Name, a.Err)
 	}
 	r.arrive(o.action.Item)
-	told := a.UID != 0 && a.UIDValidity == r.validity(f)
+	told := r.told(o)
 	if told {
 		in := arriving{file: o.file, id: o.id, stat: o.stat}
 		if o.action.Kind == conflict.CopyRemote {
 			in.base = o.action.Base
 		}
-		second, err := r.isSecond(ctx, f, in, a.UID, batch)
+		second, err := r.isSecond(ctx, f, in, a.UID, o.at, batch)
 		if second {
 			batch.DropIntents = append(batch.DropIntents, o.intent.ID)
 			if row := o.action.Item.Row; row != nil {
@@ -412,7 +448,7 @@ func (r *run) record(ctx context.Context, o *outgoing, first bool) error {
 		row.TakeFile(o.id)
 	}
 	row.Why, row.Tries, row.RetryAt = "", 0, time.Time{}
-	o.row = row
+	o.row, o.at[row.UID] = row, row
 	batch.PutRows = append(batch.PutRows, row)
 	batch.DropIntents = append(batch.DropIntents, o.intent.ID)
 	return nil
