@@ -209,8 +209,10 @@ func (r *run) mark(ctx context.Context, f *folder) error {
 	}
 	next.Account = r.Account
 	next.Generation++
-	if err := r.Local.SetMarker(ctx, f.name, next); err != nil {
-		return err
+	if f.onLocal { // of one that is gone here base has a later one than what a backup brings back
+		if err := r.Local.SetMarker(ctx, f.name, next); err != nil {
+			return err
+		}
 	}
 	f.base.Marker, f.marked = next, true
 	if f.base.Remote.Unread() {

@@ -25,7 +25,7 @@ type folder struct {
 	// vanished: it is in base as being on both sides, and is no longer on one of them.
 	// That is never taken for the removal of its messages.
 	vanished bool
-	// held: it vanished from the server, and what it has here waits for consent.
+	// held: it vanished from one side, and what it has on the other waits for consent.
 	held bool
 	// dissolves: it vanished from one side, and a person consented that it goes.
 	dissolves bool
@@ -128,7 +128,7 @@ func (f *folder) access() mail.Access {
 // usable tells whether the run still works on it.
 func (f *folder) usable() bool { return f.synced() && f.failed == nil && !f.stopped }
 
-// yields tells whether files may move out of it.
+// yields tells whether messages may move out of it.
 func (f *folder) yields() bool { return f.usable() || f.held && f.failed == nil }
 
 // listFolders finds out which folders there are, which of them may have changed, and

@@ -61,6 +61,11 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 		}
 		arrived = append(arrived, g.newLocal[f]...)
 	}
+	held, err := r.leftHeld(ctx, g, arrived)
+	if err != nil {
+		return nil, err
+	}
+	gone = append(gone, held...)
 	var back []*conflict.Item
 	for _, item := range g.recovered {
 		back = append(back, r.movedBack(g, item)...)
