@@ -221,6 +221,7 @@ var onceFailed = []uint64{
 	2006422, 2009948, // a phone's move that met another one, or got new UIDs
 	2110640, // a pending file that had left a folder of new UIDs
 	2108747, // files that had left a folder before somebody removed that here
+	2146910, // a folder that was held, and had got other numbers, while another one was lost
 }
 
 func TestShrinkFindsTheStepsThatMatter(t *testing.T) {
