@@ -292,3 +292,33 @@ func aHalfRemovedFolderIsNone(t *testing.T, layout Layout) {
 		}
 	}
 }
+
+// A folder goes while one inside it is half removed: its bare directory is no damage, and goes
+// with that one.
+func TestABareDirectoryAroundAHalfRemovedFolder(t *testing.T) {
+	tree, root := newTree(t, Options{Layout: Nested})
+	mkdirs(t, root, "Lists/cur", "Lists/new", "Lists/tmp", "Lists/go/cur", "Lists/go/new", "Lists/go/tmp")
+	known, err := tree.Folders(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mkdirs(t, root, "Lists/go/"+unfinished)
+	for _, dir := range []string{"Lists/cur", "Lists/new", "Lists/tmp", "Lists/go/cur", "Lists/go/new"} {
+		if err := os.Remove(filepath.Join(root, dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	folders, err := tree.Folders(t.Context(), known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names := folderNames(folders); slices.Contains(names, "Lists") {
+		t.Errorf("listed %v", names)
+	}
+	if err := tree.RemoveFolder(t.Context(), "Lists/go"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(root, "Lists")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the bare directory stays: %v", err)
+	}
+}

@@ -192,6 +192,21 @@ func TestHistoriesThatOnceFailed(t *testing.T) {
 			report(t, seed, "", history.Memory{})
 		}
 	}
+	for _, f := range onceFailedAt {
+		h := history.New(f.seed)
+		h.AimAt(f.call)
+		if res := history.Play(h, history.Memory{}, history.Coverage{}); res.Err != nil {
+			report(t, f.seed, f.call, history.Memory{})
+		}
+	}
+}
+
+// onceFailedAt are those in which all that happened befell one call.
+var onceFailedAt = []struct {
+	call string
+	seed uint64
+}{
+	{"Local.RemoveFolder", 3031462}, // a bare directory around half a folder
 }
 
 // onceFailed are the seeds of histories that found something.
