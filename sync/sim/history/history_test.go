@@ -206,7 +206,8 @@ var onceFailedAt = []struct {
 	call string
 	seed uint64
 }{
-	{"Local.RemoveFolder", 3031462}, // a bare directory around half a folder
+	{"Local.RemoveFolder", 3031462},  // a bare directory around half a folder
+	{"Remote.DeleteFolder", 3032259}, // mail that came to a folder whose removal the server had put off
 }
 
 // onceFailed are the seeds of histories that found something.
