@@ -81,24 +81,29 @@ func (r *run) vanishOne(ctx context.Context, f *folder) error {
 }
 
 // countVanished counts the messages that are left of a folder. That its times, or numbers, are
-// not known, or are others, says nothing if it had no message and has none.
+// not known, or are others, says nothing if it had no message and has none. Of a message that
+// is gone where the folder is, base may know already that it was gone on the other side before.
 func (r *run) countVanished(ctx context.Context, f *folder, v *conflict.Vanished) error {
 	remote, local, err := r.State.Count(ctx, f.base.ID)
 	if err != nil {
 		return fmt.Errorf("read the state: %w", err)
 	}
+	known, moved := local, f.localDirty
 	if f.onRemote {
 		status := r.onServer[f.name].Status
+		known, moved = remote, status != f.base.Remote
 		if v.Messages = int(status.Messages); status.UIDNext == 0 { // there are servers that have to be asked
-			if v.Messages, err = r.countMessages(ctx, f); err != nil {
-				return err
-			}
+			v.Messages, err = r.countMessages(ctx, f)
 		}
-		v.Changed = status != f.base.Remote && v.Messages+remote > 0
-		return nil
+	} else {
+		v.Messages, err = r.countFiles(ctx, f)
 	}
-	v.Messages, err = r.countFiles(ctx, f)
-	v.Changed = f.localDirty && v.Messages+local > 0
+	for _, row := range r.unsettled[f.base.ID] {
+		if heldAs(row, v.Gone) {
+			known--
+		}
+	}
+	v.Changed = moved && v.Messages+known > 0
 	return err
 }
 

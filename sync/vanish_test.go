@@ -265,6 +265,22 @@ func TestAnEmptyFolderThatIsGoneAndWasRenumbered(t *testing.T) {
 	d.quiet()
 }
 
+// A run stops after it has removed a file whose message was removed, and then its folder is
+// removed there: nothing is left of it, and nobody is asked.
+func TestAFolderThatGoesAfterItsLastFileWasRemoved(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, s.Expunge("Lists/go", s.Messages("Lists/go")[0].UID))
+	d.dieAt("after Local.Remove")
+	must(t, s.DeleteFolder("Lists/go"))
+	if rep := d.sync(); len(rep.Held) > 0 || d.hasFolder("Lists/go") {
+		t.Errorf("held: %+v", rep.Held)
+	}
+	d.inStep()
+	d.quiet()
+}
+
 // stored counts the messages in the store of removed ones.
 func (d *device) stored() int {
 	n := 0
