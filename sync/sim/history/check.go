@@ -84,6 +84,7 @@ func (w *world) rest() {
 					folders = append(folders, held.Folder)
 					w.consent(d, held.Folder)
 				}
+				w.now = w.now.Add(time.Minute) // people take longer than a disk to be at rest
 				rep, err = d.sync(w.newProcess(d, fate{}), folders...)
 				w.note("%s, with consent: %v, here %+v, there %+v, %v", d.name, err, rep.Local, rep.Remote, rep.Problems)
 				if quiet = false; round == 0 {
