@@ -210,7 +210,7 @@ func (r *run) markReplaced(ctx context.Context, g *gathered, paired bool) error 
 			return fmt.Errorf("read the state: %w", err)
 		}
 		for _, other := range r.itemsOf(g, rows) {
-			if other.Row.ID != item.Row.ID && (replaced || other.Row.CopyOf == item.Row.ID) && other.StandsFor(item) {
+			if other.Row.ID != item.Row.ID && (replaced && other.Replaces(item) || other.Row.CopyOf == item.Row.ID && other.StandsFor(item)) {
 				item.Moved = other
 			}
 		}
