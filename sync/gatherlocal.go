@@ -302,17 +302,18 @@ func (r *run) presume(f *folder, item *conflict.Item) {
 }
 
 // keepWhatMayHaveMoved takes back that files are gone which may have moved: to a folder
-// that has changed and cannot be looked at, or be worked on, to a file of their size that
+// that has changed and cannot be looked at, or be worked on, any more, to a file of their size that
 // cannot be read, or to one that was renamed before it could be. Those that are gone, or
 // have moved, on the server, too, are left out: what is to be done depends on the file.
 func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) []*conflict.Item {
-	unknown := mail.Folder("")
+	unknown, stopped := mail.Folder(""), false
 	for _, f := range r.folders {
+		stopped = stopped || f.stopped && f.localDirty // the next run looks
 		if f.selected && f.failed != nil && (f.localMoved || f.localDirty) && (unknown == "" || f.name < unknown) {
 			unknown = f.name
 		}
 	}
-	if unknown == "" && len(r.unread) == 0 && len(g.unmeasured) == 0 {
+	if unknown == "" && !stopped && len(r.unread) == 0 && len(g.unmeasured) == 0 {
 		return items
 	}
 	var left []*conflict.Item
@@ -325,7 +326,7 @@ func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) []*confl
 			}
 		}
 		if item.Local != conflict.Gone || item.Moved != nil || item.Row == nil || item.Row.State != mail.Settled ||
-			to == "" && len(g.unmeasured) == 0 {
+			to == "" && !stopped && len(g.unmeasured) == 0 {
 			left = append(left, item)
 			continue
 		}

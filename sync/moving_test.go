@@ -382,3 +382,36 @@ func TestMessagesOfOneSizeAndDateInManyFolders(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// A file is moved here, and its message elsewhere in the moment in which it is to follow; and
+// the server refuses something else in the folder that the file went to, which is not looked at
+// again in that run. The file is still there: the message is not downloaded beside it.
+func TestAFileInAFolderThatIsLeftForThisRun(t *testing.T) {
+	s := account(t)
+	uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	s.Deliver("Lists", onWire(letter("flagged")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	d.rename(d.find("Lists", "About flagged."), "cur", "FS")
+	d.moveHere(d.find("Archive", "About moved."), "Lists", "1.other:2,S")
+	s.Before = func(c sim.Call) error {
+		switch c.Method {
+		case "Move":
+			s.Move("Archive", uid, "INBOX")
+		case "Store":
+			return mail.ErrRefused
+		}
+		return nil
+	}
+	if _, err := d.run(); err != nil {
+		t.Fatal(err)
+	}
+	s.Before = nil
+	d.moveHere(d.find("Lists", "About moved."), "Lists/go", "2.other:2,S")
+	d.sync()
+	d.sync()
+	d.once("About moved.")
+	d.has("Lists/go", 1)
+	d.inStep()
+	d.quiet()
+}

@@ -243,6 +243,7 @@ var onceFailed = []uint64{
 	3003411, // a file that was renamed before it was known again, in another folder
 	3031205, // a file that was removed while its message was in two places
 	4001025, // a file under two names whose upload was not recorded
+	1294587, // a file that had moved to a folder which was left for that run
 }
 
 func TestShrinkFindsTheStepsThatMatter(t *testing.T) {
