@@ -155,9 +155,8 @@ func TestMailThatLeftAFolderBeforeThatWasRemoved(t *testing.T) {
 		if len(rep.Held) > 0 || d.hasFolder("Lists/go") {
 			t.Errorf("held: %+v", rep.Held)
 		}
-		d.sync()
 		d.inStep()
-		d.quiet()
+		d.quiet() // what lies around the folder has another time, and was scanned already
 	}
 }
 
