@@ -208,6 +208,7 @@ var onceFailedAt = []struct {
 }{
 	{"Local.RemoveFolder", 3031462},  // a bare directory around half a folder
 	{"Remote.DeleteFolder", 3032259}, // mail that came to a folder whose removal the server had put off
+	{"Local.SetLetters", 4001229},    // a message that the phone had moved away and back, and was there twice
 	{"Local.RenameFolder", 600261},   // consent within the second in which the disk was written to
 }
 

@@ -191,11 +191,12 @@ func (w *world) onFileOf(d *device, folder mail.Folder, t *token) {
 	mine := d.disk.Actor
 	d.disk.Actor = "user"
 	defer func() { d.disk.Actor = mine }()
-	for _, f := range d.files(folder) {
-		if w.tokenOf(f.text) == t {
-			w.actOn(d, folder, f, t)
-			return
-		}
+	same := slices.DeleteFunc(d.files(folder), func(f file) bool { return w.tokenOf(f.text) != t })
+	if len(same) > 1 {
+		t.copies++ // the phone moved it away and back, and to those who came in between they are two
+	}
+	if len(same) > 0 {
+		w.actOn(d, folder, same[0], t)
 	}
 }
 
