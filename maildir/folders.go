@@ -337,8 +337,10 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 	// A crash must leave a folder or none, and an empty directory that is left alone looks
 	// like the place where a disk was mounted. So the whole of it goes at once, to a name
 	// that nobody looks at; unless there are folders inside, or files of other programs.
-	if t.empty(dir, append(slices.Clone(folderParts), ours...)...) != nil {
+	if err := t.empty(dir, append(slices.Clone(folderParts), ours...)...); errors.Is(err, errNotEmpty) {
 		return t.removeHere(folder, dir)
+	} else if err != nil {
+		return err
 	}
 	away := path.Join(path.Dir(dir), interim(path.Base(dir)))
 	if err := t.clearAway(away); err != nil { // a crash may have left it
@@ -367,9 +369,11 @@ func (t *Tree) removeHere(folder mail.Folder, dir string) error {
 		return err
 	}
 	t.place(folder, "")
-	if t.empty(dir, unfinished, nameFile) != nil {
+	if err := t.empty(dir, unfinished, nameFile); errors.Is(err, errNotEmpty) {
 		// The folders inside stay, or what other programs have there.
 		return errors.Join(t.fs.Rmdir(path.Join(dir, unfinished)), t.sync(dir))
+	} else if err != nil {
+		return err // which leaves it marked
 	}
 	away, err := t.putAway(dir)
 	if err != nil {
@@ -506,7 +510,9 @@ func (t *Tree) clearEach(dir string, want func(name string) bool) error {
 	return err
 }
 
-// empty gives an error if anything but what is named is in a directory.
+var errNotEmpty = errors.New("it is not empty")
+
+// empty gives errNotEmpty if anything but what is named is in a directory.
 func (t *Tree) empty(dir string, but ...string) error {
 	var some string
 	err := t.fs.ReadDir(dir, func(e Entry) {
@@ -518,7 +524,7 @@ func (t *Tree) empty(dir string, but ...string) error {
 		return err
 	}
 	if some != "" {
-		return fmt.Errorf("it is not empty: it holds %.160q", some)
+		return fmt.Errorf("%w: it holds %.160q", errNotEmpty, some)
 	}
 	return nil
 }

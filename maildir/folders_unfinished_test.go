@@ -322,3 +322,50 @@ func TestABareDirectoryAroundAHalfRemovedFolder(t *testing.T) {
 		t.Errorf("the bare directory stays: %v", err)
 	}
 }
+
+// Whether anything is left in a folder that is removed cannot be read: it stays marked, rather
+// than to leave a bare directory, and goes the next time.
+func TestAFolderThatCannotBeListedWhenItIsRemoved(t *testing.T) {
+	eachLayout(t, aFolderThatCannotBeListedWhenItIsRemoved)
+}
+
+func aFolderThatCannotBeListedWhenItIsRemoved(t *testing.T, layout Layout) {
+	for fails := 1; ; fails++ {
+		tree, root := newTree(t, Options{Layout: layout})
+		if err := tree.CreateFolder(t.Context(), "Work"); err != nil {
+			t.Fatal(err)
+		}
+		known, err := tree.Folders(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		was, n := tree.fs, 0
+		tree.fs = &hooked{was, func(op, name string) error {
+			if op == "readdir" {
+				if n++; n == fails || n == fails+1 {
+					return errors.New("input/output error")
+				}
+			}
+			return nil
+		}}
+		err = tree.RemoveFolder(t.Context(), "Work")
+		tree.fs = was
+		if n < fails {
+			break
+		}
+		folders, err := tree.Folders(t.Context(), known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range folders {
+			if f.Name == "Work" {
+				if err := tree.RemoveFolder(t.Context(), "Work"); err != nil {
+					t.Errorf("removed after %d looks: %v", fails, err)
+				}
+			}
+		}
+		if left, _ := filepath.Glob(filepath.Join(root, "*Work")); len(left) > 0 {
+			t.Errorf("after %d looks %q is left", fails, left)
+		}
+	}
+}
