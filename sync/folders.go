@@ -355,7 +355,16 @@ func (r *run) clearAway(ctx context.Context, f *folder) error {
 	if r.DryRun || !f.unfinished {
 		return nil
 	}
-	return r.Local.RemoveFolder(ctx, f.name)
+	err := r.Local.RemoveFolder(ctx, f.name)
+	if err == nil {
+		return nil
+	}
+	f.localDirty = true // what is counted is what is there now
+	if n, failed := r.countFiles(ctx, f); failed != nil || n == 0 {
+		return err
+	}
+	r.once(f.name, gainedMail)
+	return nil
 }
 
 // complete makes sure of a folder that is new here and not known to be whole.

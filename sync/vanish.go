@@ -159,6 +159,8 @@ func (r *run) countMessages(ctx context.Context, f *folder) (int, error) {
 	return int(now.Status.Messages), err
 }
 
+const gainedMail = "was to be removed, and has new mail: it stays, and the next sync brings it to the server"
+
 // dissolve removes an empty folder where it still is, and drops it from base.
 func (r *run) dissolve(ctx context.Context, f *folder) error {
 	if f.onRemote {
@@ -182,7 +184,7 @@ func (r *run) dissolve(ctx context.Context, f *folder) error {
 			return err
 		}
 		if n > 0 {
-			r.once(f.name, "was to be removed, and has new mail: it stays, and the next sync brings it to the server")
+			r.once(f.name, gainedMail)
 			delete(r.unsettled, f.base.ID)
 		} else if err := r.Local.RemoveFolder(ctx, f.name); err != nil {
 			return err

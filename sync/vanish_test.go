@@ -280,6 +280,25 @@ func TestAFolderThatGoesAfterItsLastFileWasRemoved(t *testing.T) {
 	d.quiet()
 }
 
+// A run stops while it removes a folder, and somebody saves a message there: the folder is whole
+// again, and goes to the server with that.
+func TestAHalfRemovedFolderThatGainsMail(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, s.DeleteFolder("Archive"))
+	must(t, os.Mkdir(d.dir("Archive/.mailtwin-unfinished"), 0o700))
+	must(t, os.Remove(d.dir("Archive/new")))
+	d.put("Archive", "1.new:2,S", letter("saved there"))
+	if rep := d.sync(); len(rep.Skipped) != 1 || rep.Skipped[0].Folder != "Archive" {
+		t.Errorf("said: %+v", rep.Skipped)
+	}
+	d.sync()
+	d.has("Archive", 1)
+	d.inStep()
+	d.quiet()
+}
+
 // stored counts the messages in the store of removed ones.
 func (d *device) stored() int {
 	n := 0
