@@ -335,6 +335,11 @@ func (r *run) matchFolders(ctx context.Context) error {
 			// to the end of it. Before base says that it is there, it has to be.
 			err = r.complete(ctx, f)
 		}
+		if err == nil && f.base.ID == 0 && f.name == mail.Inbox && f.synced() && !r.DryRun {
+			// The others get a marker, with which they are made durable. If the power took this one
+			// when base knows it, all mail would seem to be lost.
+			err = r.Local.SecureFolder(ctx, f.name, f.name)
+		}
 		if err := r.fail(f, err); err != nil {
 			return err
 		}

@@ -209,6 +209,7 @@ var onceFailedAt = []struct {
 	{"Local.RemoveFolder", 3031462},  // a bare directory around half a folder
 	{"Remote.DeleteFolder", 3032259}, // mail that came to a folder whose removal the server had put off
 	{"Local.RemoveFolder", 4000299},  // a folder that was renamed, and that a state one run older does not know
+	{"Local.CreateFolder", 4001025},  // an INBOX that was not durable
 	{"Local.RemoveFolder", 4000579},  // a folder that could not be listed when it was removed
 	{"Local.RemoveFolder", 4001545},  // ... and one that got a message when it was half removed
 	{"Remote.RenameFolder", 4001173}, // a bare directory around a folder that somebody removes
