@@ -415,3 +415,32 @@ func TestAFileInAFolderThatIsLeftForThisRun(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// An upload was not recorded, and another device has begun to move its message: where that is
+// found again it is in two folders, one of which is read once more, as with a known one.
+func TestAMoveHalfwayOfWhatWasUploadedLast(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.opts.Connections = 1
+	d.sync()
+	d.put("Archive", "1.other:2,S", letter("uploaded"))
+	d.dieAt("after Remote.Append")
+	uid := s.Messages("Archive")[0].UID
+	s.Copy("Archive", uid, "Lists")
+	scans := 0
+	s.Before = func(c sim.Call) error {
+		if c.Method == "Scan" && c.Folder == "Archive" {
+			if scans++; scans == 2 {
+				return s.Expunge("Archive", uid)
+			}
+		}
+		return nil
+	}
+	d.sync()
+	s.Before = nil
+	d.once("About uploaded.")
+	d.has("Archive", 0)
+	d.has("Lists", 1)
+	d.inStep()
+	d.quiet()
+}

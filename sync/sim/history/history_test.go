@@ -214,6 +214,7 @@ var onceFailedAt = []struct {
 	{"Local.RemoveFolder", 4001545},  // ... and one that got a message when it was half removed
 	{"Remote.RenameFolder", 4001173}, // a bare directory around a folder that somebody removes
 	{"Local.SetLetters", 4001229},    // a message that the phone had moved away and back, and was there twice
+	{"State.Commit", 4001628},        // a move halfway of what was uploaded, and not recorded
 	{"Local.RenameFolder", 600261},   // consent within the second in which the disk was written to
 }
 
