@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -302,8 +303,8 @@ func (r *run) presume(f *folder, item *conflict.Item) {
 }
 
 // keepWhatMayHaveMoved takes back that files are gone which may have moved: to a folder
-// that has changed and cannot be looked at, or be worked on, any more, to a file of their size that
-// cannot be read, or to one that was renamed before it could be. Those that are gone, or
+// that has changed and cannot be looked at, or be worked on, any more, or that is held and has
+// new files of that content, to a file of their size that cannot be read, or to one that was renamed before it could be. Those that are gone, or
 // have moved, on the server, too, are left out: what is to be done depends on the file.
 func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) []*conflict.Item {
 	unknown, stopped := mail.Folder(""), false
@@ -313,7 +314,7 @@ func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) []*confl
 			unknown = f.name
 		}
 	}
-	if unknown == "" && !stopped && len(r.unread) == 0 && len(g.unmeasured) == 0 {
+	if unknown == "" && !stopped && len(r.unread) == 0 && len(g.unmeasured) == 0 && len(g.inHeld) == 0 {
 		return items
 	}
 	var left []*conflict.Item
@@ -324,6 +325,9 @@ func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) []*confl
 			if item.Row != nil && u.stat.Size == item.Row.Stat.Size {
 				to = u.folder
 			}
+		}
+		if item.Row != nil {
+			to = cmp.Or(g.inHeld[item.Row.Content()], to)
 		}
 		if item.Local != conflict.Gone || item.Moved != nil || item.Row == nil || item.Row.State != mail.Settled ||
 			to == "" && !stopped && len(g.unmeasured) == 0 {
@@ -348,7 +352,11 @@ func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) []*confl
 		}
 	}
 	for from, n := range kept {
-		r.once(from[0], fmt.Sprintf("%d gone from here stay on the server: they may be in %q, where not all can be read", n, string(from[1])))
+		why := "where not all can be read"
+		if r.folders[from[1]].held {
+			why = "which waits for consent"
+		}
+		r.once(from[0], fmt.Sprintf("%d gone from here stay on the server: they may be in %q, %s", n, string(from[1]), why))
 	}
 	return left
 }

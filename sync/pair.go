@@ -103,6 +103,9 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 		}
 		left = append(left, item)
 	}
+	if g.inHeld, err = r.newInHeld(ctx, gone); err != nil {
+		return nil, err
+	}
 	return left, r.markReplaced(ctx, g, false)
 }
 

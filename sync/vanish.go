@@ -321,6 +321,37 @@ func (r *run) leftHeldOne(ctx context.Context, g *gathered, f *folder, rows map[
 	return left, nil
 }
 
+// newInHeld tells which contents the new files have of folders that are gone on the server and
+// held. What is gone elsewhere has moved there, and stays on the server until people have said
+// what is to become of the folder.
+func (r *run) newInHeld(ctx context.Context, gone []*conflict.Item) (map[mail.Digest]mail.Folder, error) {
+	in := map[mail.Digest]mail.Folder{}
+	if !slices.ContainsFunc(gone, func(item *conflict.Item) bool { return item.Local == conflict.Gone && item.Moved == nil }) {
+		return in, nil
+	}
+	for _, f := range r.allFolders() {
+		if !f.held || !f.onLocal || !f.localMoved || f.failed != nil {
+			continue
+		}
+		changes, err := r.diffLocal(ctx, f)
+		if err := r.fail(f, err); err != nil {
+			return nil, err
+		}
+		for _, c := range changes {
+			if c.Change != conflict.New {
+				continue
+			}
+			id, _, err := r.measure(ctx, f, c.File)
+			if err == nil {
+				in[id.Content()] = f.name
+			} else if ends(err) {
+				return nil, err
+			}
+		}
+	}
+	return in, nil
+}
+
 // endHeld removes the folders that were held until all that they had has followed where
 // it went on the other side.
 func (r *run) endHeld(ctx context.Context) error {

@@ -299,6 +299,31 @@ func TestAHalfRemovedFolderThatGainsMail(t *testing.T) {
 	d.quiet()
 }
 
+// A file is moved to a folder that is gone on the server, and held for what it has: its message
+// stays where it is, and moves when the folder is made again.
+func TestAFileThatMovesToAFolderThatIsHeld(t *testing.T) {
+	s := account(t)
+	s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, s.DeleteFolder("Lists/go"))
+	d.moveHere(d.find("Archive", "About moved."), "Lists/go", "1.other:2,RS")
+	for range 2 {
+		if rep := d.sync(); len(rep.Held) != 1 || rep.Remote.Removed > 0 {
+			t.Errorf("held: %+v, removed: %d", rep.Held, rep.Remote.Removed)
+		}
+	}
+	if places := placesOf(s, "About moved."); len(places) != 1 || places[0] != `Archive \Seen` {
+		t.Errorf("it is there as %q", places)
+	}
+	must(t, s.CreateFolder("Lists/go"))
+	d.sync()
+	d.once("About moved.")
+	d.has("Archive", 0)
+	d.inStep()
+	d.quiet()
+}
+
 // stored counts the messages in the store of removed ones.
 func (d *device) stored() int {
 	n := 0

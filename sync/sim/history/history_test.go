@@ -251,6 +251,7 @@ var onceFailed = []uint64{
 	3031205,          // a file that was removed while its message was in two places
 	4001025,          // a file under two names whose upload was not recorded
 	1294587,          // a file that had moved to a folder which was left for that run
+	4130342,          // a file that had moved to a folder which was held
 	2027680,          // a folder inside another one that went at the end of a run
 	3006065, 1275179, // a folder whose renaming was not durable, and was taken back on the server, too
 }
