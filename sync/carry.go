@@ -346,6 +346,13 @@ func (r *run) takeDoomed(row *mail.Row) (dropped bool) {
 	return dropped
 }
 
+// dooms tells whether a row is about to be dropped in this round: its file is gone.
+func (r *run) dooms(row mail.Row) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.doomed[upload{row.Folder, row.Key}] == row.ID
+}
+
 // dropNow tells whether a row is to be dropped, and leaves that to the caller: if base ever
 // had both the old place of a message and the new one, and the file came back to the old
 // one, it would be gone from where the message is.
