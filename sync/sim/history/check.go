@@ -105,7 +105,7 @@ func (w *world) rest() {
 				quiet = false
 			}
 			if quiet && (before || round == rounds) {
-				w.checkCost(d, trips, len(rep.Held))
+				w.checkCost(d, trips, rep.Held)
 			}
 		}
 		switch {
@@ -168,12 +168,19 @@ func (w *world) consent(d *device, folder mail.Folder) {
 	}
 }
 
-// checkCost: a sync with nothing to do is one round trip. Where folders are held, and have
-// other numbers, each sync looks whether one of them is not another one by now.
-func (w *world) checkCost(d *device, trips, held int) {
+// checkCost: a sync with nothing to do is one round trip. But where folders are held that have
+// other numbers, each sync looks whether one of them is not another one by now; and where a
+// file has moved to one, its message waits, and its folder is looked at each time.
+func (w *world) checkCost(d *device, trips int, held []engine.Held) {
 	most := 1
-	if w.renewed {
-		most += held
+	for _, h := range held {
+		moved := slices.ContainsFunc(d.files(h.Folder), func(f file) bool {
+			t := w.tokenOf(f.text)
+			return t != nil && w.isThere(t)
+		})
+		if w.renewed || moved {
+			most++
+		}
 	}
 	// One that may not write the server has something to do, and does not do it.
 	if o := w.server.Options; d.Policy.Direction == conflict.Both && !o.NoCondStore && !o.NoStatus && trips > most {

@@ -215,6 +215,7 @@ var onceFailedAt = []struct {
 	{"Remote.RenameFolder", 4001173}, // a bare directory around a folder that somebody removes
 	{"Local.SetLetters", 4001229},    // a message that the phone had moved away and back, and was there twice
 	{"State.Commit", 4001628},        // a move halfway of what was uploaded, and not recorded
+	{"Remote.RenameFolder", 4001379}, // a message that waits since its file has moved to a folder that is held
 	{"Local.RenameFolder", 600261},   // consent within the second in which the disk was written to
 }
 
