@@ -320,7 +320,12 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 		if _, none := t.fs.Lstat(path.Join(dir, unfinished)); none != nil {
 			return err
 		}
-		return t.removeHere(folder, dir) // which was begun, and did not come to its end
+		// It was begun, and did not come to its end. The power may have brought back what we had
+		// in its tmp/.
+		if err := t.clearOurs(path.Join(dir, "tmp")); err != nil {
+			return err
+		}
+		return t.removeHere(folder, dir)
 	}
 	// Old leftovers in tmp/ are no messages.
 	if err := t.Sweep(ctx, folder, func(mail.Key) bool { return false }); err != nil {
@@ -334,36 +339,14 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 	if err := t.clearInside(dir); err != nil {
 		return err
 	}
-	// A crash must leave a folder or none, and an empty directory that is left alone looks
-	// like the place where a disk was mounted. So the whole of it goes at once, to a name
-	// that nobody looks at; unless there are folders inside, or files of other programs.
-	if err := t.empty(dir, append(slices.Clone(folderParts), ours...)...); errors.Is(err, errNotEmpty) {
-		return t.removeHere(folder, dir)
-	} else if err != nil {
-		return err
-	}
-	away := path.Join(path.Dir(dir), interim(path.Base(dir)))
-	if err := t.clearAway(away); err != nil { // a crash may have left it
-		return err
-	}
-	if err := t.fs.Rename(dir, away); err != nil {
-		return err
-	}
-	if err := t.removeParts(away); err != nil {
-		// A message came in the last moment.
-		return errors.Join(err, t.fs.Rename(away, dir), t.sync(path.Dir(dir)))
-	}
-	t.place(folder, "")
-	if err := t.sync(path.Dir(dir)); err != nil {
-		return err
-	}
-	if err := t.clearAway(away); err != nil {
-		return err
-	}
-	return t.tidy(path.Dir(dir))
+	return t.removeHere(folder, dir)
 }
 
-// removeHere removes a folder, and leaves its directory if something else is in it.
+// removeHere removes a folder, and leaves its directory if something else is in it. What makes
+// it a folder goes first, while it is marked, since a message may come to the last moment: if the
+// directory got another name before, and a crash came then, nobody would look there. An empty
+// directory that is left alone looks like the place where a disk was mounted; so it gets a name
+// that nobody looks at before its mark goes.
 func (t *Tree) removeHere(folder mail.Folder, dir string) error {
 	if err := t.removeParts(dir); err != nil {
 		return err

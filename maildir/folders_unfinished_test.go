@@ -369,3 +369,43 @@ func aFolderThatCannotBeListedWhenItIsRemoved(t *testing.T, layout Layout) {
 		}
 	}
 }
+
+// A message that comes when a folder was found empty is in that folder after a crash, and not in
+// a directory where nobody looks.
+func TestAMessageThatComesWhenAFolderIsRemoved(t *testing.T) {
+	eachLayout(t, aMessageThatComesWhenAFolderIsRemoved)
+}
+
+func aMessageThatComesWhenAFolderIsRemoved(t *testing.T, layout Layout) {
+	for stop := 0; ; stop++ {
+		tree, root := newTree(t, Options{Layout: layout})
+		if err := tree.CreateFolder(t.Context(), "Work"); err != nil {
+			t.Fatal(err)
+		}
+		dir, err := tree.Path("Work")
+		if err != nil {
+			t.Fatal(err)
+		}
+		was, steps, saved := tree.fs, 0, false
+		tree.fs = &hooked{was, func(op, name string) error {
+			if op == "mkdir" || op == "rmdir" || op == "rename" {
+				if !saved {
+					saved = true
+					os.WriteFile(filepath.Join(root, dir, "cur", "1.new:2,S"), []byte("Subject: x\n\n"), 0o600)
+				}
+				if steps++; steps > stop {
+					return errors.New("the process was killed")
+				}
+			}
+			return nil
+		}}
+		err = tree.RemoveFolder(t.Context(), "Work")
+		tree.fs = was
+		if _, lost := os.Stat(filepath.Join(root, dir, "cur", "1.new:2,S")); lost != nil {
+			t.Errorf("stopped after %d steps: %v", stop, lost)
+		}
+		if err == nil || stop > 20 {
+			break
+		}
+	}
+}

@@ -224,6 +224,8 @@ func (w *walk) read(s spot) (inside []spot, whole bool, err error) {
 		case e.Type != fs.ModeDir:
 		case e.Name == unfinished:
 			whole = false
+		case strings.HasPrefix(e.Name, unfinished+"-"):
+			w.halves = append(w.halves, join(s.dir, e.Name))
 		case w.t.opts.Layout.visible(s.dir, e.Name):
 			entries = append(entries, e.Name)
 		}

@@ -364,11 +364,10 @@ func (r *run) clearAway(ctx context.Context, f *folder) error {
 	if err == nil {
 		return nil
 	}
-	f.localDirty = true // what is counted is what is there now
-	if n, failed := r.countFiles(ctx, f); failed != nil || n == 0 {
+	if _, failed := r.Local.Scan(ctx, f.name, f.letters); failed != nil {
 		return err
 	}
-	r.once(f.name, gainedMail)
+	r.once(f.name, gainedMail) // or it is on its way: the folder is whole again
 	return nil
 }
 
