@@ -159,7 +159,7 @@ const fastBudget, aimedBudget = 8000, 1200
 
 // rare are the calls that come so seldom that chance does not strike them in each way.
 var rare = []string{
-	"Local.RemoveFolder", "Local.SetLetters", "Local.Reflag", "Local.Move", "Local.Remove", "Remote.Append", "Remote.Store",
+	"Local.RemoveFolder", "Local.RenameFolder", "Local.SetLetters", "Local.Reflag", "Local.Move", "Local.Remove", "Remote.Append", "Remote.Store",
 	"Remote.Move", "Remote.Copy", "Remote.Expunge", "Remote.DeleteFolder", "Remote.RenameFolder",
 }
 
