@@ -61,6 +61,13 @@ func (i *Item) StandsFor(gone *Item) bool {
 	return (i.AtRest() || follows) && i.Row.Content() == gone.Row.Content()
 }
 
+// Replaces tells whether the item, which base knows, is what the message that is gone has
+// become, as a run was about to see to: it is on the server, whatever has become of its file
+// since, and of that alone is to be decided.
+func (i *Item) Replaces(gone *Item) bool {
+	return i.StandsFor(gone) || i.Row.State == mail.Settled && i.there() && i.Row.Content() == gone.Row.Content()
+}
+
 // Newest gives, of messages that base knows to have the fingerprint of the item, which is
 // gone on the server, the one that was taken for its copy last; nil if none was. It is at
 // rest, or its landing was interrupted.

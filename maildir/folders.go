@@ -320,7 +320,12 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 		if _, none := t.fs.Lstat(path.Join(dir, unfinished)); none != nil {
 			return err
 		}
-		return t.removeHere(folder, dir) // which was begun, and did not come to its end
+		// It was begun, and did not come to its end. The power may have brought back what we had
+		// in its tmp/.
+		if err := t.clearOurs(path.Join(dir, "tmp")); err != nil {
+			return err
+		}
+		return t.removeHere(folder, dir)
 	}
 	// Old leftovers in tmp/ are no messages.
 	if err := t.Sweep(ctx, folder, func(mail.Key) bool { return false }); err != nil {
@@ -334,42 +339,24 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 	if err := t.clearInside(dir); err != nil {
 		return err
 	}
-	// A crash must leave a folder or none, and an empty directory that is left alone looks
-	// like the place where a disk was mounted. So the whole of it goes at once, to a name
-	// that nobody looks at; unless there are folders inside, or files of other programs.
-	if t.empty(dir, append(slices.Clone(folderParts), ours...)...) != nil {
-		return t.removeHere(folder, dir)
-	}
-	away := path.Join(path.Dir(dir), interim(path.Base(dir)))
-	if err := t.clearAway(away); err != nil { // a crash may have left it
-		return err
-	}
-	if err := t.fs.Rename(dir, away); err != nil {
-		return err
-	}
-	if err := t.removeParts(away); err != nil {
-		// A message came in the last moment.
-		return errors.Join(err, t.fs.Rename(away, dir), t.sync(path.Dir(dir)))
-	}
-	t.place(folder, "")
-	if err := t.sync(path.Dir(dir)); err != nil {
-		return err
-	}
-	if err := t.clearAway(away); err != nil {
-		return err
-	}
-	return t.tidy(path.Dir(dir))
+	return t.removeHere(folder, dir)
 }
 
-// removeHere removes a folder, and leaves its directory if something else is in it.
+// removeHere removes a folder, and leaves its directory if something else is in it. What makes
+// it a folder goes first, while it is marked, since a message may come to the last moment: if the
+// directory got another name before, and a crash came then, nobody would look there. An empty
+// directory that is left alone looks like the place where a disk was mounted; so it gets a name
+// that nobody looks at before its mark goes.
 func (t *Tree) removeHere(folder mail.Folder, dir string) error {
 	if err := t.removeParts(dir); err != nil {
 		return err
 	}
 	t.place(folder, "")
-	if t.empty(dir, unfinished, nameFile) != nil {
+	if err := t.empty(dir, unfinished, nameFile); errors.Is(err, errNotEmpty) {
 		// The folders inside stay, or what other programs have there.
 		return errors.Join(t.fs.Rmdir(path.Join(dir, unfinished)), t.sync(dir))
+	} else if err != nil {
+		return err // which leaves it marked
 	}
 	away, err := t.putAway(dir)
 	if err != nil {
@@ -506,7 +493,9 @@ func (t *Tree) clearEach(dir string, want func(name string) bool) error {
 	return err
 }
 
-// empty gives an error if anything but what is named is in a directory.
+var errNotEmpty = errors.New("it is not empty")
+
+// empty gives errNotEmpty if anything but what is named is in a directory.
 func (t *Tree) empty(dir string, but ...string) error {
 	var some string
 	err := t.fs.ReadDir(dir, func(e Entry) {
@@ -518,7 +507,7 @@ func (t *Tree) empty(dir string, but ...string) error {
 		return err
 	}
 	if some != "" {
-		return fmt.Errorf("it is not empty: it holds %.160q", some)
+		return fmt.Errorf("%w: it holds %.160q", errNotEmpty, some)
 	}
 	return nil
 }

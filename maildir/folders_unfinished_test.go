@@ -292,3 +292,120 @@ func aHalfRemovedFolderIsNone(t *testing.T, layout Layout) {
 		}
 	}
 }
+
+// A folder goes while one inside it is half removed: its bare directory is no damage, and goes
+// with that one.
+func TestABareDirectoryAroundAHalfRemovedFolder(t *testing.T) {
+	tree, root := newTree(t, Options{Layout: Nested})
+	mkdirs(t, root, "Lists/cur", "Lists/new", "Lists/tmp", "Lists/go/cur", "Lists/go/new", "Lists/go/tmp")
+	known, err := tree.Folders(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mkdirs(t, root, "Lists/go/"+unfinished)
+	for _, dir := range []string{"Lists/cur", "Lists/new", "Lists/tmp", "Lists/go/cur", "Lists/go/new"} {
+		if err := os.Remove(filepath.Join(root, dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	folders, err := tree.Folders(t.Context(), known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names := folderNames(folders); slices.Contains(names, "Lists") {
+		t.Errorf("listed %v", names)
+	}
+	if err := tree.RemoveFolder(t.Context(), "Lists/go"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(root, "Lists")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the bare directory stays: %v", err)
+	}
+}
+
+// Whether anything is left in a folder that is removed cannot be read: it stays marked, rather
+// than to leave a bare directory, and goes the next time.
+func TestAFolderThatCannotBeListedWhenItIsRemoved(t *testing.T) {
+	eachLayout(t, aFolderThatCannotBeListedWhenItIsRemoved)
+}
+
+func aFolderThatCannotBeListedWhenItIsRemoved(t *testing.T, layout Layout) {
+	for fails := 1; ; fails++ {
+		tree, root := newTree(t, Options{Layout: layout})
+		if err := tree.CreateFolder(t.Context(), "Work"); err != nil {
+			t.Fatal(err)
+		}
+		known, err := tree.Folders(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		was, n := tree.fs, 0
+		tree.fs = &hooked{was, func(op, name string) error {
+			if op == "readdir" {
+				if n++; n == fails || n == fails+1 {
+					return errors.New("input/output error")
+				}
+			}
+			return nil
+		}}
+		err = tree.RemoveFolder(t.Context(), "Work")
+		tree.fs = was
+		if n < fails {
+			break
+		}
+		folders, err := tree.Folders(t.Context(), known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range folders {
+			if f.Name == "Work" {
+				if err := tree.RemoveFolder(t.Context(), "Work"); err != nil {
+					t.Errorf("removed after %d looks: %v", fails, err)
+				}
+			}
+		}
+		if left, _ := filepath.Glob(filepath.Join(root, "*Work")); len(left) > 0 {
+			t.Errorf("after %d looks %q is left", fails, left)
+		}
+	}
+}
+
+// A message that comes when a folder was found empty is in that folder after a crash, and not in
+// a directory where nobody looks.
+func TestAMessageThatComesWhenAFolderIsRemoved(t *testing.T) {
+	eachLayout(t, aMessageThatComesWhenAFolderIsRemoved)
+}
+
+func aMessageThatComesWhenAFolderIsRemoved(t *testing.T, layout Layout) {
+	for stop := 0; ; stop++ {
+		tree, root := newTree(t, Options{Layout: layout})
+		if err := tree.CreateFolder(t.Context(), "Work"); err != nil {
+			t.Fatal(err)
+		}
+		dir, err := tree.Path("Work")
+		if err != nil {
+			t.Fatal(err)
+		}
+		was, steps, saved := tree.fs, 0, false
+		tree.fs = &hooked{was, func(op, name string) error {
+			if op == "mkdir" || op == "rmdir" || op == "rename" {
+				if !saved {
+					saved = true
+					os.WriteFile(filepath.Join(root, dir, "cur", "1.new:2,S"), []byte("Subject: x\n\n"), 0o600)
+				}
+				if steps++; steps > stop {
+					return errors.New("the process was killed")
+				}
+			}
+			return nil
+		}}
+		err = tree.RemoveFolder(t.Context(), "Work")
+		tree.fs = was
+		if _, lost := os.Stat(filepath.Join(root, dir, "cur", "1.new:2,S")); lost != nil {
+			t.Errorf("stopped after %d steps: %v", stop, lost)
+		}
+		if err == nil || stop > 20 {
+			break
+		}
+	}
+}

@@ -71,9 +71,15 @@ func (t *Tree) SetMarker(ctx context.Context, folder mail.Folder, marker mail.Ma
 	}
 	// Base is about to learn of the folder. If the power took the directory then, as it may
 	// one that another program has made, or an interrupted run, it would count as removed.
+	return t.syncAround(dir)
+}
+
+// syncAround makes durable that a directory is where it is, or no longer is; what was around
+// it may have gone with it.
+func (t *Tree) syncAround(dir string) error {
 	for dir != "." {
 		dir = path.Dir(dir)
-		if err := t.sync(dir); err != nil {
+		if err := t.sync(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

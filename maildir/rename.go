@@ -76,6 +76,20 @@ func (t *Tree) RenameFolder(ctx context.Context, folder, to mail.Folder) (err er
 	return t.tidy(left)
 }
 
+// SecureFolder is Local.SecureFolder.
+func (t *Tree) SecureFolder(ctx context.Context, folder, was mail.Folder) (err error) {
+	defer explain(&err, "make the name durable of", folder)
+	dir, err := t.dir(folder)
+	if err != nil {
+		return err
+	}
+	left, err := t.dir(was)
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.syncAround(dir), t.syncAround(left))
+}
+
 // container gives the directories in the one of the name full, which is no folder and
 // only holds such; mail.ErrExists if it is a folder, or anything else is in it.
 func (t *Tree) container(around, full string) (inside []string, err error) {

@@ -3,6 +3,8 @@ package maildir
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -211,4 +213,30 @@ func TestARenameIsCutOffAnywhere(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A folder that another program has renamed is made durable at its new place, and then at its
+// old one, of which what was around it need not be there.
+func TestTheNameOfAFolderIsMadeDurable(t *testing.T) {
+	tree, root := newTree(t, Options{Layout: Nested, FSync: true})
+	mkdirs(t, root, "a/b/c/cur", "a/b/c/new", "a/b/c/tmp", "x/y")
+	if err := os.Rename(filepath.Join(root, "a/b/c"), filepath.Join(root, "x/y/c")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(root, "a/b")); err != nil {
+		t.Fatal(err)
+	}
+	var synced []string
+	tree.fs = &hooked{tree.fs, func(op, name string) error {
+		if op == "sync" {
+			synced = append(synced, name)
+		}
+		return nil
+	}}
+	if err := tree.SecureFolder(t.Context(), "x/y/c", "a/b/c"); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"x/y", "x", ".", "a/b", "a", "."}; !slices.Equal(synced, want) {
+		t.Errorf("made durable %q, want %q", synced, want)
+	}
 }

@@ -19,6 +19,7 @@ type walk struct {
 	inside map[string][]spot           // which directories known folders lie in or are, by the one around
 	found  []mail.LocalFolder
 	places map[mail.Folder]string
+	halves []string // directories of folders that are half made, or half removed
 	// notices are of directories that are left out.
 	notices []mail.Notice
 }
@@ -98,6 +99,7 @@ func (w *walk) add(s spot, whole bool) {
 	case !ok:
 	case !whole && err != nil && (known || isNoFolder(err) || !w.holds(s.dir)):
 		w.found = append(w.found, mail.LocalFolder{Name: name, Unfinished: true})
+		w.halves = append(w.halves, s.dir)
 	case isNoFolder(err):
 	default:
 		if !whole && !known {
@@ -161,11 +163,12 @@ func (w *walk) blocked(dir string, seen []mail.LocalFolder) bool {
 	if _, err := w.t.stampWith(dir, info); !isNoFolder(err) {
 		return false
 	}
-	// It may be removed by us, or be there for the folders inside.
+	// It may be removed by us, or be there for the folders inside, also for one that is half
+	// removed, with which it goes.
 	_, err = w.t.fs.Lstat(join(dir, unfinished))
-	return err != nil && !slices.ContainsFunc(seen, func(f mail.LocalFolder) bool {
-		return strings.HasPrefix(w.places[f.Name], dir+"/")
-	})
+	inside := func(at string) bool { return strings.HasPrefix(at, dir+"/") }
+	return err != nil && !slices.ContainsFunc(w.halves, inside) &&
+		!slices.ContainsFunc(seen, func(f mail.LocalFolder) bool { return inside(w.places[f.Name]) })
 }
 
 // children gives the directories inside s, and tells whether s is not marked as
@@ -221,6 +224,8 @@ func (w *walk) read(s spot) (inside []spot, whole bool, err error) {
 		case e.Type != fs.ModeDir:
 		case e.Name == unfinished:
 			whole = false
+		case strings.HasPrefix(e.Name, unfinished+"-"):
+			w.halves = append(w.halves, join(s.dir, e.Name))
 		case w.t.opts.Layout.visible(s.dir, e.Name):
 			entries = append(entries, e.Name)
 		}

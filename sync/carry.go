@@ -209,8 +209,10 @@ func (r *run) mark(ctx context.Context, f *folder) error {
 	}
 	next.Account = r.Account
 	next.Generation++
-	if err := r.Local.SetMarker(ctx, f.name, next); err != nil {
-		return err
+	if f.onLocal { // of one that is gone here base has a later one than what a backup brings back
+		if err := r.Local.SetMarker(ctx, f.name, next); err != nil {
+			return err
+		}
 	}
 	f.base.Marker, f.marked = next, true
 	if f.base.Remote.Unread() {
@@ -342,6 +344,13 @@ func (r *run) takeDoomed(row *mail.Row) (dropped bool) {
 	dropped = r.doomed[at] != row.ID
 	delete(r.doomed, at)
 	return dropped
+}
+
+// dooms tells whether a row is about to be dropped in this round: its file is gone.
+func (r *run) dooms(row mail.Row) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.doomed[upload{row.Folder, row.Key}] == row.ID
 }
 
 // dropNow tells whether a row is to be dropped, and leaves that to the caller: if base ever

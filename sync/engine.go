@@ -157,36 +157,54 @@ func (r *run) run(ctx context.Context) error {
 		return err
 	}
 	for round := range maxRounds {
-		items, err := r.gather(ctx, round)
-		if err != nil {
-			return err
-		}
-		plan := conflict.Make(items, r.world())
-		r.log(plan)
-		if r.DryRun {
-			r.describe(plan)
-			return nil
-		}
-		if err := r.carryOut(ctx, plan); err != nil {
-			return err
-		}
-		if err := r.settle(ctx); err != nil {
+		if err := r.round(ctx, round); err != nil || r.DryRun {
 			return err
 		}
 		if !r.anyDirty() {
 			break
 		}
 	}
-	if err := r.endHeld(ctx); err != nil {
-		return err
-	}
-	if err := r.dissolveEmptied(ctx); err != nil {
+	if err := r.removeEmptied(ctx); err != nil {
 		return err
 	}
 	if err := r.reportWaiting(ctx); err != nil {
 		return err
 	}
 	return r.sweep(ctx)
+}
+
+// round brings both sides together as far as they can be told apart now.
+func (r *run) round(ctx context.Context, round int) error {
+	items, err := r.gather(ctx, round)
+	if err != nil {
+		return err
+	}
+	plan := conflict.Make(items, r.world())
+	r.log(plan)
+	if r.DryRun {
+		r.describe(plan)
+		return nil
+	}
+	if err := r.carryOut(ctx, plan); err != nil {
+		return err
+	}
+	return r.settle(ctx)
+}
+
+// removeEmptied removes the folders that were to go once they are empty.
+func (r *run) removeEmptied(ctx context.Context) error {
+	r.stirred = false
+	if err := r.endHeld(ctx); err != nil {
+		return err
+	}
+	if err := r.dissolveEmptied(ctx); err != nil || !r.stirred {
+		return err
+	}
+	// What lay around it is scanned in this run, as in listFolders.
+	if moved, err := r.stampsMoved(ctx); err != nil || !moved {
+		return err
+	}
+	return r.round(ctx, maxRounds)
 }
 
 // sweep removes what crashes and other programs left in the tmp/ of the folders that

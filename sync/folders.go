@@ -25,7 +25,7 @@ type folder struct {
 	// vanished: it is in base as being on both sides, and is no longer on one of them.
 	// That is never taken for the removal of its messages.
 	vanished bool
-	// held: it vanished from the server, and what it has here waits for consent.
+	// held: it vanished from one side, and what it has on the other waits for consent.
 	held bool
 	// dissolves: it vanished from one side, and a person consented that it goes.
 	dissolves bool
@@ -128,7 +128,7 @@ func (f *folder) access() mail.Access {
 // usable tells whether the run still works on it.
 func (f *folder) usable() bool { return f.synced() && f.failed == nil && !f.stopped }
 
-// yields tells whether files may move out of it.
+// yields tells whether messages may move out of it.
 func (f *folder) yields() bool { return f.usable() || f.held && f.failed == nil }
 
 // listFolders finds out which folders there are, which of them may have changed, and
@@ -335,6 +335,11 @@ func (r *run) matchFolders(ctx context.Context) error {
 			// to the end of it. Before base says that it is there, it has to be.
 			err = r.complete(ctx, f)
 		}
+		if err == nil && f.base.ID == 0 && f.name == mail.Inbox && f.synced() && !r.DryRun {
+			// The others get a marker, with which they are made durable. If the power took this one
+			// when base knows it, all mail would seem to be lost.
+			err = r.Local.SecureFolder(ctx, f.name, f.name)
+		}
 		if err := r.fail(f, err); err != nil {
 			return err
 		}
@@ -355,7 +360,15 @@ func (r *run) clearAway(ctx context.Context, f *folder) error {
 	if r.DryRun || !f.unfinished {
 		return nil
 	}
-	return r.Local.RemoveFolder(ctx, f.name)
+	err := r.Local.RemoveFolder(ctx, f.name)
+	if err == nil {
+		return nil
+	}
+	if _, failed := r.Local.Scan(ctx, f.name, f.letters); failed != nil {
+		return err
+	}
+	r.once(f.name, gainedMail) // or it is on its way: the folder is whole again
+	return nil
 }
 
 // complete makes sure of a folder that is new here and not known to be whole.

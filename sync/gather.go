@@ -32,6 +32,8 @@ type gathered struct {
 	stranded []*conflict.Item
 	// left counts, by their content, the messages whose files are gone from folders that are held.
 	left map[mail.Digest]int
+	// inHeld are the contents of new files in folders that are held.
+	inHeld map[mail.Digest]mail.Folder
 	// unmeasured are the folders with new files that were renamed, or changed, before they
 	// could be read.
 	unmeasured map[*folder]bool

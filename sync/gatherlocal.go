@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -302,17 +303,18 @@ func (r *run) presume(f *folder, item *conflict.Item) {
 }
 
 // keepWhatMayHaveMoved takes back that files are gone which may have moved: to a folder
-// that has changed and cannot be looked at, or be worked on, to a file of their size that
-// cannot be read, or to one that was renamed before it could be. Those that are gone, or
+// that has changed and cannot be looked at, or be worked on, any more, or that is held and has
+// new files of that content, to a file of their size that cannot be read, or to one that was renamed before it could be. Those that are gone, or
 // have moved, on the server, too, are left out: what is to be done depends on the file.
 func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) []*conflict.Item {
-	unknown := mail.Folder("")
+	unknown, stopped := mail.Folder(""), false
 	for _, f := range r.folders {
+		stopped = stopped || f.stopped && f.localDirty // the next run looks
 		if f.selected && f.failed != nil && (f.localMoved || f.localDirty) && (unknown == "" || f.name < unknown) {
 			unknown = f.name
 		}
 	}
-	if unknown == "" && len(r.unread) == 0 && len(g.unmeasured) == 0 {
+	if unknown == "" && !stopped && len(r.unread) == 0 && len(g.unmeasured) == 0 && len(g.inHeld) == 0 {
 		return items
 	}
 	var left []*conflict.Item
@@ -324,8 +326,11 @@ func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) []*confl
 				to = u.folder
 			}
 		}
+		if item.Row != nil {
+			to = cmp.Or(g.inHeld[item.Row.Content()], to)
+		}
 		if item.Local != conflict.Gone || item.Moved != nil || item.Row == nil || item.Row.State != mail.Settled ||
-			to == "" && len(g.unmeasured) == 0 {
+			to == "" && !stopped && len(g.unmeasured) == 0 {
 			left = append(left, item)
 			continue
 		}
@@ -347,7 +352,11 @@ func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) []*confl
 		}
 	}
 	for from, n := range kept {
-		r.once(from[0], fmt.Sprintf("%d gone from here stay on the server: they may be in %q, where not all can be read", n, string(from[1])))
+		why := "where not all can be read"
+		if r.folders[from[1]].held {
+			why = "which waits for consent"
+		}
+		r.once(from[0], fmt.Sprintf("%d gone from here stay on the server: they may be in %q, %s", n, string(from[1]), why))
 	}
 	return left
 }

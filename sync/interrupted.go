@@ -136,9 +136,9 @@ func (r *run) mayHaveMoved(ctx context.Context, g *gathered, item *conflict.Item
 }
 
 // awaitFiles leaves out the new messages that may be files of which too little is known in
-// this round: new ones of their folder that could not be read, and those that an
-// interrupted run may have uploaded, wherever they went since, and that could not be read,
-// or that a scan lacks which is not believed. Unless they have come from elsewhere, they
+// this round: new ones of their folder that could not be read, or of any where their folder has
+// lost track of its own; and those that an interrupted run may have uploaded, wherever they went
+// since, and that could not be read, or that a scan lacks which is not believed. Unless they have come from elsewhere, they
 // wait for the next round.
 func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) []*conflict.Item {
 	if r.DryRun {
@@ -148,7 +148,7 @@ func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) []*confl
 		if item.From != nil {
 			return false
 		}
-		wait, again := false, g.unmeasured[f]
+		wait, again := false, g.unmeasured[f] || f.loss != conflict.NoLoss && len(g.unmeasured) > 0
 		for _, in := range r.intents {
 			at := r.folderOf(in.Folder)
 			if in.Kind != mail.Upload || at == nil || !at.synced() || item.Message.Size != in.Identity.Size ||

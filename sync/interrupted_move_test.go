@@ -256,3 +256,35 @@ func TestAMoveThatIsHalfRecorded(t *testing.T) {
 		d.quiet()
 	}
 }
+
+// Where there is no MOVE, a message is copied and not yet expunged when the run ends; then its
+// file is removed from where it went. What becomes of it is decided about the copy alone.
+func TestAFileThatIsRemovedWhileItsMessageIsInTwoPlaces(t *testing.T) {
+	for _, flagged := range []bool{false, true} {
+		s := account(t)
+		s.Options.NoMove = true
+		uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+		d := newDevice(t, s)
+		d.sync()
+		path := d.moveHere(d.find("Archive", "About moved."), "Lists", "2.other:2,S")
+		if flagged {
+			must(t, s.AddFlags("Archive", uid, flags(`\Flagged`))) // which the copy has, too
+		}
+		s.Before = unreachable("Expunge")
+		d.unreached()
+		s.Before = nil
+		must(t, os.Remove(path))
+		tick(t, d.root)
+		d.sync()
+		d.sync()
+		at := mail.Folder("Trash")
+		if flagged {
+			at = "Lists" // where it comes back
+		}
+		if places := placesOf(s, "About moved."); len(places) != 1 || !strings.HasPrefix(places[0], string(at)) {
+			t.Errorf("flagged %v: it is there as %q, want one in %s", flagged, places, at)
+		}
+		d.inStep()
+		d.quiet()
+	}
+}

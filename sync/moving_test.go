@@ -382,3 +382,65 @@ func TestMessagesOfOneSizeAndDateInManyFolders(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// A file is moved here, and its message elsewhere in the moment in which it is to follow; and
+// the server refuses something else in the folder that the file went to, which is not looked at
+// again in that run. The file is still there: the message is not downloaded beside it.
+func TestAFileInAFolderThatIsLeftForThisRun(t *testing.T) {
+	s := account(t)
+	uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	s.Deliver("Lists", onWire(letter("flagged")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	d.rename(d.find("Lists", "About flagged."), "cur", "FS")
+	d.moveHere(d.find("Archive", "About moved."), "Lists", "1.other:2,S")
+	s.Before = func(c sim.Call) error {
+		switch c.Method {
+		case "Move":
+			s.Move("Archive", uid, "INBOX")
+		case "Store":
+			return mail.ErrRefused
+		}
+		return nil
+	}
+	if _, err := d.run(); err != nil {
+		t.Fatal(err)
+	}
+	s.Before = nil
+	d.moveHere(d.find("Lists", "About moved."), "Lists/go", "2.other:2,S")
+	d.sync()
+	d.sync()
+	d.once("About moved.")
+	d.has("Lists/go", 1)
+	d.inStep()
+	d.quiet()
+}
+
+// An upload was not recorded, and another device has begun to move its message: where that is
+// found again it is in two folders, one of which is read once more, as with a known one.
+func TestAMoveHalfwayOfWhatWasUploadedLast(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.opts.Connections = 1
+	d.sync()
+	d.put("Archive", "1.other:2,S", letter("uploaded"))
+	d.dieAt("after Remote.Append")
+	uid := s.Messages("Archive")[0].UID
+	s.Copy("Archive", uid, "Lists")
+	scans := 0
+	s.Before = func(c sim.Call) error {
+		if c.Method == "Scan" && c.Folder == "Archive" {
+			if scans++; scans == 2 {
+				return s.Expunge("Archive", uid)
+			}
+		}
+		return nil
+	}
+	d.sync()
+	s.Before = nil
+	d.once("About uploaded.")
+	d.has("Archive", 0)
+	d.has("Lists", 1)
+	d.inStep()
+	d.quiet()
+}

@@ -61,6 +61,11 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 		}
 		arrived = append(arrived, g.newLocal[f]...)
 	}
+	held, err := r.leftHeld(ctx, g, arrived)
+	if err != nil {
+		return nil, err
+	}
+	gone = append(gone, held...)
 	var back []*conflict.Item
 	for _, item := range g.recovered {
 		back = append(back, r.movedBack(g, item)...)
@@ -97,6 +102,9 @@ func (r *run) pairLocal(ctx context.Context, g *gathered) ([]*conflict.Item, err
 			conflict.MarkCopied(item, r.world().Sources(r.itemsOf(g, rows)), r.lettersIn)
 		}
 		left = append(left, item)
+	}
+	if g.inHeld, err = r.newInHeld(ctx, gone); err != nil {
+		return nil, err
 	}
 	return left, r.markReplaced(ctx, g, false)
 }
@@ -205,7 +213,7 @@ func (r *run) markReplaced(ctx context.Context, g *gathered, paired bool) error 
 			return fmt.Errorf("read the state: %w", err)
 		}
 		for _, other := range r.itemsOf(g, rows) {
-			if other.Row.ID != item.Row.ID && (replaced || other.Row.CopyOf == item.Row.ID) && other.StandsFor(item) {
+			if other.Row.ID != item.Row.ID && (replaced && other.Replaces(item) || other.Row.CopyOf == item.Row.ID && other.StandsFor(item)) {
 				item.Moved = other
 			}
 		}

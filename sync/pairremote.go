@@ -262,7 +262,7 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 	sources := map[*conflict.Item][]*conflict.Item{}
 	files := map[mail.RowID]*conflict.Item{} // whose headers were read
 	var ask []*conflict.Item
-	waits := map[*conflict.Item]bool{}
+	waits, ties := map[*conflict.Item]bool{}, g.tied()
 	for _, f := range inOrder(g.newRemote) {
 		for _, item := range newThere(g.newRemote[f]) {
 			rows, err := r.State.Dated(ctx, item.Message.Size, item.Message.Date)
@@ -276,6 +276,11 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 			for _, known := range r.itemsIn(g, rows, (*folder).synced) {
 				if known.Row.UID != 0 && known.Remote != conflict.Gone {
 					g.alike[item] = append(g.alike[item], known) // also if it is not read again in this run
+				}
+			}
+			for _, tied := range ties[momentOf(item.Message)] {
+				if tied.Folder != item.Folder {
+					g.alike[item] = append(g.alike[item], r.settledOnce(tied))
 				}
 			}
 			for _, source := range r.itemsOf(g, rows) {
@@ -322,6 +327,25 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 	return nil
 }
 
+// moment is what copies of one message have in common.
+type moment struct{ size, date int64 }
+
+func momentOf(m mail.Message) moment { return moment{m.Size, m.Date.Unix()} }
+
+// tied gives the messages that become known in this round, as those of uploads that were not
+// recorded: they may be on their way like what base knows.
+func (g *gathered) tied() map[moment][]*conflict.Item {
+	ties := map[moment][]*conflict.Item{}
+	for _, locals := range g.newLocal {
+		for _, item := range locals {
+			if at := momentOf(item.Message); item.Remote == conflict.New {
+				ties[at] = append(ties[at], item)
+			}
+		}
+	}
+	return ties
+}
+
 // mayBeForgotten tells whether any of the rows is of a folder that has lost track of its
 // messages, and whose files could not be read: a new message that is like it may have left that
 // one, and waits until its file can be known again.
@@ -346,7 +370,6 @@ func (r *run) firstRun() bool {
 // is downloaded in this one: Gmail shows each in several folders. The first one is
 // that of the folder that people look at first.
 func (r *run) waitForFirst(g *gathered) {
-	type moment struct{ size, date int64 }
 	folders := r.usable(func(f *folder) bool {
 		return len(g.newRemote[f]) > 0 && r.wanted(f.name) && f.policy.Direction != conflict.Push
 	})
@@ -359,7 +382,7 @@ func (r *run) waitForFirst(g *gathered) {
 			if item.From != nil || item.Source != nil {
 				return false
 			}
-			at := moment{item.Message.Size, item.Message.Date.Unix()}
+			at := momentOf(item.Message)
 			if first[at] == nil {
 				first[at] = f
 			}

@@ -148,6 +148,25 @@ func TestAMovedFileThatIsRenamedBeforeItIsKnown(t *testing.T) {
 	d.quiet()
 }
 
+// A file moves, the state is lost, and a reader renames the file before it can be read where it
+// has gone: it goes back to where its message is, and is no copy of that.
+func TestAMovedFileThatIsRenamedBeforeItIsKnownAgain(t *testing.T) {
+	s := account(t)
+	uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	path := d.moveHere(d.find("Archive", "About moved."), "Lists", "2.other:2,S")
+	d.state = sim.NewState()
+	d.renamedBeforeItIsRead(path)
+	d.has("Archive", 1)
+	d.has("Lists", 0)
+	if got := s.Messages("Archive")[0].UID; got != uid {
+		t.Errorf("it has UID %d, and had %d", got, uid)
+	}
+	d.inStep()
+	d.quiet()
+}
+
 // missing is a Maildir with a reader at whose renames scans miss a file.
 type missing struct {
 	engine.Local

@@ -56,6 +56,8 @@ func (r *run) recoverFiles(ctx context.Context) error {
 	return r.commit(ctx, ended)
 }
 
+func (b begun) at() upload { return upload{b.row.Folder, b.row.Key} }
+
 // begunIn finds what was begun in a folder.
 func (r *run) begunIn(ctx context.Context, f *folder) ([]begun, error) {
 	var files []begun
@@ -86,6 +88,11 @@ func (r *run) begunIn(ctx context.Context, f *folder) ([]begun, error) {
 		if !ok {
 			continue
 		}
+		if in.Row == 0 { // it has none: its upload was not recorded, and its message has moved since
+			row := mail.Row{Folder: f.base.ID, Key: in.Key, Identity: in.Identity, Stat: mail.Stat{Inode: file.Inode}}
+			files = append(files, begun{folder: f, row: row, file: file})
+			continue
+		}
 		rows, err := r.State.Alike(ctx, in.Identity.Fingerprint)
 		if err != nil {
 			return nil, fmt.Errorf("read the state: %w", err)
@@ -103,16 +110,16 @@ func (r *run) begunIn(ctx context.Context, f *folder) ([]begun, error) {
 }
 
 // recover ends what was begun in a folder.
-func (r *run) recover(ctx context.Context, f *folder, files []begun, others map[mail.RowID]bool) error {
+func (r *run) recover(ctx context.Context, f *folder, files []begun, others map[upload]bool) error {
 	if len(files) == 0 {
 		return nil
 	}
 	for _, b := range files {
 		var err error
-		if moved := b.file.Name != ""; moved && others[b.row.ID] {
+		if moved := b.file.Name != ""; moved && others[b.at()] {
 			f.localDirty = true
 			err = r.Local.Remove(ctx, f.name, b.file)
-		} else if !moved && !b.placed && !others[b.row.ID] {
+		} else if !moved && !b.placed && !others[b.at()] {
 			var letters mail.Letters
 			if letters, err = r.lettersFor(ctx, f, b.row.Flags.Keywords); err == nil {
 				_, err = r.Local.Publish(ctx, f.name, b.row.Key, b.row.Flags, letters)
@@ -128,7 +135,7 @@ func (r *run) recover(ctx context.Context, f *folder, files []begun, others map[
 
 // otherNames finds the files that have another name, of which base knows nothing; one that
 // others were made of as links, or that is one, has other names for good.
-func (r *run) otherNames(ctx context.Context, files []begun) (map[mail.RowID]bool, error) {
+func (r *run) otherNames(ctx context.Context, files []begun) (map[upload]bool, error) {
 	byInode := map[uint64]begun{}
 	for _, b := range files {
 		if b.placed {
@@ -145,7 +152,7 @@ func (r *run) otherNames(ctx context.Context, files []begun) (map[mail.RowID]boo
 			byInode[b.row.Stat.Inode] = b
 		}
 	}
-	found := map[mail.RowID]bool{}
+	found := map[upload]bool{}
 	if len(byInode) == 0 {
 		return found, nil
 	}
@@ -155,7 +162,7 @@ func (r *run) otherNames(ctx context.Context, files []begun) (map[mail.RowID]boo
 		if err == nil {
 			for file := range listing.Files {
 				if b, ok := byInode[file.Inode]; ok && (at != b.folder || file.Key != b.row.Key) {
-					found[b.row.ID] = true
+					found[b.at()] = true
 					met = append(met, file)
 				}
 			}

@@ -289,3 +289,31 @@ func TestTheOldFormWaitsForTheNewOneAlsoInALaterRound(t *testing.T) {
 		d.quiet()
 	}
 }
+
+// A file that was refused is gone, and so is another one of its folder: nothing is left that the
+// other one's message would have to wait for.
+func TestARefusedFileThatIsGoneHoldsNothingBack(t *testing.T) {
+	s := account(t)
+	s.Deliver("Archive", onWire(letter("old")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	path := d.put("Archive", "1.new:2,S", letter("refused"))
+	s.Before = func(c sim.Call) error {
+		if c.Method == "Append" {
+			return mail.ErrRefused
+		}
+		return nil
+	}
+	if _, err := d.run(); err != nil {
+		t.Fatal(err)
+	}
+	s.Before = nil
+	must(t, os.Remove(path))
+	must(t, os.Remove(d.find("Archive", "About old.")))
+	tick(t, d.root)
+	if rep := d.sync(); rep.Remote.Removed != 1 {
+		t.Errorf("removed there: %d", rep.Remote.Removed)
+	}
+	d.inStep()
+	d.quiet()
+}

@@ -101,7 +101,7 @@ func (r *run) refused(ctx context.Context, f *folder) (w refused, err error) {
 		return w, fmt.Errorf("read the state: %w", err)
 	}
 	for _, row := range rows {
-		if row.Folder != f.base.ID || row.State != mail.Pending || row.UID != 0 {
+		if row.Folder != f.base.ID || row.State != mail.Pending || row.UID != 0 || r.dooms(row) {
 			continue
 		}
 		if w.any.Before(row.RetryAt) {

@@ -298,6 +298,16 @@ func (r *run) leaveOut(rn *renaming) {
 	}
 }
 
+// secureName makes the name of a local folder durable before base has it. If the power took
+// back what another program has renamed, it would count as renamed once more, and the server
+// would follow.
+func (r *run) secureName(ctx context.Context, rn *renaming) error {
+	if rn.local == "" {
+		return nil
+	}
+	return r.Local.SecureFolder(ctx, rn.local, rn.f.name)
+}
+
 // recordNames gives base the names that its folders have on all sides that have them,
 // in one commit. A folder that is gone on one side keeps to the name that it has on the
 // other, and is then one that vanished.
@@ -309,6 +319,12 @@ func (r *run) recordNames(ctx context.Context, all []*renaming) (bool, error) {
 	for _, rn := range all {
 		in := func(at mail.Folder) bool { return at == rn.name || at == "" }
 		if r.renames.stuck[rn.f.base.ID] == "" && rn.name != "" && rn.name != rn.f.name && in(rn.local) && in(rn.remote) && rn.local+rn.remote != "" {
+			if err := r.secureName(ctx, rn); err != nil && ends(err) {
+				return false, err
+			} else if err != nil {
+				r.failRename(mail.Local, all, rn, err)
+				continue
+			}
 			ready[rn.name] = rn
 		}
 	}

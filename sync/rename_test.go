@@ -196,3 +196,33 @@ func TestBaseKeepsItsRowsThroughARename(t *testing.T) {
 		}
 	}
 }
+
+// The name that somebody has given a folder here is durable before base has it: else the power
+// could take it back, and the server's folder would be renamed back as well.
+func TestARenameIsDurableBeforeItIsRecorded(t *testing.T) {
+	d := renamed(t, sim.Options{})
+	d.move("Work", "Play")
+	d.crash = sim.NewCrash(0)
+	d.sync()
+	names := d.crash.Names()
+	d.crash = nil
+	secured, recorded := slices.Index(names, "after Local.SecureFolder"), slices.Index(names, "before State.Commit")
+	if secured < 0 || secured > recorded {
+		t.Errorf("made durable at %d, recorded at %d: %q", secured, recorded, names)
+	}
+	d.both("Lists/go", "Play", "Play/in", "Play/none")
+}
+
+// So is INBOX, from the first run on: if the power took it once base knows it, all mail would
+// seem to be lost.
+func TestInboxIsDurableBeforeItIsRecorded(t *testing.T) {
+	d := newDevice(t, account(t))
+	d.crash = sim.NewCrash(0)
+	d.sync()
+	names := d.crash.Names()
+	d.crash = nil
+	secured, recorded := slices.Index(names, "after Local.SecureFolder"), slices.Index(names, "before State.Commit")
+	if secured < 0 || secured > recorded {
+		t.Errorf("made durable at %d, recorded at %d: %q", secured, recorded, names)
+	}
+}

@@ -91,6 +91,9 @@ type Local interface {
 	// what that lies in. Folders inside it may go along, or keep their names.
 	// mail.ErrGone; mail.ErrExists: something has the name. Then nothing was done.
 	RenameFolder(ctx context.Context, folder, to mail.Folder) error
+	// SecureFolder makes durable that a folder, which another program may have renamed, is
+	// there, and no longer where it was.
+	SecureFolder(ctx context.Context, folder, was mail.Folder) error
 }
 
 // Remote is one account on its server. All methods may be called from several

@@ -2,7 +2,9 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"mailtwin/conflict"
@@ -39,23 +41,10 @@ func (r *run) vanishOne(ctx context.Context, f *folder) error {
 	}
 	kept := r.forbidsRemoving(v.Gone.Other(), f.policy)
 	v.Remove = kept == ""
-	var err error
-	switch {
-	case v.LeftOut: // nobody need count its messages
-	case f.onRemote:
-		status := r.onServer[f.name].Status
-		v.Messages, v.Changed = int(status.Messages), status != f.base.Remote
-	default:
-		if v.Messages, err = r.countFiles(ctx, f); err != nil {
+	if !v.LeftOut { // else nobody need count its messages
+		if err := r.countVanished(ctx, f, &v); err != nil {
 			return err
 		}
-		// That a folder's times are not known, or are others, says nothing if it had no
-		// message and has none.
-		_, known, err := r.State.Count(ctx, f.base.ID)
-		if err != nil {
-			return fmt.Errorf("read the state: %w", err)
-		}
-		v.Changed = f.localDirty && v.Messages+known > 0
 	}
 	switch v.Decide() {
 	case conflict.Forget:
@@ -70,7 +59,7 @@ func (r *run) vanishOne(ctx context.Context, f *folder) error {
 		r.held[heldKey{f.name, v.Gone}] = Held{
 			Folder: f.name, Side: v.Gone, Count: v.Messages, Why: "the folder is gone " + where(v.Gone),
 		}
-		f.held = v.Gone == mail.Remote
+		f.held = true
 		return r.unwatch(ctx, f)
 	}
 	if r.DryRun {
@@ -89,6 +78,33 @@ func (r *run) vanishOne(ctx context.Context, f *folder) error {
 	}
 	f.vanished, f.dissolves, f.localDirty = false, true, true
 	return nil
+}
+
+// countVanished counts the messages that are left of a folder. That its times, or numbers, are
+// not known, or are others, says nothing if it had no message and has none. Of a message that
+// is gone where the folder is, base may know already that it was gone on the other side before.
+func (r *run) countVanished(ctx context.Context, f *folder, v *conflict.Vanished) error {
+	remote, local, err := r.State.Count(ctx, f.base.ID)
+	if err != nil {
+		return fmt.Errorf("read the state: %w", err)
+	}
+	known, moved := local, f.localDirty
+	if f.onRemote {
+		status := r.onServer[f.name].Status
+		known, moved = remote, status != f.base.Remote
+		if v.Messages = int(status.Messages); status.UIDNext == 0 { // there are servers that have to be asked
+			v.Messages, err = r.countMessages(ctx, f)
+		}
+	} else {
+		v.Messages, err = r.countFiles(ctx, f)
+	}
+	for _, row := range r.unsettled[f.base.ID] {
+		if heldAs(row, v.Gone) {
+			known--
+		}
+	}
+	v.Changed = moved && v.Messages+known > 0
+	return err
 }
 
 // forbidsMaking names the setting that lets no folder be made on a side; "" if none.
@@ -137,6 +153,14 @@ func (r *run) countFiles(ctx context.Context, f *folder) (int, error) {
 	return n, nil
 }
 
+// countMessages counts the messages of a folder of the server.
+func (r *run) countMessages(ctx context.Context, f *folder) (int, error) {
+	now, err := r.Remote.Examine(ctx, f.name)
+	return int(now.Status.Messages), err
+}
+
+const gainedMail = "was to be removed, and has new mail: it stays, and the next sync brings it to the server"
+
 // dissolve removes an empty folder where it still is, and drops it from base.
 func (r *run) dissolve(ctx context.Context, f *folder) error {
 	if f.onRemote {
@@ -160,7 +184,7 @@ func (r *run) dissolve(ctx context.Context, f *folder) error {
 			return err
 		}
 		if n > 0 {
-			r.once(f.name, "was to be removed, and has new mail: it stays, and the next sync brings it to the server")
+			r.once(f.name, gainedMail)
 			delete(r.unsettled, f.base.ID)
 		} else if err := r.Local.RemoveFolder(ctx, f.name); err != nil {
 			return err
@@ -185,13 +209,13 @@ func (r *run) goneWithFolder(ctx context.Context, g *gathered) error {
 	return nil
 }
 
-// gatherHeld gives the messages of folders that are held, where there are new ones
-// on the server that they may be: somebody moves what is in a folder, and then removes the
+// gatherHeld gives the messages of folders that are gone there and held, where there are new
+// ones on the server that they may be: somebody moves what is in a folder, and then removes the
 // folder. Those follow unasked, as any message does that moves, also if their files are in
 // another folder by now; what is found nowhere stays.
 func (r *run) gatherHeld(ctx context.Context, g *gathered) error {
 	for _, f := range r.allFolders() {
-		if f.held && f.failed == nil && len(g.newRemote) > 0 {
+		if f.held && f.onLocal && f.failed == nil && len(g.newRemote) > 0 {
 			if err := r.fail(f, r.gatherHeldOne(ctx, g, f)); err != nil {
 				return err
 			}
@@ -234,29 +258,134 @@ func (r *run) gatherHeldOne(ctx context.Context, g *gathered, f *folder) error {
 	return nil
 }
 
+// leftHeld gives the messages of folders that are gone here and held, of which there are new
+// files elsewhere: somebody has moved what was in a folder, and then removed the folder. Those
+// follow unasked, as those of gatherHeld do.
+func (r *run) leftHeld(ctx context.Context, g *gathered, arrived []*conflict.Item) (left []*conflict.Item, err error) {
+	of := map[*folder]map[mail.UID]mail.Row{}
+	for _, f := range r.folders {
+		if f.held && !f.onLocal && f.failed == nil {
+			of[f] = map[mail.UID]mail.Row{}
+		}
+	}
+	if len(of) == 0 {
+		return nil, nil
+	}
+	for _, file := range arrived {
+		rows, err := r.State.Alike(ctx, file.Identity.Fingerprint)
+		if err != nil {
+			return nil, fmt.Errorf("read the state: %w", err)
+		}
+		for _, row := range rows {
+			if of := of[r.folderOf(row.Folder)]; of != nil && row.UID != 0 && row.Key != "" && row.Content() == file.Identity.Content() {
+				of[row.UID] = row
+			}
+		}
+	}
+	for _, f := range inOrder(of) {
+		items, err := r.leftHeldOne(ctx, g, f, of[f])
+		if err := r.fail(f, err); err != nil {
+			return nil, err
+		}
+		left = append(left, items...)
+	}
+	return left, nil
+}
+
+func (r *run) leftHeldOne(ctx context.Context, g *gathered, f *folder, rows map[mail.UID]mail.Row) (left []*conflict.Item, err error) {
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	uids := mail.UIDs(slices.Sorted(maps.Keys(rows))...)
+	found, err := r.Remote.Identify(ctx, f.name, r.validity(f), uids, mail.Fingerprints)
+	if errors.Is(err, mail.ErrRestarted) {
+		return nil, nil // nobody knows which of its messages they are
+	}
+	if err != nil {
+		return nil, err
+	}
+	there := map[mail.UID]bool{}
+	for _, id := range found {
+		there[id.UID] = true
+		if id.Identity.Fingerprint != rows[id.UID].Fingerprint {
+			delete(rows, id.UID) // it is another message, of a server that was restored
+		}
+	}
+	for _, uid := range slices.Sorted(maps.Keys(rows)) {
+		item := g.row(f, rows[uid])
+		if item.Local = conflict.Gone; !there[uid] {
+			item.Remote = conflict.Gone
+		}
+		left = append(left, item)
+	}
+	return left, nil
+}
+
+// newInHeld tells which contents the new files have of folders that are gone on the server and
+// held. What is gone elsewhere has moved there, and stays on the server until people have said
+// what is to become of the folder.
+func (r *run) newInHeld(ctx context.Context, gone []*conflict.Item) (map[mail.Digest]mail.Folder, error) {
+	in := map[mail.Digest]mail.Folder{}
+	if !slices.ContainsFunc(gone, func(item *conflict.Item) bool { return item.Local == conflict.Gone && item.Moved == nil }) {
+		return in, nil
+	}
+	for _, f := range r.allFolders() {
+		if !f.held || !f.onLocal || !f.localMoved || f.failed != nil {
+			continue
+		}
+		changes, err := r.diffLocal(ctx, f)
+		if err := r.fail(f, err); err != nil {
+			return nil, err
+		}
+		for _, c := range changes {
+			if c.Change != conflict.New {
+				continue
+			}
+			id, _, err := r.measure(ctx, f, c.File)
+			if err == nil {
+				in[id.Content()] = f.name
+			} else if ends(err) {
+				return nil, err
+			}
+		}
+	}
+	return in, nil
+}
+
 // endHeld removes the folders that were held until all that they had has followed where
-// it went on the server.
+// it went on the other side.
 func (r *run) endHeld(ctx context.Context) error {
 	for _, f := range r.allFolders() {
 		if !f.held || !f.marked || f.failed != nil {
 			continue
 		}
-		key := heldKey{f.name, mail.Remote}
-		held := r.held[key]
-		remote, _, err := r.State.Count(ctx, f.base.ID)
-		if err != nil {
-			return fmt.Errorf("read the state: %w", err)
-		}
-		held.Count, err = r.countFiles(ctx, f)
-		if r.held[key] = held; err == nil && held.Count+remote == 0 {
-			delete(r.held, key)
-			err = r.dissolve(ctx, f)
-		}
-		if err := r.fail(f, err); err != nil {
+		if err := r.fail(f, r.endHeldOne(ctx, f)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (r *run) endHeldOne(ctx context.Context, f *folder) error {
+	remote, local, err := r.State.Count(ctx, f.base.ID)
+	if err != nil {
+		return fmt.Errorf("read the state: %w", err)
+	}
+	key, known := heldKey{f.name, mail.Remote}, remote
+	count := r.countFiles
+	if !f.onLocal {
+		key.side, known, count = mail.Local, local, r.countMessages
+	}
+	held := r.held[key]
+	held.Count, err = count(ctx, f)
+	if err != nil {
+		return err
+	}
+	if r.held[key] = held; held.Count+known > 0 {
+		return nil
+	}
+	delete(r.held, key)
+	return r.dissolve(ctx, f)
 }
 
 // dissolveEmptied removes the folders that a person let go, once they are empty.

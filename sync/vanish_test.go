@@ -155,9 +155,8 @@ func TestMailThatLeftAFolderBeforeThatWasRemoved(t *testing.T) {
 		if len(rep.Held) > 0 || d.hasFolder("Lists/go") {
 			t.Errorf("held: %+v", rep.Held)
 		}
-		d.sync()
 		d.inStep()
-		d.quiet()
+		d.quiet() // what lies around the folder has another time, and was scanned already
 	}
 }
 
@@ -179,6 +178,148 @@ func TestMailThatLeftAFolderOnBothSidesBeforeThatWasRemoved(t *testing.T) {
 	d.sync()
 	d.opts.AllowDeletes, d.opts.Only = false, nil
 	d.sync()
+	d.inStep()
+	d.quiet()
+}
+
+// Somebody moves what is in a folder here and then removes the folder: the messages follow,
+// nothing is uploaded, and the folder goes once it is empty, unasked. What is found nowhere is
+// held, as ever.
+func TestFilesThatLeftAFolderBeforeThatWasRemoved(t *testing.T) {
+	for name, c := range map[string]struct {
+		stays, noMove bool
+		killed        string
+	}{
+		"all of them": {}, "one stays": {stays: true}, "no MOVE": {noMove: true},
+		"killed": {killed: "after Remote.Move"}, "killed between COPY and expunge": {noMove: true, killed: "before Remote.Expunge"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			s.Options.NoMove = c.noMove
+			s.Deliver("Lists/go", onWire(letter("another post")), mail.Flags{}, day)
+			d := newDevice(t, s)
+			d.sync()
+			d.moveHere(d.find("Lists/go", "About a list post."), "Archive", "1.other:2,R")
+			if !c.stays {
+				d.moveHere(d.find("Lists/go", "About another post."), "INBOX", "2.other:2,S")
+			}
+			must(t, os.RemoveAll(d.dir("Lists/go")))
+			if c.killed != "" {
+				d.dieAt(c.killed)
+			}
+			rep := d.sync()
+			if c.killed != "" { // what has left the folder is left of it, for base
+				d.opts.AllowDeletes, d.opts.Only = true, []mail.Folder{"Lists/go"}
+				rep = d.sync()
+				d.opts.AllowDeletes, d.opts.Only = false, nil
+			}
+			d.once("About a list post.")
+			d.once("About another post.")
+			d.inStep2(t, "Archive")
+			d.inStep2(t, "INBOX")
+			if rep.Remote.New > 0 || len(s.Messages("Archive")) != 1 || len(s.Messages("Trash")) > 0 {
+				t.Errorf("%+v, and Archive has %d messages", rep.Remote, len(s.Messages("Archive")))
+			}
+			if c.stays {
+				if len(rep.Held) != 1 || rep.Held[0].Count != 1 || len(s.Messages("Lists/go")) != 1 {
+					t.Errorf("held: %+v", rep.Held)
+				}
+				return
+			}
+			if len(rep.Held) > 0 || slices.Contains(s.Folders(), "Lists/go") {
+				t.Errorf("held: %+v", rep.Held)
+			}
+			d.sync()
+			d.inStep()
+			d.quiet()
+		})
+	}
+}
+
+// The same, and somebody moved a message elsewhere on the server meanwhile: that stands.
+func TestFilesThatLeftAFolderOnBothSidesBeforeThatWasRemoved(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	d.moveHere(d.find("Lists/go", "About a list post."), "Archive", "1.other:2,R")
+	must(t, os.RemoveAll(d.dir("Lists/go")))
+	moveThere(s, "Lists/go", "About a list post.", "INBOX")
+	d.sync()
+	d.once("About a list post.")
+	d.has("Archive", 0)
+	d.has("INBOX", 4)
+}
+
+// A folder that never had mail follows although the server has numbered it anew.
+func TestAnEmptyFolderThatIsGoneAndWasRenumbered(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, os.RemoveAll(d.dir("Archive")))
+	s.ChangeUIDValidity("Archive")
+	if rep := d.sync(); len(rep.Held) > 0 || slices.Contains(s.Folders(), "Archive") {
+		t.Errorf("held: %+v, folders: %v", rep.Held, s.Folders())
+	}
+	d.inStep()
+	d.quiet()
+}
+
+// A run stops after it has removed a file whose message was removed, and then its folder is
+// removed there: nothing is left of it, and nobody is asked.
+func TestAFolderThatGoesAfterItsLastFileWasRemoved(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, s.Expunge("Lists/go", s.Messages("Lists/go")[0].UID))
+	d.dieAt("after Local.Remove")
+	must(t, s.DeleteFolder("Lists/go"))
+	if rep := d.sync(); len(rep.Held) > 0 || d.hasFolder("Lists/go") {
+		t.Errorf("held: %+v", rep.Held)
+	}
+	d.inStep()
+	d.quiet()
+}
+
+// A run stops while it removes a folder, and somebody saves a message there: the folder is whole
+// again, and goes to the server with that.
+func TestAHalfRemovedFolderThatGainsMail(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, s.DeleteFolder("Archive"))
+	must(t, os.Mkdir(d.dir("Archive/.mailtwin-unfinished"), 0o700))
+	must(t, os.Remove(d.dir("Archive/new")))
+	d.put("Archive", "1.new:2,S", letter("saved there"))
+	if rep := d.sync(); len(rep.Skipped) != 1 || rep.Skipped[0].Folder != "Archive" {
+		t.Errorf("said: %+v", rep.Skipped)
+	}
+	d.sync()
+	d.has("Archive", 1)
+	d.inStep()
+	d.quiet()
+}
+
+// A file is moved to a folder that is gone on the server, and held for what it has: its message
+// stays where it is, and moves when the folder is made again.
+func TestAFileThatMovesToAFolderThatIsHeld(t *testing.T) {
+	s := account(t)
+	s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, s.DeleteFolder("Lists/go"))
+	d.moveHere(d.find("Archive", "About moved."), "Lists/go", "1.other:2,RS")
+	for range 2 {
+		if rep := d.sync(); len(rep.Held) != 1 || rep.Remote.Removed > 0 {
+			t.Errorf("held: %+v, removed: %d", rep.Held, rep.Remote.Removed)
+		}
+	}
+	if places := placesOf(s, "About moved."); len(places) != 1 || places[0] != `Archive \Seen` {
+		t.Errorf("it is there as %q", places)
+	}
+	must(t, s.CreateFolder("Lists/go"))
+	d.sync()
+	d.once("About moved.")
+	d.has("Archive", 0)
 	d.inStep()
 	d.quiet()
 }

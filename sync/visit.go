@@ -1,7 +1,6 @@
 package sync
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -121,6 +120,9 @@ func (r *run) changeRemote(ctx context.Context, works map[*folder]*work, removal
 	return r.each(ctx, inOrder(visits), r.Connections, func(ctx context.Context, f *folder) error {
 		v := visits[f]
 		left, err := r.stored(ctx, f, v.changes)
-		return errors.Join(cmp.Or(err, r.agree(ctx, f, v.flags, left)), r.removedThere(ctx, v))
+		if err == nil { // else the files say still what the server does not
+			err = r.agree(ctx, f, v.flags, left)
+		}
+		return errors.Join(err, r.removedThere(ctx, v))
 	})
 }

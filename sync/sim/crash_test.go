@@ -20,7 +20,7 @@ import (
 // effects are the methods that have an effect; all others only look.
 var effects = map[string][]string{
 	"Local": {"Create", "Harden", "Publish", "Secure", "SyncFolder", "Sweep", "Reflag", "EndRename", "Move", "Link", "Remove", "SetLetters",
-		"SetMarker", "CreateFolder", "RemoveFolder", "RenameFolder"},
+		"SetMarker", "CreateFolder", "RemoveFolder", "RenameFolder", "SecureFolder"},
 	"Incoming": {"Write", "Finish"},
 	"Remote":   {"Append", "Change", "Copy", "CreateFolder", "DeleteFolder", "RenameFolder"},
 	"State":    {"Commit"},

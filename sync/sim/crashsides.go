@@ -120,6 +120,10 @@ func (c *crashLocal) RenameFolder(ctx context.Context, folder, to mail.Folder) e
 	return c.crash.effect("Local.RenameFolder", func() error { return c.local.RenameFolder(ctx, folder, to) })
 }
 
+func (c *crashLocal) SecureFolder(ctx context.Context, folder, was mail.Folder) error {
+	return c.crash.effect("Local.SecureFolder", func() error { return c.local.SecureFolder(ctx, folder, was) })
+}
+
 // crashIncoming is a message that the process may not live to finish.
 type crashIncoming struct {
 	crash    *Crash

@@ -127,6 +127,11 @@ func (f fakeLocal) RenameFolder(context.Context, mail.Folder, mail.Folder) error
 	return nil
 }
 
+func (f fakeLocal) SecureFolder(context.Context, mail.Folder, mail.Folder) error {
+	f.add("SecureFolder")
+	return nil
+}
+
 func (f fakeIncoming) Key() mail.Key               { f.add("Key"); return "key" }
 func (f fakeIncoming) Write(p []byte) (int, error) { f.add("Write"); return len(p), nil }
 func (f fakeIncoming) Finish() (mail.Identity, mail.Stat, error) {

@@ -84,6 +84,7 @@ func (w *world) rest() {
 					folders = append(folders, held.Folder)
 					w.consent(d, held.Folder)
 				}
+				w.now = w.now.Add(time.Minute) // people take longer than a disk to be at rest
 				rep, err = d.sync(w.newProcess(d, fate{}), folders...)
 				w.note("%s, with consent: %v, here %+v, there %+v, %v", d.name, err, rep.Local, rep.Remote, rep.Problems)
 				if quiet = false; round == 0 {
@@ -104,7 +105,7 @@ func (w *world) rest() {
 				quiet = false
 			}
 			if quiet && (before || round == rounds) {
-				w.checkCost(d, trips)
+				w.checkCost(d, trips, rep.Held)
 			}
 		}
 		switch {
@@ -167,10 +168,22 @@ func (w *world) consent(d *device, folder mail.Folder) {
 	}
 }
 
-// checkCost: a sync with nothing to do is one round trip.
-func (w *world) checkCost(d *device, trips int) {
+// checkCost: a sync with nothing to do is one round trip. But where folders are held that have
+// other numbers, each sync looks whether one of them is not another one by now; and where a
+// file has moved to one, its message waits, and its folder is looked at each time.
+func (w *world) checkCost(d *device, trips int, held []engine.Held) {
+	most := 1
+	for _, h := range held {
+		moved := slices.ContainsFunc(d.files(h.Folder), func(f file) bool {
+			t := w.tokenOf(f.text)
+			return t != nil && w.isThere(t)
+		})
+		if w.renewed || moved {
+			most++
+		}
+	}
 	// One that may not write the server has something to do, and does not do it.
-	if o := w.server.Options; d.Policy.Direction == conflict.Both && !o.NoCondStore && !o.NoStatus && trips != 1 {
+	if o := w.server.Options; d.Policy.Direction == conflict.Both && !o.NoCondStore && !o.NoStatus && trips > most {
 		w.breaks("%s: a sync with nothing to do makes %d round trips", d.name, trips)
 	}
 }

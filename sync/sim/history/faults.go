@@ -308,8 +308,28 @@ func (w *world) lateCall(call sim.Call, done func()) bool {
 		return true
 	}
 	p.strike("server "+call.Method, "done late")
+	if call.Method == "DeleteFolder" {
+		done = w.takingAlong(call.Folder, done)
+	}
 	w.late = append(w.late, done)
 	return true
+}
+
+// takingAlong is a removal of a folder that takes along what has come there since it was
+// asked for, and was empty: see beforeCall.
+func (w *world) takingAlong(folder mail.Folder, remove func()) func() {
+	was := map[mail.UID]bool{}
+	for _, m := range w.server.Messages(folder) {
+		was[m.UID] = true
+	}
+	return func() {
+		for _, m := range w.server.Messages(folder) {
+			if t := w.tokenOf(string(m.Raw)); t != nil && !was[m.UID] {
+				t.removed, t.expunged = true, true
+			}
+		}
+		remove()
+	}
 }
 
 // behind tells how many messages are under way when something may befall one of them.

@@ -159,7 +159,7 @@ const fastBudget, aimedBudget = 8000, 1200
 
 // rare are the calls that come so seldom that chance does not strike them in each way.
 var rare = []string{
-	"Local.RemoveFolder", "Local.SetLetters", "Local.Reflag", "Local.Move", "Local.Remove", "Remote.Append", "Remote.Store",
+	"Local.RemoveFolder", "Local.RenameFolder", "Local.SetLetters", "Local.Reflag", "Local.Move", "Local.Remove", "Remote.Append", "Remote.Store",
 	"Remote.Move", "Remote.Copy", "Remote.Expunge", "Remote.DeleteFolder", "Remote.RenameFolder",
 }
 
@@ -192,6 +192,31 @@ func TestHistoriesThatOnceFailed(t *testing.T) {
 			report(t, seed, "", history.Memory{})
 		}
 	}
+	for _, f := range onceFailedAt {
+		h := history.New(f.seed)
+		h.AimAt(f.call)
+		if res := history.Play(h, history.Memory{}, history.Coverage{}); res.Err != nil {
+			report(t, f.seed, f.call, history.Memory{})
+		}
+	}
+}
+
+// onceFailedAt are those in which all that happened befell one call.
+var onceFailedAt = []struct {
+	call string
+	seed uint64
+}{
+	{"Local.RemoveFolder", 3031462},  // a bare directory around half a folder
+	{"Remote.DeleteFolder", 3032259}, // mail that came to a folder whose removal the server had put off
+	{"Local.RemoveFolder", 4000299},  // a folder that was renamed, and that a state one run older does not know
+	{"Local.CreateFolder", 4001025},  // an INBOX that was not durable
+	{"Local.RemoveFolder", 4000579},  // a folder that could not be listed when it was removed
+	{"Local.RemoveFolder", 4001545},  // ... and one that got a message when it was half removed
+	{"Remote.RenameFolder", 4001173}, // a bare directory around a folder that somebody removes
+	{"Local.SetLetters", 4001229},    // a message that the phone had moved away and back, and was there twice
+	{"State.Commit", 4001628},        // a move halfway of what was uploaded, and not recorded
+	{"Remote.RenameFolder", 4001379}, // a message that waits since its file has moved to a folder that is held
+	{"Local.RenameFolder", 600261},   // consent within the second in which the disk was written to
 }
 
 // onceFailed are the seeds of histories that found something.
@@ -219,7 +244,17 @@ var onceFailed = []uint64{
 	2002135, 2005522, // a new form that waited, and the old one did not
 	1286124, 1293330, // a move from a folder that was left, which looked like a copy
 	2006422, 2009948, // a phone's move that met another one, or got new UIDs
-	2110640, // a pending file that had left a folder of new UIDs
+	2110640,          // a pending file that had left a folder of new UIDs
+	2108747,          // files that had left a folder before somebody removed that here
+	2146910,          // a folder that was held, and had got other numbers, while another one was lost
+	2025540,          // a folder that was removed there after its last message, whose file was just being removed
+	3003411,          // a file that was renamed before it was known again, in another folder
+	3031205,          // a file that was removed while its message was in two places
+	4001025,          // a file under two names whose upload was not recorded
+	1294587,          // a file that had moved to a folder which was left for that run
+	4130342,          // a file that had moved to a folder which was held
+	2027680,          // a folder inside another one that went at the end of a run
+	3006065, 1275179, // a folder whose renaming was not durable, and was taken back on the server, too
 }
 
 func TestShrinkFindsTheStepsThatMatter(t *testing.T) {

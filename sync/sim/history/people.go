@@ -191,11 +191,12 @@ func (w *world) onFileOf(d *device, folder mail.Folder, t *token) {
 	mine := d.disk.Actor
 	d.disk.Actor = "user"
 	defer func() { d.disk.Actor = mine }()
-	for _, f := range d.files(folder) {
-		if w.tokenOf(f.text) == t {
-			w.actOn(d, folder, f, t)
-			return
-		}
+	same := slices.DeleteFunc(d.files(folder), func(f file) bool { return w.tokenOf(f.text) != t })
+	if len(same) > 1 {
+		t.copies++ // the phone moved it away and back, and to those who came in between they are two
+	}
+	if len(same) > 0 {
+		w.actOn(d, folder, same[0], t)
 	}
 }
 
@@ -473,6 +474,12 @@ func (w *world) folderChange(d *device) {
 		if fresh.Inside(folder) {
 			return
 		}
+		// To a device whose state does not know the folder what is in it moves.
+		for _, m := range w.server.Messages(folder) {
+			if t := w.tokenOf(string(m.Raw)); t != nil {
+				w.movesMeanwhile(t)
+			}
+		}
 		if phone {
 			w.server.RenameFolder(folder, fresh)
 		} else if err := d.mail().Rename(d.directory(folder), d.directory(fresh)); err != nil {
@@ -514,7 +521,7 @@ func (d *device) makeFolder(folder mail.Folder) {
 	f.Sync(".")
 }
 
-// removeFolder removes a folder's directory with all that is in it.
+// removeFolder removes a folder's directory with all that is in it, and what is empty around.
 func (d *device) removeFolder(folder mail.Folder) {
 	f, dir := d.mail(), d.directory(folder)
 	var remove func(name string)
@@ -533,4 +540,11 @@ func (d *device) removeFolder(folder mail.Folder) {
 	}
 	remove(dir)
 	f.Sync(path.Dir(dir))
+	// A directory that was there for this folder alone would be damage.
+	for dir = path.Dir(dir); dir != "."; dir = path.Dir(dir) {
+		if f.Rmdir(dir) != nil {
+			return
+		}
+		f.Sync(path.Dir(dir))
+	}
 }

@@ -84,6 +84,7 @@ func (w *world) play(step Step) {
 	case Unmount:
 		w.unmount(d)
 	case Renumber:
+		w.renewed = true
 		for _, d := range w.devices {
 			w.forgotten(d, Renumber)
 		}

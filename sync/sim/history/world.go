@@ -19,6 +19,7 @@ type world struct {
 	server   *sim.Server
 	backup   *sim.Snapshot
 	restored bool             // the server got a backup back
+	renewed  bool             // a folder of the server got other numbers
 	alike    bool             // a Maildir from a backup may look as the one in base does
 	left     map[place]*token // who has left a place on the server
 	reused   map[place]*token // who had a UID that a restored server gives out once more
