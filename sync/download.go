@@ -142,7 +142,7 @@ func (r *run) download(ctx context.Context, some []portion, landers *crew) []err
 	wanted, come := make([]mail.Wanted, len(some)), make([]arrivals, len(some))
 	for i, b := range some {
 		come[i].missing = make(map[mail.UID]*conflict.Action, len(b.actions))
-		wanted[i] = mail.Wanted{Folder: b.folder.name, Validity: r.validity(b.folder), Visit: func(body mail.Body) error {
+		wanted[i] = mail.Wanted{Folder: b.folder.name, Validity: r.validity(b.folder), Octets: b.bytes, Visit: func(body mail.Body) error {
 			return r.take(ctx, b.folder, &come[i], body)
 		}}
 		for _, a := range b.actions {

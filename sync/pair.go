@@ -342,12 +342,14 @@ func sizeless(items []*conflict.Item) []*conflict.Item {
 func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Item, whole bool) ([]*conflict.Item, error) {
 	byUID := map[mail.UID]*conflict.Item{}
 	var headers, bodies mail.UIDSet
+	var octets int64
 	for _, item := range ask {
 		byUID[item.Message.UID] = item
 		if item.Identity.Fingerprint == (mail.Fingerprint{}) || whole && item.Identity.Header == (mail.Fingerprint{}) {
 			headers.Add(item.Message.UID)
 		} else {
 			bodies.Add(item.Message.UID)
+			octets += item.Message.Size
 		}
 	}
 	told := map[mail.UID]bool{}
@@ -392,7 +394,7 @@ func (r *run) learn(ctx context.Context, f *folder, remotes, ask []*conflict.Ite
 			}
 			return nil
 		}
-		wanted := []mail.Wanted{{Folder: f.name, Validity: validity, UIDs: bodies, Visit: visit}}
+		wanted := []mail.Wanted{{Folder: f.name, Validity: validity, UIDs: bodies, Octets: octets, Visit: visit}}
 		if err := r.Remote.Fetch(ctx, wanted)[0]; err != nil {
 			return nil, err
 		}

@@ -277,6 +277,8 @@ type Wanted struct {
 	Folder   Folder
 	Validity uint32
 	UIDs     UIDSet
+	// Octets is about how many these are; 0: that is not known.
+	Octets int64
 	// Visit reads each body to its end or gives an error.
 	Visit func(Body) error
 }

@@ -1,5 +1,5 @@
 // Package imaptest is what the demo and the tests talk to in place of somebody's
-// mail account. It has four parts:
+// mail account. It has five parts:
 //
 //   - Server, an account in memory behind a real IMAP server on loopback, in the
 //     manner of net/http/httptest. Its folders can be labels, as Gmail's are.
@@ -8,6 +8,7 @@
 //   - Script, a server whose every line a test decides on, for faults and quirks
 //     that no real server shows on demand.
 //   - Between, which makes a real server say what an odder one would.
+//   - Slow, which makes the way to a server slow, long, and unreliable.
 //
 // The protocol comes from go-imap's imapserver. The account behind it is our own
 // and not imapmemserver's, whose behaviour a client that keeps two sides in step

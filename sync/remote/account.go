@@ -102,6 +102,8 @@ type Account struct {
 	plainList  bool                     // the server refuses the extended LIST that it offers
 	unsorted   bool                     // the server does not list messages in the order of their UIDs
 	late       bool                     // the server tells flags and dates after the body only
+	// compression is what is known of the server's, by any session.
+	compression compression
 }
 
 // errClosed is what the methods give after Close.

@@ -37,6 +37,9 @@ func (a *Account) Append(ctx context.Context, next func() *mail.Outgoing, answer
 				p.session = s
 				defer p.drain(0)
 				for u != nil && p.takes(u) {
+					if err := a.compress(s, p.all); err != nil {
+						return err
+					}
 					if err := p.send(u); err != nil {
 						return err
 					}
@@ -68,6 +71,7 @@ type appends struct {
 	failed   error        // that of the first that was neither stored nor refused
 	sent     []*appending // oldest first
 	bytes    int64
+	all      int64 // octets of all messages that were or are to be sent
 }
 
 // unable tells why nothing can be appended to a folder at all.
@@ -110,7 +114,8 @@ func (p *appends) asks(u *mail.Outgoing) bool {
 // session is still of use.
 func (p *appends) takes(u *mail.Outgoing) bool {
 	size := u.Source.Identity().Size
-	if p.asks(u) || u.Alone {
+	p.all += size
+	if p.asks(u) || u.Alone || p.account.compresses(p.session, p.all) {
 		p.drain(0)
 	}
 	for len(p.sent) == maxAppends || len(p.sent) > 0 && p.bytes+size > maxAppendBytes {

@@ -90,6 +90,13 @@ func left(all []*fetcher) []*fetcher {
 // wrong with one folder is that one's error, and does not keep the others; but one of who
 // takes its messages ends the session.
 func (a *Account) fetchAll(s *session, all []*fetcher) error {
+	var octets int64
+	for _, f := range all {
+		octets += f.Octets
+	}
+	if err := a.compress(s, octets); err != nil {
+		return err
+	}
 	selected := make([]func() error, len(all))
 	s.conn.Cork()
 	for i, f := range all {

@@ -186,3 +186,6 @@ type greeted struct {
 }
 
 func (g greeted) Read(p []byte) (int, error) { return g.r.Read(p) }
+
+// NetConn is what lies beneath, as tls.Conn has it.
+func (g greeted) NetConn() net.Conn { return g.Conn }

@@ -58,6 +58,8 @@ func (a *Account) lend(ctx context.Context, box string, f func(*session) error) 
 	}
 	again = reused && s.broken && !s.done && ctx.Err() == nil &&
 		errors.Is(err, mail.ErrUnreachable) && time.Since(began) < a.opts.Timeout
+	// The next one is not compressed, and so does not come to this.
+	again = again || errors.Is(err, errCompress) && ctx.Err() == nil
 	a.release(s)
 	return again, err
 }

@@ -164,6 +164,9 @@ namespace inbox {
     special_use = \Trash
   }
 }
+protocol imap {
+  mail_plugins = $mail_plugins imap_zlib
+}
 service imap-login {
   chroot =
   inet_listener imap {

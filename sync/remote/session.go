@@ -30,6 +30,8 @@ type session struct {
 	scans   *scans    // the account's
 	broken  bool      // not to be used again
 	used    time.Time // when it was released; zero: never yet
+	// compressed: what travels is compressed from now on.
+	compressed bool
 	// done: the call that has the session did what must not be done twice, or may have
 	// done it: a message was visited, a command sent that cannot be repeated.
 	done bool

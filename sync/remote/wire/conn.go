@@ -26,6 +26,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/klauspost/compress/flate"
+
 	"mailtwin/conflict/mail"
 )
 
@@ -52,8 +54,11 @@ type Options struct {
 
 // Stats is what the connection has cost.
 type Stats struct {
-	// BytesIn and BytesOut count octets under IMAP and above TLS.
+	// BytesIn and BytesOut count octets under IMAP and its compression, and above TLS.
 	BytesIn, BytesOut int64
+	// Nearest is how long the quickest of all answers took to begin, which is how far away
+	// the server is; 0: none has come yet.
+	Nearest time.Duration
 	// RoundTrips counts, after Ready, the writes that made the server owe something
 	// when it owed nothing: a command, the announcement of a literal that has to be
 	// asked for (RFC 9051, 4.3), the end of IDLE. Commands that are written before the
@@ -69,10 +74,11 @@ type Conn struct {
 
 	reading sync.Mutex // held by Read; guards in
 	in      inbound
-	writing sync.Mutex // held by Write; guards fill, corked and held
+	writing sync.Mutex // held by Write; guards fill, corked, held and deflate
 	fill    *fill
 	corked  bool
-	held    []byte // written while corked
+	held    []byte        // written while corked
+	deflate *flate.Writer // nil: what is written goes out as it is
 
 	mu    sync.Mutex // guards all below; never held while something blocks
 	talk  dialogue
@@ -87,6 +93,10 @@ type Conn struct {
 	asking   bool          // a Read of inner is under way
 	fresh    bool          // no octet of the next response has come yet
 	said     talk
+	owedFrom time.Time // when the server began to owe what has not begun to come; zero: it has
+	hollow   int       // how many octets have come since any of them became something
+	queued   int       // how much the kernel had left of what was written, when last asked
+	compress chan bool // takes the answer to COMPRESS; nil: nobody waits for one
 }
 
 const (
@@ -111,7 +121,9 @@ func New(conn net.Conn, opts Options) *Conn {
 	set(&opts.MaxLiteral, defaultMaxLiteral)
 	set(&opts.MaxBody, defaultMaxBody)
 	c := &Conn{inner: conn, opts: opts, fresh: true, said: talk{heard: time.Now()}}
-	c.in.Reader = bufio.NewReaderSize(source{c}, readBuffer)
+	c.in.from = source{c}
+	c.in.Reader = bufio.NewReaderSize(plain{c}, readBuffer)
+	boundUnsent(conn)
 	return c
 }
 
@@ -185,6 +197,7 @@ func (c *Conn) Close() error {
 		c.err = c.bye("the server closed the connection")
 	}
 	c.closed = true
+	c.compressed(false)
 	c.mu.Unlock()
 	return c.inner.Close()
 }
@@ -217,6 +230,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error { return c.SetDeadline(t) }
 func (c *Conn) end(cause error) error {
 	c.mu.Lock()
 	if c.closed && c.err == nil {
+		c.compressed(false)
 		c.mu.Unlock()
 		return net.ErrClosed
 	}
@@ -224,6 +238,7 @@ func (c *Conn) end(cause error) error {
 		c.err = cause
 	}
 	cause, c.closed = c.err, true
+	c.compressed(false)
 	c.mu.Unlock()
 	c.inner.Close() // the cause is told already
 	return cause
@@ -296,23 +311,50 @@ func (c *Conn) arm() {
 	_ = c.inner.SetReadDeadline(deadline)
 }
 
+// came takes in that octets of a response have come. The caller holds mu.
+func (c *Conn) came() {
+	c.fresh, c.hollow = false, 0
+	if c.owedFrom.IsZero() {
+		return
+	}
+	if took := time.Since(c.owedFrom); c.stats.Nearest == 0 || took < c.stats.Nearest {
+		c.stats.Nearest = max(took, 1)
+	}
+	c.owedFrom = time.Time{}
+}
+
+// flows tells whether the kernel has got rid of some of what it had left when last asked: of
+// as much as is to get through within one Timeout elsewhere. The caller holds mu.
+func (c *Conn) flows() bool {
+	was := c.queued
+	c.queued, _ = unsent(c.inner)
+	return was-c.queued >= maxChunk
+}
+
 // source reads from the connection beneath. The time that the consumer of the data
-// takes does not count, since the clock starts with each Read anew.
+// takes does not count, since the clock starts with each Read anew. Nor does the time for
+// which what was written before is still on its way.
 type source struct{ c *Conn }
 
 func (s source) Read(p []byte) (int, error) {
 	c := s.c
 	c.mu.Lock()
-	c.asking = true
-	c.arm()
-	c.mu.Unlock()
-	n, err := c.inner.Read(p)
-	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.asking = false
-	c.stats.BytesIn += int64(n)
-	if n > 0 {
-		c.fresh = false
+	for {
+		if c.hollow > maxHollow {
+			return 0, errHollow
+		}
+		c.asking = true
+		c.arm()
+		c.mu.Unlock()
+		n, err := c.inner.Read(p)
+		c.mu.Lock()
+		c.asking = false
+		c.stats.BytesIn += int64(n)
+		c.hollow += n
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !c.flows() {
+			return n, err
+		}
+		c.said.heard = time.Now() // it cannot answer what it does not have
 	}
-	return n, err
 }

@@ -13,7 +13,8 @@ import (
 // each of them repaired: up to the literal of a message body, then the body, then on to
 // the next body or the end.
 type inbound struct {
-	*bufio.Reader
+	*bufio.Reader           // of a plain
+	from          io.Reader // what that reads
 
 	ready []byte // of a part, for the consumer
 	body  int64  // how many octets of a body are to follow then
@@ -191,8 +192,19 @@ func (c *Conn) handle(r *response) ([]byte, error) {
 			c.selected = append(c.selected, c.notes)
 		}
 		c.selecting()
+		if c.compress != nil && string(r.tag) == compressTag {
+			r.dropped = true // the client did not ask
+			if r.word == "OK" {
+				c.inflate()
+			}
+			c.compressed(r.word == "OK")
+		}
 	}
-	tooMuch := c.said.add(r, time.Now(), c.opts.Timeout, c.talk.owed())
+	now := time.Now()
+	if now.Sub(c.said.heard) > c.opts.Timeout && c.flows() {
+		c.said.heard = now // see source
+	}
+	tooMuch := c.said.add(r, now, c.opts.Timeout, c.talk.owed())
 	c.mu.Unlock()
 	if tooMuch != "" {
 		return nil, c.broken("%s", tooMuch)

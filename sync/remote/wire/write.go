@@ -64,12 +64,36 @@ func (c *Conn) send(p []byte) (int, error) {
 		if err != nil {
 			return sent, err
 		}
+		if c.deflate == nil {
+			var n int
+			n, err = sink{c}.Write(out)
+			sent += min(n, len(piece)) // all of it, unless there is an error
+		} else if _, err = c.deflate.Write(out); err == nil {
+			if err = c.deflate.Flush(); err == nil { // the server waits for all of it
+				sent += len(piece)
+			}
+		}
+		if err != nil {
+			return sent, err
+		}
+	}
+	return sent, nil
+}
+
+// sink writes to the connection beneath.
+type sink struct{ c *Conn }
+
+func (s sink) Write(p []byte) (int, error) {
+	c := s.c
+	sent := 0
+	for sent < len(p) {
 		// A connection that is closed meanwhile says so in its Write.
 		_ = c.inner.SetWriteDeadline(time.Now().Add(c.opts.Timeout))
-		n, err := c.inner.Write(out)
-		sent += min(n, len(piece)) // all of it, unless there is an error
+		n, err := c.inner.Write(p[sent:min(len(p), sent+maxChunk)])
+		sent += n
 		c.mu.Lock()
 		c.stats.BytesOut += int64(n)
+		c.queued, _ = unsent(c.inner)
 		if c.fresh {
 			c.arm() // for the Read that waits since before the server owed anything
 		}
@@ -97,7 +121,8 @@ func (c *Conn) follow(piece []byte) ([]byte, error) {
 	out, ok := c.talk.write(piece, show)
 	c.selecting()
 	if !owed && c.talk.owed() {
-		c.said.answered(time.Now())
+		c.owedFrom = time.Now()
+		c.said.answered(c.owedFrom)
 	}
 	c.mu.Unlock()
 	for _, line := range lines {
