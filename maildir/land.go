@@ -85,7 +85,8 @@ func (t *Tree) Create(ctx context.Context, folder mail.Folder, date time.Time) (
 	if err != nil {
 		return nil, err
 	}
-	m := &incoming{t: t, folder: folder, key: key, name: path.Join(dir, "tmp", string(key)), date: date, file: f}
+	m := &incoming{t: t, folder: folder, dir: path.Join(dir, "tmp"), key: key, date: date, file: f}
+	m.name = path.Join(m.dir, string(key))
 	m.buf = writers.Get().(*bufio.Writer)
 	m.buf.Reset(io.MultiWriter(f, &m.measure))
 	m.lines.W = m.buf
@@ -112,6 +113,7 @@ const blockSize = 64 << 10
 type incoming struct {
 	t       *Tree
 	folder  mail.Folder
+	dir     string // tmp/
 	key     mail.Key
 	name    string // its path
 	date    time.Time
@@ -120,6 +122,10 @@ type incoming struct {
 	buf     *bufio.Writer
 	measure mail.Measure
 	failed  error
+
+	octets int64 // that came over the wire
+	tail   tail
+	part   string // the path of what it was resumed from; "" where there is nothing
 }
 
 func (m *incoming) Key() mail.Key { return m.key }
@@ -129,6 +135,8 @@ func (m *incoming) Write(p []byte) (int, error) {
 		return 0, fmt.Errorf("write message %q in folder %q: it was finished or discarded", m.key, string(m.folder))
 	}
 	n, err := m.lines.Write(p)
+	m.octets += int64(n)
+	m.tail.add(p[:n])
 	if err != nil {
 		m.failed = err
 		explainFile(&err, "write", m.folder, string(m.key))
@@ -162,6 +170,7 @@ func (m *incoming) Finish() (id mail.Identity, st mail.Stat, err error) {
 	if err != nil {
 		return id, st, err
 	}
+	m.endPart()
 	id = m.measure.Identity()
 	m.measure = mail.Measure{} // it has the header, and a batch of messages waits for its end
 	return id, statOf(info), nil
@@ -183,6 +192,7 @@ func inRange(date time.Time) time.Time {
 func (m *incoming) Discard() {
 	if m.file != nil {
 		m.close() // nothing of it is wanted any more
+		m.endPart()
 	}
 	// What cannot be removed now, Sweep will.
 	if err := m.t.fs.Unlink(m.name); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -136,95 +136,156 @@ func (b portion) joins(others []portion) bool {
 	return len(others) < joinedFolders && messages <= joinedMessages && bytes <= joinedBytes
 }
 
+// A portion is asked for in pieces, the newest messages first, which are small at first: a
+// slow line brings what people wait for before the rest, and a server gives what was asked for
+// at once with the oldest message first.
+const firstPiece = 64 << 10
+
+// pieces cuts a portion's actions.
+func (b portion) pieces() [][]*conflict.Action {
+	var out [][]*conflict.Action
+	from, bytes, limit := 0, int64(0), int64(firstPiece)
+	for i, a := range b.actions {
+		size := a.Item.Message.Size
+		if i > from && bytes+size > limit {
+			out = append(out, b.actions[from:i])
+			from, bytes, limit = i, 0, 2*limit
+		}
+		bytes += size
+	}
+	return append(out, b.actions[from:])
+}
+
 // download fetches portions of messages into tmp/, and hands them to those who land them. It
 // gives an error for each portion.
 func (r *run) download(ctx context.Context, some []portion, landers *crew) []error {
-	wanted, come := make([]mail.Wanted, len(some)), make([]arrivals, len(some))
+	come := make([]*arrivals, len(some))
+	var wanted []mail.Wanted
+	var of []int // which portion those are of
 	for i, b := range some {
-		come[i].missing = make(map[mail.UID]*conflict.Action, len(b.actions))
-		wanted[i] = mail.Wanted{Folder: b.folder.name, Validity: r.validity(b.folder), Octets: b.bytes, Visit: func(body mail.Body) error {
-			return r.take(ctx, b.folder, &come[i], body)
-		}}
+		come[i] = &arrivals{folder: b.folder, since: r.Now(), landers: landers, missing: make(map[mail.UID]*conflict.Action, len(b.actions))}
 		for _, a := range b.actions {
-			uid := a.Item.UID()
-			come[i].missing[uid] = a
-			wanted[i].UIDs.Add(uid)
+			come[i].missing[a.Item.UID()] = a
+		}
+		r.resume(ctx, come[i])
+		for _, piece := range b.pieces() {
+			w := mail.Wanted{Folder: b.folder.name, Validity: r.validity(b.folder), Have: map[mail.UID]mail.Part{}}
+			for _, a := range piece {
+				uid := a.Item.UID()
+				w.UIDs.Add(uid)
+				w.Octets += a.Item.Message.Size
+				if p := come[i].parts[uid]; p != nil {
+					w.Have[uid] = p.Part
+					w.Octets -= p.Octets
+				}
+			}
+			w.Visit = func(body mail.Body) error { return r.take(ctx, come[i], body) }
+			wanted, of = append(wanted, w), append(of, i)
 		}
 	}
-	errs := r.Remote.Fetch(ctx, wanted)
-	for i, b := range some {
-		errs[i] = r.downloaded(ctx, b.folder, come[i], errs[i], landers)
+	errs := make([]error, len(some))
+	for i, err := range r.Remote.Fetch(ctx, wanted) {
+		if errs[of[i]] == nil {
+			errs[of[i]] = err
+		}
+	}
+	for i := range some {
+		errs[i] = r.downloaded(ctx, come[i], errs[i])
 	}
 	return errs
 }
 
 // arrivals are messages in tmp/, and their rows.
 type arrivals struct {
+	folder  *folder
 	files   []mail.Incoming
 	rows    []*mail.Row
 	missing map[mail.UID]*conflict.Action // those that did not come yet
+	parts   map[mail.UID]*part            // what is here of those
+	landers *crew
+	since   time.Time // when the last of them were handed on
 }
 
+// handOver is for how long messages that have come may wait for those that come with them. A
+// fast line brings a portion in less.
+const handOver = time.Second
+
 // take takes a message that was asked for.
-func (r *run) take(ctx context.Context, f *folder, come *arrivals, b mail.Body) error {
+func (r *run) take(ctx context.Context, come *arrivals, b mail.Body) error {
 	a := come.missing[b.UID]
-	if a == nil {
+	var in mail.Incoming
+	var err error
+	if a != nil {
+		in, err = r.begin(ctx, come, b)
+	}
+	if err == nil && in == nil {
 		_, err := io.Copy(io.Discard, b.Reader)
 		return err
 	}
 	delete(come.missing, b.UID)
-	in, row, err := r.receive(ctx, f, a, b)
+	var row *mail.Row
+	if err == nil {
+		row, err = r.receive(come.folder, in, a, b)
+	}
 	if err != nil {
-		if in != nil {
-			in.Discard()
-		}
 		return fmt.Errorf("UID %d: %w", b.UID, err)
 	}
 	come.files, come.rows = append(come.files, in), append(come.rows, row)
-	return nil
+	if r.Now().Sub(come.since) < handOver {
+		return nil
+	}
+	return r.handOn(ctx, come)
+}
+
+// handOn has those land that have come.
+func (r *run) handOn(ctx context.Context, come *arrivals) error {
+	// What has come is kept, also when the connection is gone: a run that is cut off
+	// every time still gets on.
+	ctx = context.WithoutCancel(ctx)
+	f, files, rows := come.folder, come.files, come.rows
+	come.files, come.rows, come.since = nil, nil, r.Now()
+	return come.landers.Hand(func() error { return r.fail(f, r.bringIn(ctx, f, files, rows)) })
 }
 
 // downloaded deals with what has come of a portion, and what the fetch ended with.
-func (r *run) downloaded(ctx context.Context, f *folder, come arrivals, err error, landers *crew) error {
+func (r *run) downloaded(ctx context.Context, come *arrivals, err error) error {
+	r.endParts(come, err != nil)
 	if err != nil {
 		err = fmt.Errorf("download: %w", err)
-		r.leave(f)
+		r.leave(come.folder)
 	} else {
-		err = r.commit(ctx, r.withhold(f, come.missing))
+		err = r.commit(ctx, r.withhold(come.folder, come.missing))
 	}
 	if len(come.rows) == 0 {
 		return err
 	}
-	// What has come is kept, also when the connection is gone: a run that is cut off
-	// every time still gets on.
-	ctx = context.WithoutCancel(ctx)
-	return errors.Join(err, landers.Hand(func() error { return r.fail(f, r.bringIn(ctx, f, come)) }))
+	return errors.Join(err, r.handOn(ctx, come))
 }
 
 // bringIn brings messages in tmp/ into the Maildir: they are made durable; then base learns
 // under which key each will be; then they are put into their place; then base learns that
 // they are there. A crash at any point leaves a row that says where to look.
-func (r *run) bringIn(ctx context.Context, f *folder, a arrivals) error {
+func (r *run) bringIn(ctx context.Context, f *folder, files []mail.Incoming, rows []*mail.Row) error {
 	recorded := false
 	defer func() {
 		if !recorded {
-			for _, in := range a.files {
+			for _, in := range files {
 				in.Discard()
 			}
 		}
 	}()
-	keys := make([]mail.Key, len(a.rows))
-	for i, row := range a.rows {
+	keys := make([]mail.Key, len(rows))
+	for i, row := range rows {
 		keys[i] = row.Key
 	}
 	if err := r.Local.Harden(ctx, f.name, keys); err != nil {
 		return err
 	}
-	if err := r.commit(ctx, &mail.Batch{PutRows: a.rows}); err != nil {
+	if err := r.commit(ctx, &mail.Batch{PutRows: rows}); err != nil {
 		return err
 	}
 	recorded = true
-	return r.land(ctx, f, a.rows)
+	return r.land(ctx, f, rows)
 }
 
 // withhold deals with messages that did not come, though their FETCH went well. Most
@@ -269,25 +330,25 @@ func copyBody(to io.Writer, from io.Reader) (int64, error) {
 	return io.CopyBuffer(to, from, b[:])
 }
 
-// receive writes one message into tmp/.
-func (r *run) receive(ctx context.Context, f *folder, a *conflict.Action, b mail.Body) (mail.Incoming, *mail.Row, error) {
-	in, err := r.Local.Create(ctx, f.name, b.Date)
-	if err != nil {
-		return nil, nil, err
-	}
+// receive writes one message into tmp/, or what is not there yet of it.
+func (r *run) receive(f *folder, in mail.Incoming, a *conflict.Action, b mail.Body) (*mail.Row, error) {
 	n, err := copyBody(in, b.Reader)
+	n += b.Offset
 	if err == nil && n != b.Size {
 		err = io.ErrUnexpectedEOF
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = fmt.Errorf("%w: %d of %d octets came", mail.ErrUnreachable, n, b.Size)
+		r.keepOrDiscard(f, in, n, a, b)
+		return nil, fmt.Errorf("%w: %d of %d octets came", mail.ErrUnreachable, n, b.Size)
+	}
+	var identity mail.Identity
+	var stat mail.Stat
+	if err == nil {
+		identity, stat, err = in.Finish()
 	}
 	if err != nil {
-		return in, nil, err
-	}
-	identity, stat, err := in.Finish()
-	if err != nil {
-		return in, nil, err
+		in.Discard()
+		return nil, err
 	}
 	row := &mail.Row{Folder: f.base.ID}
 	if a.Item.Row != nil {
@@ -300,7 +361,7 @@ func (r *run) receive(ctx context.Context, f *folder, a *conflict.Action, b mail
 	row.TellSize(n)
 	row.Listed(a.Item.Message) // where some servers compute the size oddly
 	r.Progress(Progress{Folder: f.name, Messages: 1, Bytes: n})
-	return in, row, nil
+	return row, nil
 }
 
 // land puts hardened messages into their place, and settles their rows.

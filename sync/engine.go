@@ -75,6 +75,9 @@ type Options struct {
 	DryRun bool
 	// Connections bounds how many transfers run at once; 0 means 4.
 	Connections int
+	// KeepPart is how much of a message must have come for it to be kept where the
+	// connection breaks; 0 means 16 KiB.
+	KeepPart int64
 
 	Log      *slog.Logger     // nil: silent
 	Progress func(Progress)   // called from several goroutines; nil: nobody looks
@@ -137,6 +140,9 @@ func Run(ctx context.Context, opts Options) (Report, error) {
 	}
 	if r.Connections <= 0 {
 		r.Connections = 4
+	}
+	if r.KeepPart <= 0 {
+		r.KeepPart = 16 << 10
 	}
 	if r.Progress == nil {
 		r.Progress = func(Progress) {}

@@ -42,6 +42,14 @@ type Local interface {
 	// Create starts a new message in the folder's tmp/, under a key that no file of
 	// the folder has. Its file will have date as its modification time.
 	Create(ctx context.Context, folder mail.Folder, date time.Time) (mail.Incoming, error)
+	// Parts tells what the folder's tmp/ has of messages that did not come whole: what
+	// Incoming.Keep has kept, for as long as Sweep leaves it there. They are in order of
+	// their UIDs, and of one message the longest is first.
+	Parts(ctx context.Context, folder mail.Folder) ([]mail.Part, error)
+	// Resume goes on with a message that Parts has told of, under a key as with Create:
+	// the next octet that it is given is the one after part.Octets. mail.ErrGone: what was
+	// kept is not there, or not as it was.
+	Resume(ctx context.Context, folder mail.Folder, part mail.Part) (mail.Incoming, error)
 	// Harden makes finished messages in tmp/ durable, many at a time.
 	Harden(ctx context.Context, folder mail.Folder, keys []mail.Key) error
 	// Publish renames a message from tmp/ into new/ or cur/, where its flags belong,

@@ -43,6 +43,14 @@ func (t *ToFile) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// Held tells how many of the bytes that it was given are held back.
+func (t *ToFile) Held() int {
+	if t.cr {
+		return 1
+	}
+	return 0
+}
+
 // Flush writes what was held back.
 func (t *ToFile) Flush() error {
 	if !t.cr {

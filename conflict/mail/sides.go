@@ -165,10 +165,32 @@ type Incoming interface {
 	Key() Key
 	// Finish ends the message; it is durable after Harden.
 	Finish() (Identity, Stat, error)
+	// Keep ends it before its end, and keeps what has come so that Resume can go on from
+	// there. It is called in the place of Finish. What part says of Octets and Tail is not
+	// looked at, nor its date, which is that of the message. An error says that nothing is kept.
+	Keep(part Part) error
 	// Discard removes what was written. It may follow Finish, and does nothing when
 	// the message was published.
 	Discard()
 }
+
+// Part is the beginning of a message that did not come whole. A message of the server that is
+// the same by all that it says of it can be fetched from there on.
+type Part struct {
+	Validity uint32
+	UID      UID
+	Date     time.Time // INTERNALDATE
+	Size     int64     // of the whole message on the wire, in octets
+	Octets   int64     // how many of them are here
+	Tail     []byte    // the last of those, as they came: at most TailOctets
+}
+
+// TailOctets is how many octets tell whether what the server gives is what comes next. Its
+// answer begins with them.
+const TailOctets = 16
+
+// Start is where the rest of the message, with the Tail before it, begins.
+func (p Part) Start() int64 { return p.Octets - int64(len(p.Tail)) }
 
 // Abilities are the extensions on which the engine's actions depend.
 type Abilities struct {
@@ -267,7 +289,10 @@ type Body struct {
 	UID   UID
 	Flags Flags
 	Date  time.Time
-	Size  int64 // of the literal, in octets
+	Size  int64 // of the whole message on the wire, in octets
+	// Offset is how many octets Reader leaves out, since they are there: as many as the
+	// message's Part has, or none.
+	Offset int64
 	// Reader gives the wire bytes, and io.ErrUnexpectedEOF where they end early.
 	Reader io.Reader
 }
@@ -279,6 +304,8 @@ type Wanted struct {
 	UIDs     UIDSet
 	// Octets is about how many these are; 0: that is not known.
 	Octets int64
+	// Have are parts of some of them that are there already.
+	Have map[UID]Part
 	// Visit reads each body to its end or gives an error.
 	Visit func(Body) error
 }

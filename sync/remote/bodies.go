@@ -1,11 +1,15 @@
 package remote
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"sync"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
@@ -20,6 +24,16 @@ var bodyItems = &imap.FetchOptions{
 	BodySection: []*imap.FetchItemBodySection{{Peek: true}},
 }
 
+// restItems are the rest of a message, and what is here of it at last before it. One octet
+// more than there should be is asked for, since it tells of a message that is longer.
+func restItems(p mail.Part) *imap.FetchOptions {
+	rest := &imap.SectionPartial{Offset: p.Start(), Size: p.Size - p.Start() + 1}
+	return &imap.FetchOptions{
+		UID: true, Flags: true, InternalDate: true,
+		BodySection: []*imap.FetchItemBodySection{{Peek: true, Partial: rest}},
+	}
+}
+
 // aboutItems are what is told of a message besides its body.
 var aboutItems = &imap.FetchOptions{UID: true, Flags: true, InternalDate: true}
 
@@ -32,6 +46,7 @@ func (a *Account) Fetch(ctx context.Context, wanted []mail.Wanted) []error {
 	all := make([]*fetcher, len(wanted))
 	for i, w := range wanted {
 		f := &fetcher{Wanted: w, over: len(w.UIDs) == 0}
+		f.Have = maps.Clone(w.Have)
 		all[i] = f
 		if f.name, f.err = a.server(ctx, w.Folder); f.err != nil {
 			f.err = cmp.Or(ctx.Err(), fmt.Errorf("%s: %w", f.what(), f.err))
@@ -100,15 +115,22 @@ func (a *Account) fetchAll(s *session, all []*fetcher) error {
 	selected := make([]func() error, len(all))
 	s.conn.Cork()
 	for i, f := range all {
-		if i == 0 && s.holds(f.name) {
-			err := s.same(f.Validity)
-			selected[i] = func() error { return err }
-		} else {
+		switch {
+		case i == 0 && s.holds(f.name):
+			selected[i] = func() error { return nil }
+		case i > 0 && all[i-1].name == f.name:
+			selected[i] = selected[i-1]
+		default:
 			o := s.opening(f.name, a.opts.ReadOnly)
-			selected[i] = func() error { return cmp.Or(s.opened(o), s.same(f.Validity)) }
+			selected[i] = sync.OnceValue(func() error { return s.opened(o) })
 		}
 		f.s, f.cmds = s, nil
-		for _, part := range f.UIDs.Split(maxSet) {
+		whole := f.UIDs
+		for _, uid := range slices.Backward(slices.Sorted(maps.Keys(f.Have))) {
+			f.cmds = append(f.cmds, s.client.Fetch(imap.UIDSetNum(imap.UID(uid)), restItems(f.Have[uid])))
+			whole = whole.Without(mail.UIDs(uid))
+		}
+		for _, part := range whole.Split(maxSet) {
 			f.cmds = append(f.cmds, s.client.Fetch(toIMAP(part), bodyItems))
 		}
 	}
@@ -116,6 +138,9 @@ func (a *Account) fetchAll(s *session, all []*fetcher) error {
 	var broken error
 	for i, f := range all {
 		err := selected[i]()
+		if err == nil && broken == nil {
+			err = s.same(f.Validity)
+		}
 		for _, cmd := range f.cmds {
 			if err != nil || broken != nil {
 				cmd.Close() // its messages are those of another folder, or none
@@ -154,7 +179,7 @@ func (a *Account) fetchMissing(ctx context.Context, f *fetcher) error {
 		if err := s.hold(name, f.Validity, a.opts.ReadOnly); err != nil {
 			return err
 		}
-		f.s, f.about = s, make(map[mail.UID]reply)
+		f.s, f.about, f.Have = s, make(map[mail.UID]reply), nil
 		var there mail.UIDSet
 		err := s.fetch(missing, aboutItems, func(msg *imapclient.FetchMessageData) error {
 			if r := s.readReply(msg); r.hasFlags {
@@ -192,35 +217,78 @@ func (f *fetcher) visit(msg *imapclient.FetchMessageData) error {
 		if f.seen.Has(r.uid) {
 			continue
 		}
+		b, ok := f.body(r.uid, section)
+		if !ok {
+			continue // it is asked for again, as a whole
+		}
 		if !r.hasFlags || !r.hasDate {
 			early = true
 			continue // the client passes over the body
 		}
-		if err := f.one(r, section.Literal); err != nil {
+		b.Flags, b.Date = r.flags, r.date
+		if ok, err := f.one(b, section.Literal); err != nil {
 			return err
+		} else if !ok {
+			delete(f.Have, r.uid)
 		}
 	}
 	f.late = f.late || early && r.hasFlags && r.hasDate
 	return nil
 }
 
-// one gives one body to who wants it, and makes sure that it was all there.
-func (f *fetcher) one(r reply, lit imap.LiteralReader) error {
-	b := &body{r: lit, left: lit.Size()}
+// body tells what the section of a message is that the server gives, if it is of use: the
+// whole of it, or, where that is what was asked for, exactly the rest.
+func (f *fetcher) body(uid mail.UID, section imapclient.FetchItemDataBodySection) (mail.Body, bool) {
+	size, from := section.Literal.Size(), int64(0)
+	if p := section.Section.Partial; p != nil {
+		from = p.Offset
+	}
+	part, asked := f.Have[uid]
+	switch {
+	case asked && from == part.Start() && from+size == part.Size && from > 0:
+		return mail.Body{UID: uid, Size: part.Size, Offset: part.Octets}, true
+	case from == 0 && (!asked || size == part.Size):
+		return mail.Body{UID: uid, Size: size}, true
+	}
+	return mail.Body{}, false
+}
+
+// one gives one body to who wants it, and makes sure that it was all there. It reports false
+// if it is not the rest of what is here.
+func (f *fetcher) one(b mail.Body, lit imap.LiteralReader) (bool, error) {
+	r := &body{r: lit, left: lit.Size()}
+	b.Reader = r
 	f.s.done = true
-	err := f.Visit(mail.Body{UID: r.uid, Flags: r.flags, Date: r.date, Size: lit.Size(), Reader: b})
-	if b.err != nil {
+	var err error
+	fits := true
+	if b.Offset > 0 {
+		fits, err = follows(r, f.Have[b.UID].Tail)
+	}
+	if fits && err == nil {
+		err = f.Visit(b)
+	}
+	if r.err != nil {
 		// The connection failed, whatever was made of that.
-		return cutError{f.s.trouble(b.err)}
+		return false, cutError{f.s.trouble(r.err)}
 	}
 	if err != nil {
-		return visitError{err}
+		return false, visitError{err}
 	}
-	if _, err := io.Copy(io.Discard, b); err != nil {
-		return cutError{f.s.trouble(err)}
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return false, cutError{f.s.trouble(err)}
 	}
-	f.seen.Add(r.uid)
-	return nil
+	if fits {
+		f.seen.Add(b.UID)
+	}
+	return fits, nil
+}
+
+// follows tells whether what comes begins with the end of what is here. A server that takes
+// no notice of where it is to begin, and says that it does, is found out by that.
+func follows(r io.Reader, tail []byte) (bool, error) {
+	begin := make([]byte, len(tail))
+	_, err := io.ReadFull(r, begin)
+	return bytes.Equal(begin, tail), err
 }
 
 // body reads a literal, and knows that it is not all there when it ends early; the

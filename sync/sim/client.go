@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -288,21 +289,21 @@ func (c *Client) Identify(ctx context.Context, folder mail.Folder, validity uint
 func (c *Client) Fetch(ctx context.Context, wanted []mail.Wanted) []error {
 	errs := make([]error, len(wanted))
 	for i, w := range wanted {
-		errs[i] = c.fetch(ctx, w.Folder, w.Validity, w.UIDs, w.Visit)
+		errs[i] = c.fetch(ctx, w)
 	}
 	return errs
 }
 
-func (c *Client) fetch(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, visit func(mail.Body) error) error {
-	return c.call(ctx, Call{Method: "Fetch", Folder: folder, UIDs: uids}, func() error {
+func (c *Client) fetch(ctx context.Context, w mail.Wanted) error {
+	return c.call(ctx, Call{Method: "Fetch", Folder: w.Folder, UIDs: w.UIDs}, func() error {
 		s := c.server
 		s.mu.Lock()
-		f, err := s.open(folder, validity)
+		f, err := s.open(w.Folder, w.Validity)
 		if err != nil {
 			s.mu.Unlock()
 			return err
 		}
-		found := f.with(uids)
+		found := f.with(w.UIDs)
 		c.count(1, 0, 0)
 		s.mu.Unlock()
 
@@ -310,11 +311,11 @@ func (c *Client) fetch(ctx context.Context, folder mail.Folder, validity uint32,
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := c.stream(folder, m, visit); err != nil {
+			if err := c.stream(w, m); err != nil {
 				return err
 			}
-			if s.Twice != nil && s.Twice(Call{Client: c.number, Method: "Fetch", Folder: folder, UIDs: mail.UIDs(m.uid)}) {
-				if err := c.stream(folder, m, visit); err != nil {
+			if s.Twice != nil && s.Twice(Call{Client: c.number, Method: "Fetch", Folder: w.Folder, UIDs: mail.UIDs(m.uid)}) {
+				if err := c.stream(w, m); err != nil {
 					return err
 				}
 			}
@@ -323,23 +324,28 @@ func (c *Client) fetch(ctx context.Context, folder mail.Folder, validity uint32,
 	})
 }
 
-// stream hands one body to visit, up to where Cut breaks it.
-func (c *Client) stream(folder mail.Folder, m message, visit func(mail.Body) error) error {
-	s := c.server
+// stream hands one body to who wants it, or the rest of it, up to where Cut breaks it.
+func (c *Client) stream(w mail.Wanted, m message) error {
+	s, folder := c.server, w.Folder
 	size := int64(len(m.body.raw))
+	offset := int64(0)
+	if p, ok := w.Have[m.uid]; ok && !s.Options.NoPartial && p.Size == size && bytes.Equal(m.body.raw[p.Start():p.Octets], p.Tail) {
+		offset = p.Octets
+	}
+	rest := size - offset
 	pass := int64(-1)
 	if s.Cut != nil {
-		pass = s.Cut(Call{Client: c.number, Method: "Fetch", Folder: folder, UIDs: mail.UIDs(m.uid)}, size)
+		pass = s.Cut(Call{Client: c.number, Method: "Fetch", Folder: folder, UIDs: mail.UIDs(m.uid)}, rest)
 	}
-	r := &bodyReader{rest: m.body.raw}
-	if pass >= 0 && pass < size {
+	r := &bodyReader{rest: m.body.raw[offset:]}
+	if pass >= 0 && pass < rest {
 		r.rest, r.cut = r.rest[:pass], true
 	}
 	s.mu.Lock()
 	c.count(0, lineOctets+int64(len(r.rest)), 0)
 	s.mu.Unlock()
 
-	if err := visit(mail.Body{UID: m.uid, Flags: m.flags, Date: m.date, Size: size, Reader: r}); err != nil {
+	if err := w.Visit(mail.Body{UID: m.uid, Flags: m.flags, Date: m.date, Size: size, Offset: offset, Reader: r}); err != nil {
 		return err
 	}
 	if pass >= 0 {

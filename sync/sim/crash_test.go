@@ -19,9 +19,9 @@ import (
 
 // effects are the methods that have an effect; all others only look.
 var effects = map[string][]string{
-	"Local": {"Create", "Harden", "Publish", "Secure", "SyncFolder", "Sweep", "Reflag", "EndRename", "Move", "Link", "Remove", "SetLetters",
+	"Local": {"Create", "Resume", "Harden", "Publish", "Secure", "SyncFolder", "Sweep", "Reflag", "EndRename", "Move", "Link", "Remove", "SetLetters",
 		"SetMarker", "CreateFolder", "RemoveFolder", "RenameFolder", "SecureFolder"},
-	"Incoming": {"Write", "Finish"},
+	"Incoming": {"Write", "Finish", "Keep"},
 	"Remote":   {"Append", "Change", "Copy", "CreateFolder", "DeleteFolder", "RenameFolder"},
 	"State":    {"Commit"},
 }

@@ -52,6 +52,20 @@ func (c *crashLocal) Create(ctx context.Context, folder mail.Folder, date time.T
 	})
 }
 
+func (c *crashLocal) Parts(ctx context.Context, folder mail.Folder) ([]mail.Part, error) {
+	return look(c.crash, func() ([]mail.Part, error) { return c.local.Parts(ctx, folder) })
+}
+
+func (c *crashLocal) Resume(ctx context.Context, folder mail.Folder, part mail.Part) (mail.Incoming, error) {
+	return act(c.crash, "Local.Resume", func() (mail.Incoming, error) {
+		incoming, err := c.local.Resume(ctx, folder, part)
+		if err != nil {
+			return nil, err
+		}
+		return &crashIncoming{c.crash, incoming}, nil
+	})
+}
+
 func (c *crashLocal) Harden(ctx context.Context, folder mail.Folder, keys []mail.Key) error {
 	return c.crash.effect("Local.Harden", func() error { return c.local.Harden(ctx, folder, keys) })
 }
@@ -148,6 +162,10 @@ func (c *crashIncoming) Finish() (mail.Identity, mail.Stat, error) {
 		return answer{id, stat}, err
 	})
 	return a.id, a.stat, err
+}
+
+func (c *crashIncoming) Keep(part mail.Part) error {
+	return c.crash.effect("Incoming.Keep", func() error { return c.incoming.Keep(part) })
 }
 
 // Discard makes no steps: callers defer it, and mostly it does nothing. The dead

@@ -64,6 +64,14 @@ func (f fakeLocal) Create(context.Context, mail.Folder, time.Time) (mail.Incomin
 	f.add("Create")
 	return fakeIncoming(f), nil
 }
+func (f fakeLocal) Parts(context.Context, mail.Folder) ([]mail.Part, error) {
+	f.add("Parts")
+	return nil, nil
+}
+func (f fakeLocal) Resume(context.Context, mail.Folder, mail.Part) (mail.Incoming, error) {
+	f.add("Resume")
+	return fakeIncoming(f), nil
+}
 func (f fakeLocal) Harden(context.Context, mail.Folder, []mail.Key) error {
 	f.add("Harden")
 	return nil
@@ -137,6 +145,10 @@ func (f fakeIncoming) Write(p []byte) (int, error) { f.add("Write"); return len(
 func (f fakeIncoming) Finish() (mail.Identity, mail.Stat, error) {
 	f.add("Finish")
 	return mail.Identity{}, mail.Stat{}, nil
+}
+func (f fakeIncoming) Keep(mail.Part) error {
+	f.add("Keep")
+	return nil
 }
 func (f fakeIncoming) Discard() { f.add("Discard") }
 

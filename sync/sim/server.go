@@ -38,6 +38,8 @@ type Options struct {
 	// MessageLimit: the server announces MESSAGELIMIT (RFC 9738), so that no listing
 	// of it proves that anything is gone.
 	MessageLimit bool
+	// NoPartial: a message is given whole, whatever is there of it.
+	NoPartial bool
 	// Dedupe: an APPEND of bytes that the folder has already answers with the UID of
 	// the message that is there (Gmail).
 	Dedupe bool
@@ -69,8 +71,8 @@ type Server struct {
 	// other devices may act already. It may be called at any time without a lock, as
 	// Before.
 	Selected func(Call)
-	// Cut breaks the connection within a body of size octets, after as many of them
-	// as it says; a negative number leaves the body whole. It is asked for each
+	// Cut breaks the connection within a body of size octets, or the rest of one, after as
+	// many of them as it says; a negative number leaves the body whole. It is asked for each
 	// message of a Fetch, and for each Append. An Append that breaks within the body
 	// stores nothing; one that breaks at size or beyond was sent whole, got no
 	// answer, and stores nothing either: a server that stores it later on is a

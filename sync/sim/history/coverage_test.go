@@ -31,14 +31,14 @@ func mustStrike() []history.Strike {
 	prefixed("plan", "agree download upload move-remote move-local copy-remote link remove-local move-to-trash expunge-remote part drop",
 		"killed", "hindered")
 	each(`Local.CreateFolder Local.RemoveFolder Local.RenameFolder Local.SetMarker Local.SetLetters Local.Create
-		Incoming.Write Incoming.Finish Local.Harden Local.Publish Local.Secure Local.SyncFolder Local.Reflag Local.Move
+		Local.Resume Incoming.Write Incoming.Finish Incoming.Keep Local.Harden Local.Publish Local.Secure Local.SyncFolder Local.Reflag Local.Move
 		Local.Link Local.Remove Local.Sweep Remote.Append Remote.Store Remote.Move Remote.Copy Remote.Expunge
 		Remote.CreateFolder Remote.DeleteFolder Remote.RenameFolder State.Commit`,
 		"done", "killed before", "killed after")
 	each("State.Commit", "failed")
 	prefixed("disk", "create write sync link rename replace unlink mkdir rmdir utimes", "killed before", "killed after", "failed")
 	prefixed("disk", "open lstat readdir", "failed")
-	each(`Local.Create/create Incoming.Finish/write Incoming.Finish/utimes Local.Harden/sync Local.Publish/rename
+	each(`Local.Create/create Local.Resume/create Incoming.Keep/replace Incoming.Finish/write Incoming.Finish/utimes Local.Harden/sync Local.Publish/rename
 		Local.SyncFolder/sync Local.Secure/sync Local.Reflag/rename Local.Move/rename Local.Link/link Local.Remove/link
 		Local.Remove/sync Local.Remove/unlink Local.SetMarker/replace Local.SetLetters/replace`,
 		"killed before", "killed after", "failed")

@@ -237,7 +237,7 @@ func (d *device) syncAt(p *process, mailFS maildir.FS, allow ...mail.Folder) (re
 		Policy: func(mail.Folder) conflict.Policy { return d.Policy }, AllowDeletes: len(allow) > 0, Only: allow, Connections: 1,
 		CreateLocal: d.Policy.Direction.Writes(mail.Local), CreateRemote: d.Policy.Direction.Writes(mail.Remote),
 		RemoveLocal: d.Policy.Direction.Writes(mail.Local), RemoveRemote: d.Policy.Direction.Writes(mail.Remote),
-		Now: func() time.Time { return w.now }, Log: slog.New(p),
+		Now: func() time.Time { return w.now }, Log: slog.New(p), KeepPart: keepPart(w.history),
 	})
 	p.did = p.effects
 	if err == nil && p.crash.Alive() == nil {
@@ -250,6 +250,14 @@ func (d *device) syncAt(p *process, mailFS maildir.FS, allow ...mail.Folder) (re
 		}
 	}
 	return rep, err
+}
+
+// keepPart is how much of a message is kept. All that is cut off is more than a line of it.
+func keepPart(h *History) int64 {
+	if h.Setup.Parts {
+		return 40
+	}
+	return 0
 }
 
 // kept is how long removed messages can be restored.

@@ -27,6 +27,7 @@ type fate struct {
 	disk  float64 // a call of the disk fails
 	full  bool    // ... and from then on the disk is full
 	net   float64 // a call of the server fails, is cut off, or answered late or twice
+	cut   float64 // a message that is fetched is cut off, besides what else may happen
 	busy  float64 // somebody else is at work
 	state float64 // a commit fails
 }
@@ -43,10 +44,19 @@ var aims = []string{
 
 // draw gives a process its fate.
 func (w *world) draw() fate {
-	if w.history.Aim != "" {
-		return drawAt(w.r, w.history.Aim)
+	aim := w.history.Aim
+	if aim != "" {
+		f := drawAt(w.r, aim)
+		if aimsAtParts(aim) {
+			f.cut = 0.3
+		}
+		return f
 	}
-	return draw(w.r)
+	f := draw(w.r)
+	if w.history.Setup.Parts && rand.New(rand.NewPCG(w.trace, 2)).IntN(2) == 0 {
+		f.cut = 0.3
+	}
+	return f
 }
 
 func draw(r *rand.Rand) fate {
@@ -284,7 +294,7 @@ func (w *world) afterCall(call sim.Call) error {
 
 func (w *world) cutCall(call sim.Call, size int64) int64 {
 	p := w.process
-	if p == nil || !p.strikes(p.fate.net) {
+	if p == nil || !p.strikes(p.fate.net) && !(call.Method == "Fetch" && p.roll(p.fate.cut)) {
 		return -1
 	}
 	at := p.r.Int64N(size + size/4 + 2)

@@ -31,6 +31,9 @@ type Setup struct {
 	Devices []Device
 	// Halves: a message that the phone moves is in both folders for a while.
 	Halves bool
+	// Parts: the beginnings of messages are kept where a connection breaks, and it does so
+	// more often than it otherwise would.
+	Parts bool
 }
 
 // Device is how one device is set up.
@@ -104,14 +107,22 @@ func New(seed uint64) *History {
 		h.Steps = append(h.Steps, step)
 	}
 	h.Setup.Halves = rand.New(rand.NewPCG(seed, 0x68616c66)).IntN(4) == 0
+	parts := rand.New(rand.NewPCG(seed, 0x70617274))
+	h.Setup.Parts, h.Setup.Server.NoPartial = parts.IntN(2) == 0, parts.IntN(6) == 0
 	h.crowd(rand.New(rand.NewPCG(seed, 0x63726f77)))
 	return h
 }
+
+// aimsAtParts tells whether the call is one about parts of messages.
+func aimsAtParts(call string) bool { return call == "Incoming.Keep" || call == "Local.Resume" }
 
 // AimAt has all that happens befall that call. Where it is about folders, people are more at
 // work on those than usual, or it would hardly come.
 func (h *History) AimAt(call string) {
 	h.Aim = call
+	if aimsAtParts(call) {
+		h.Setup.Parts = true
+	}
 	if !strings.HasSuffix(call, "Folder") {
 		return
 	}

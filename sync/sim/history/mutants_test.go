@@ -43,11 +43,23 @@ var mutants = []mutant{
 		`	row.State, row.Why, row.Tries, row.RetryAt = mail.Settled, "", 0, time.Time{}`, ""},
 	{"a body that breaks off is taken for whole", "sync/download.go",
 		`	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = fmt.Errorf(`, `	if errors.Is(err, io.ErrUnexpectedEOF) {
+		r.keepOrDiscard(`, `	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = nil
 	}
 	if false {
-		err = fmt.Errorf(`, ""},
+		r.keepOrDiscard(`, ""},
+	{"what the power has torn of a message is gone on with", "maildir/part.go",
+		`	case err == nil && nameOfPart(part, digest) != kept:`, `	case err == nil && len(digest) == 0:`, ""},
+	{"a message is taken for whole that only its rest has come of", "sync/resume.go",
+		`			return p.in, nil
+		}
+		p.in.Discard()
+	}
+	if b.Offset > 0 {
+		return nil, nil
+	}`, `		}
+		p.in.Discard()
+	}`, ""},
 	{"a missing file is taken at face value", "maildir/scan.go",
 		`		if atRest {`, `		if atRest || true {`, ""},
 	{"UIDVALIDITY is not looked at", "conflict/lost.go",
