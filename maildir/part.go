@@ -26,10 +26,10 @@ import (
 
 // partName matches what nameOfPart makes. How many octets came cannot be told from the file,
 // whose lines end with LF whatever the wire had.
-var partName = regexp.MustCompile(`^part\.V([0-9]+)\.U([0-9]+)\.D(-?[0-9]+)\.S([0-9]+)\.O([0-9]+)\.T([0-9a-f]*)\.H[0-9a-f]{32}$`)
+var partName = regexp.MustCompile(`^part\.V([0-9]+)\.U([0-9]+)\.D(-?[0-9]+)\.S([0-9]+)\.O([0-9]+)\.T([0-9a-f]*)\.F([0-9a-f]{32})\.H[0-9a-f]{32}$`)
 
 func nameOfPart(p mail.Part, digest []byte) string {
-	return fmt.Sprintf("part.V%d.U%d.D%d.S%d.O%d.T%x.H%x", p.Validity, p.UID, p.Date.Unix(), p.Size, p.Octets, p.Tail, digest[:16])
+	return fmt.Sprintf("part.V%d.U%d.D%d.S%d.O%d.T%x.F%x.H%x", p.Validity, p.UID, p.Date.Unix(), p.Size, p.Octets, p.Tail, p.Header, digest[:16])
 }
 
 // partOf reads a name.
@@ -44,9 +44,11 @@ func partOf(name string) (mail.Part, bool) {
 	size, err4 := strconv.ParseInt(m[4], 10, 64)
 	octets, err5 := strconv.ParseInt(m[5], 10, 64)
 	tail, err6 := hex.DecodeString(m[6])
+	header, err7 := hex.DecodeString(m[7])
 	p := mail.Part{Validity: uint32(validity), UID: mail.UID(uid), Date: time.Unix(date, 0).UTC(), Size: size, Octets: octets, Tail: tail}
+	copy(p.Header[:], header)
 	sound := len(tail) <= mail.TailOctets && int64(len(tail)) <= octets && 0 < octets && octets < size
-	return p, errors.Join(err1, err2, err3, err4, err5, err6) == nil && sound
+	return p, errors.Join(err1, err2, err3, err4, err5, err6, err7) == nil && sound
 }
 
 // Parts is Local.Parts.
@@ -80,7 +82,7 @@ func (t *Tree) Resume(ctx context.Context, folder mail.Folder, part mail.Part) (
 	defer explain(&err, fmt.Sprintf("go on with message %d in", part.UID), folder)
 	kept := ""
 	err = t.eachPart(folder, func(p mail.Part, name string) {
-		if p.Date.Equal(part.Date) && bytes.Equal(p.Tail, part.Tail) &&
+		if p.Date.Equal(part.Date) && bytes.Equal(p.Tail, part.Tail) && p.Header == part.Header &&
 			p.Validity == part.Validity && p.UID == part.UID && p.Size == part.Size && p.Octets == part.Octets {
 			kept = name
 		}
@@ -165,6 +167,7 @@ func (m *incoming) Keep(part mail.Part) (err error) {
 	if err = errors.Join(err, m.close()); err != nil {
 		return err
 	}
+	part.Header = m.measure.Identity().Header
 	digest, err := m.t.copyPart(io.Discard, m.name)
 	if err != nil {
 		return err

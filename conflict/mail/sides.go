@@ -166,8 +166,8 @@ type Incoming interface {
 	// Finish ends the message; it is durable after Harden.
 	Finish() (Identity, Stat, error)
 	// Keep ends it before its end, and keeps what has come so that Resume can go on from
-	// there. It is called in the place of Finish. What part says of Octets and Tail is not
-	// looked at, nor its date, which is that of the message. An error says that nothing is kept.
+	// there. It is called in the place of Finish. Of part the UIDVALIDITY, the UID and the size
+	// are needed. An error says that nothing is kept.
 	Keep(part Part) error
 	// Discard removes what was written. It may follow Finish, and does nothing when
 	// the message was published.
@@ -179,10 +179,11 @@ type Incoming interface {
 type Part struct {
 	Validity uint32
 	UID      UID
-	Date     time.Time // INTERNALDATE
-	Size     int64     // of the whole message on the wire, in octets
-	Octets   int64     // how many of them are here
-	Tail     []byte    // the last of those, as they came: at most TailOctets
+	Date     time.Time   // INTERNALDATE
+	Size     int64       // of the whole message on the wire, in octets
+	Octets   int64       // how many of them are here
+	Tail     []byte      // the last of those, as they came: at most TailOctets
+	Header   Fingerprint // HeaderOf what is here
 }
 
 // TailOctets is how many octets tell whether what the server gives is what comes next. Its

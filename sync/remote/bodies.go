@@ -24,13 +24,14 @@ var bodyItems = &imap.FetchOptions{
 	BodySection: []*imap.FetchItemBodySection{{Peek: true}},
 }
 
-// restItems are the rest of a message, and what is here of it at last before it. One octet
-// more than there should be is asked for, since it tells of a message that is longer.
+// restItems are the rest of a message, with the last octets that are here before it, and the
+// header, to know the message by. One octet more than there should be is asked for, since it
+// tells of a message that is longer.
 func restItems(p mail.Part) *imap.FetchOptions {
 	rest := &imap.SectionPartial{Offset: p.Start(), Size: p.Size - p.Start() + 1}
 	return &imap.FetchOptions{
 		UID: true, Flags: true, InternalDate: true,
-		BodySection: []*imap.FetchItemBodySection{{Peek: true, Partial: rest}},
+		BodySection: []*imap.FetchItemBodySection{{Specifier: imap.PartSpecifierHeader, Peek: true}, {Peek: true, Partial: rest}},
 	}
 }
 
@@ -81,6 +82,7 @@ type fetcher struct {
 	over bool // all of its answers have come
 	err  error
 
+	known map[mail.UID]bool  // those of which the header is that of what is here
 	seen  mail.UIDSet        // visited
 	about map[mail.UID]reply // what was asked before
 	late  bool               // a body came before its flags or its date
@@ -112,17 +114,21 @@ func (a *Account) fetchAll(s *session, all []*fetcher) error {
 	if err := a.compress(s, octets); err != nil {
 		return err
 	}
-	selected := make([]func() error, len(all))
+	selected := make([]func() (validity uint32, err error), len(all))
 	s.conn.Cork()
 	for i, f := range all {
 		switch {
 		case i == 0 && s.holds(f.name):
-			selected[i] = func() error { return nil }
+			validity := s.box.cursor.UIDValidity
+			selected[i] = func() (uint32, error) { return validity, nil }
 		case i > 0 && all[i-1].name == f.name:
 			selected[i] = selected[i-1]
 		default:
 			o := s.opening(f.name, a.opts.ReadOnly)
-			selected[i] = sync.OnceValue(func() error { return s.opened(o) })
+			selected[i] = sync.OnceValues(func() (uint32, error) {
+				err := s.opened(o)
+				return s.box.cursor.UIDValidity, err
+			})
 		}
 		f.s, f.cmds = s, nil
 		whole := f.UIDs
@@ -136,33 +142,70 @@ func (a *Account) fetchAll(s *session, all []*fetcher) error {
 	}
 	s.conn.Uncork()
 	var broken error
-	for i, f := range all {
-		err := selected[i]()
-		if err == nil && broken == nil {
-			err = s.same(f.Validity)
+	for i, next := 0, 0; i < len(all); i = next {
+		for next = i + 1; next < len(all) && all[next].name == all[i].name; next++ {
 		}
-		for _, cmd := range f.cmds {
-			if err != nil || broken != nil {
-				cmd.Close() // its messages are those of another folder, or none
-				continue
-			}
-			err = s.read(cmd, f.visit)
-		}
-		switch own := (visitError{}); {
-		case broken != nil:
-		case errors.As(err, &own):
-			f.err, broken = own.err, err
-		case s.broken:
-			broken = err
-		case err != nil:
-			f.err = fmt.Errorf("%s: %w", f.what(), err)
-		default:
-			f.over = true
+		validity, err := selected[i]()
+		errs := s.readAll(all[i:next], validity, cmp.Or(err, broken))
+		if broken == nil {
+			broken = s.over(all[i:next], errs)
 		}
 	}
 	s.take()
 	if errors.As(broken, new(visitError)) {
 		return nil // the others are asked for once more
+	}
+	return broken
+}
+
+// readAll reads the answers about one folder, unless err says that there are none. A server may
+// end the second of several FETCHes before it ends the first (RFC 9051, 5.5), as Dovecot does;
+// so each is read by a goroutine, and one at a time visits.
+func (s *session) readAll(all []*fetcher, validity uint32, err error) []error {
+	var visiting sync.Mutex
+	var readers sync.WaitGroup
+	errs := make([][]error, len(all))
+	for i, f := range all {
+		refused := cmp.Or(err, sameValidity(f.Validity, validity))
+		errs[i] = make([]error, len(f.cmds))
+		for j, cmd := range f.cmds {
+			readers.Go(func() {
+				if refused != nil {
+					cmd.Close() // its messages are those of another folder, or none
+					errs[i][j] = refused
+					return
+				}
+				errs[i][j] = s.readWith(&visiting, cmd, f.visit)
+			})
+		}
+	}
+	readers.Wait()
+	firsts := make([]error, len(all))
+	for i := range all {
+		firsts[i] = cmp.Or(errs[i]...)
+	}
+	return firsts
+}
+
+// over notes what became of some, and gives the error that has ended the session; nil if it
+// has not ended.
+func (s *session) over(some []*fetcher, errs []error) (broken error) {
+	for i, f := range some {
+		switch own := (visitError{}); {
+		case errs[i] == nil:
+			f.over = true
+		case errors.As(errs[i], &own):
+			f.err, broken = own.err, errs[i] // what others have run into comes from that
+		}
+	}
+	for i, f := range some {
+		switch {
+		case broken != nil || f.over:
+		case s.broken:
+			broken = errs[i]
+		default:
+			f.err = fmt.Errorf("%s: %w", f.what(), errs[i])
+		}
 	}
 	return broken
 }
@@ -207,6 +250,11 @@ func (f *fetcher) visit(msg *imapclient.FetchMessageData) error {
 	for item := msg.Next(); item != nil; item = msg.Next() {
 		r.add(item)
 		section, is := item.(imapclient.FetchItemDataBodySection)
+		if is && section.Literal != nil && section.Section.Specifier == imap.PartSpecifierHeader {
+			if err := f.header(r.uid, section.Literal); err != nil {
+				return err
+			}
+		}
 		if !is || section.Literal == nil || section.Section.Specifier != imap.PartSpecifierNone || len(section.Section.Part) > 0 {
 			continue
 		}
@@ -245,12 +293,30 @@ func (f *fetcher) body(uid mail.UID, section imapclient.FetchItemDataBodySection
 	}
 	part, asked := f.Have[uid]
 	switch {
-	case asked && from == part.Start() && from+size == part.Size && from > 0:
+	case asked && f.known[uid] && from == part.Start() && from+size == part.Size && from > 0:
 		return mail.Body{UID: uid, Size: part.Size, Offset: part.Octets}, true
 	case from == 0 && (!asked || size == part.Size):
 		return mail.Body{UID: uid, Size: size}, true
 	}
 	return mail.Body{}, false
+}
+
+// header takes a message's header, which tells whether what is here is of that message.
+func (f *fetcher) header(uid mail.UID, lit imap.LiteralReader) error {
+	r := &body{r: lit, left: lit.Size()}
+	header, err := io.ReadAll(io.LimitReader(r, maxFields))
+	if err == nil {
+		_, err = io.Copy(io.Discard, r)
+	}
+	if err != nil {
+		return cutError{f.s.trouble(err)}
+	}
+	if f.known == nil {
+		f.known = map[mail.UID]bool{}
+	}
+	part, asked := f.Have[uid]
+	f.known[uid] = asked && mail.HeaderOf(header) == part.Header
+	return nil
 }
 
 // one gives one body to who wants it, and makes sure that it was all there. It reports false

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/emersion/go-imap/v2"
@@ -77,12 +78,21 @@ func (s *session) fetch(uids mail.UIDSet, opts *imap.FetchOptions, visit func(*i
 
 // read gives the responses of one command to visit.
 func (s *session) read(cmd *imapclient.FetchCommand, visit func(*imapclient.FetchMessageData) error) error {
+	return s.readWith(new(sync.Mutex), cmd, visit)
+}
+
+// readWith is read where several commands are read at once, which use the session in turn.
+func (s *session) readWith(turn *sync.Mutex, cmd *imapclient.FetchCommand, visit func(*imapclient.FetchMessageData) error) error {
 	var own error
 	for msg := cmd.Next(); msg != nil; msg = cmd.Next() {
+		turn.Lock()
 		if own = visit(msg); own != nil {
 			// The rest is not wanted, and reading it could take long.
 			s.broken = true
 			s.conn.Close()
+		}
+		turn.Unlock()
+		if own != nil {
 			break
 		}
 	}
@@ -96,6 +106,8 @@ func (s *session) read(cmd *imapclient.FetchCommand, visit func(*imapclient.Fetc
 	if own != nil {
 		return own
 	}
+	turn.Lock()
+	defer turn.Unlock()
 	if removedMeanwhile(err) {
 		return nil
 	}

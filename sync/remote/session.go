@@ -174,8 +174,13 @@ func (s *session) holds(name string) bool {
 
 // same tells whether the selected folder has that UIDVALIDITY.
 func (s *session) same(validity uint32) error {
-	if now := s.box.cursor.UIDValidity; now != validity {
-		return fmt.Errorf("%w: it was %d and is %d", mail.ErrRestarted, validity, now)
+	return sameValidity(validity, s.box.cursor.UIDValidity)
+}
+
+// sameValidity tells whether a UIDVALIDITY is what it was.
+func sameValidity(was, now uint32) error {
+	if was != now {
+		return fmt.Errorf("%w: it was %d and is %d", mail.ErrRestarted, was, now)
 	}
 	return nil
 }

@@ -293,3 +293,147 @@ func TestAnAnswerThatNeverComesIsOurFaultOnlyWhenWeSaySo(t *testing.T) {
 		t.Errorf("after a BAD the session was used again: %+v", v.View)
 	}
 }
+
+// A server that gives the rest of a message in another way than it was asked for is asked for
+// the whole: nothing is made of two pieces that may not belong together.
+func TestTheRestOfAMessageIsBelievedOnlyIfItFits(t *testing.T) {
+	text := letter("one") + strings.Repeat("More of it.\r\n", 50)
+	size := len(text)
+	header := text[:strings.Index(text, "\r\n\r\n")+4]
+	part := mail.Part{Validity: 7, UID: 1, Size: int64(size), Octets: 300, Tail: []byte(text[284:300]), Header: mail.HeaderOf([]byte(header))}
+	section := func(name, octets string) string {
+		return fmt.Sprintf("* 1 FETCH (UID 1 FLAGS (\\Seen) %s BODY[HEADER] {%d}\r\n%s %s {%d}\r\n%s)\r\nTAG OK done", date, len(header), header, name, len(octets), octets)
+	}
+	for _, c := range []struct {
+		name, answer string
+		offset       int64
+		times        int // that it is asked
+	}{
+		{"the rest", section("BODY[]<284>", text[284:]), 300, 1},
+		{"the whole, since it knows no rests", section("BODY[]", text), 0, 1},
+		{"the whole, as a rest that begins at once", section("BODY[]<0>", text), 0, 1},
+		{"as many octets from the beginning, as if they were the rest", section("BODY[]<284>", text[:size-284]), 0, 3},
+		{"the rest, as if it were the whole", section("BODY[]", text[284:]), 0, 3},
+		{"the rest from another octet on", section("BODY[]<300>", text[300:]), 0, 3},
+		{"the rest of a message with another header", strings.Replace(section("BODY[]<284>", text[284:]), "Subject: one", "Subject: two", 1), 0, 3},
+		{"the rest, and no header", "* 1 FETCH (UID 1 FLAGS (\\Seen) " + date + fmt.Sprintf(" BODY[]<284> {%d}\r\n%s)\r\nTAG OK done", size-284, text[284:]), 0, 3},
+		{"too little", section("BODY[]<284>", text[284:size-1]), 0, 3},
+		{"more than there is", section("BODY[]<284>", text[284:]+"x"), 0, 3},
+		{"nothing", "* 1 FETCH (UID 1 FLAGS (\\Seen) " + date + " BODY[]<284> NIL)\r\nTAG OK done", 0, 3},
+		{"an empty string", section("BODY[]<284>", ""), 0, 3},
+		{"not a word", "TAG OK done", 0, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			asked := 0
+			a := open(t, scripted(t, func(s *script) {
+				s.login("")
+				for {
+					tag, command := s.hear()
+					answer := "TAG OK"
+					switch {
+					case strings.HasPrefix(command, "LIST"):
+						answer = "* LIST () \"/\" INBOX\r\nTAG OK"
+					case strings.HasPrefix(command, "SELECT"):
+						answer = selected(1, 2, 0)
+					case strings.HasPrefix(command, "UID FETCH") && strings.HasSuffix(command, fmt.Sprintf("BODY.PEEK[HEADER] BODY.PEEK[]<284.%d>)", size-284+1)):
+						asked++
+						answer = c.answer
+					case strings.HasPrefix(command, "UID FETCH") && strings.HasSuffix(command, "BODY.PEEK[])"):
+						asked++
+						answer = section("BODY[]", text)
+					case strings.HasPrefix(command, "UID FETCH"):
+						asked++
+						answer = "* 1 FETCH (UID 1 FLAGS (\\Seen) " + date + ")\r\nTAG OK"
+					}
+					s.raw(strings.ReplaceAll(answer, "TAG", tag) + "\r\n")
+				}
+			}))
+			visits := 0
+			errs := a.Fetch(t.Context(), []mail.Wanted{{Folder: "INBOX", Validity: 7, UIDs: mail.UIDs(1), Have: map[mail.UID]mail.Part{1: part}, Visit: func(b mail.Body) error {
+				visits++
+				got, err := io.ReadAll(b.Reader)
+				if b.Offset != c.offset || b.Size != int64(size) || string(got) != text[c.offset:] {
+					t.Errorf("it gives %d octets from %d on, of %d", len(got), b.Offset, b.Size)
+				}
+				return err
+			}}})
+			if errs[0] != nil || visits != 1 || asked != c.times {
+				t.Errorf("%d visits, asked %d times, %v", visits, asked, errs[0])
+			}
+		})
+	}
+}
+
+func TestARestThatEndsEarlyIsNotTaken(t *testing.T) {
+	text := letter("one") + strings.Repeat("More of it.\r\n", 50)
+	header := text[:strings.Index(text, "\r\n\r\n")+4]
+	part := mail.Part{Validity: 7, UID: 1, Size: int64(len(text)), Octets: 300, Tail: []byte(text[284:300]), Header: mail.HeaderOf([]byte(header))}
+	for _, n := range []int{0, 10, 16, 17, 100} { // within what is there already, and after it
+		a := open(t, scripted(t, func(s *script) {
+			s.login("")
+			for {
+				tag, command := s.hear()
+				switch {
+				case strings.HasPrefix(command, "LIST"):
+					s.say(`* LIST () "/" INBOX`, tag+" OK")
+				case strings.HasPrefix(command, "SELECT"):
+					s.raw(strings.ReplaceAll(selected(1, 2, 0), "TAG", tag) + "\r\n")
+				case strings.HasPrefix(command, "UID FETCH"):
+					s.raw(fmt.Sprintf("* 1 FETCH (UID 1 FLAGS () %s BODY[HEADER] {%d}\r\n%s BODY[]<284> {%d}\r\n%s", date, len(header), header, len(text)-284, text[284:284+n]))
+					return
+				default:
+					s.say(tag + " OK")
+				}
+			}
+		}))
+		came := 0
+		errs := a.Fetch(t.Context(), []mail.Wanted{{Folder: "INBOX", Validity: 7, UIDs: mail.UIDs(1), Have: map[mail.UID]mail.Part{1: part}, Visit: func(b mail.Body) error {
+			got, err := io.ReadAll(b.Reader)
+			if came = len(got); !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Errorf("after %d octets the reader says %v", n, err)
+			}
+			return err
+		}}})
+		if !errors.Is(errs[0], mail.ErrUnreachable) || came != max(0, n-16) {
+			t.Errorf("after %d octets: %d came, %v", n, came, errs[0])
+		}
+	}
+}
+
+// A server may answer several FETCHes in one, and say of each that it is done after the last.
+func TestTheEndOfAFetchMayComeLate(t *testing.T) {
+	one, two := letter("one"), letter("two")
+	a := open(t, scripted(t, func(s *script) {
+		s.login("")
+		first := ""
+		for {
+			tag, command := s.hear()
+			switch {
+			case strings.HasPrefix(command, "LIST"):
+				s.say(`* LIST () "/" INBOX`, tag+" OK")
+			case strings.HasPrefix(command, "SELECT"):
+				s.raw(strings.ReplaceAll(selected(2, 3, 0), "TAG", tag) + "\r\n")
+			case strings.HasPrefix(command, "UID FETCH 2"):
+				first = tag
+			case strings.HasPrefix(command, "UID FETCH 1"):
+				s.raw(whole(2, two) + whole(1, one))
+				s.say(first+" OK", tag+" OK")
+			default:
+				s.say(tag + " OK")
+			}
+		}
+	}))
+	var order []mail.UID
+	visit := func(b mail.Body) error {
+		order = append(order, b.UID)
+		_, err := io.Copy(io.Discard, b.Reader)
+		return err
+	}
+	errs := a.Fetch(t.Context(), []mail.Wanted{
+		{Folder: "INBOX", Validity: 7, UIDs: mail.UIDs(2), Visit: visit},
+		{Folder: "INBOX", Validity: 7, UIDs: mail.UIDs(1), Visit: visit},
+	})
+	if errs[0] != nil || errs[1] != nil || fmt.Sprint(order) != "[2 1]" {
+		t.Errorf("%v came, %v", order, errs)
+	}
+}

@@ -329,7 +329,7 @@ func (c *Client) stream(w mail.Wanted, m message) error {
 	s, folder := c.server, w.Folder
 	size := int64(len(m.body.raw))
 	offset := int64(0)
-	if p, ok := w.Have[m.uid]; ok && !s.Options.NoPartial && p.Size == size && bytes.Equal(m.body.raw[p.Start():p.Octets], p.Tail) {
+	if p, ok := w.Have[m.uid]; ok && !s.Options.NoPartial && p.Size == size && p.Header == m.body.identity.Header && bytes.Equal(m.body.raw[p.Start():p.Octets], p.Tail) {
 		offset = p.Octets
 	}
 	rest := size - offset

@@ -74,6 +74,43 @@ var readTests = []test{
 		large := a.phone.Deliver(folder, largeLetter(), mail.Flags{}, when)
 		a.fetched(mail.UIDs(small, large), 2)
 	}},
+	{"fetch gives the rest of what is there, or the whole", func(a *account) {
+		a.phone.CreateFolder(folder)
+		large := largeLetter()
+		size := int64(len(large))
+		var uids []mail.UID
+		for range 4 {
+			uids = append(uids, a.phone.Deliver(folder, large, mail.Flags{System: mail.Flagged}, when))
+		}
+		part := func(uid mail.UID, at int64) mail.Part {
+			return mail.Part{UID: uid, Size: size, Octets: at, Tail: large[at-mail.TailOctets : at], Header: IdentityOf(large).Header}
+		}
+		have := map[mail.UID]mail.Part{uids[0]: part(uids[0], 100_001), uids[1]: part(uids[1], size-1), uids[2]: part(uids[2], 5_000)}
+		other := have[uids[2]]
+		other.Tail = []byte("another message.")
+		have[uids[2]] = other
+		offsets := map[mail.UID]int64{}
+		errs := a.remote.Fetch(a.ctx, []mail.Wanted{{Folder: folder, Validity: a.validity(folder), UIDs: mail.UIDs(uids...), Have: have, Visit: func(b mail.Body) error {
+			raw, err := io.ReadAll(b.Reader)
+			if _, twice := offsets[b.UID]; twice || err != nil {
+				return fmt.Errorf("UID %d comes twice: %v, %w", b.UID, twice, err)
+			}
+			offsets[b.UID] = b.Offset
+			if b.Size != size || !bytes.Equal(raw, large[b.Offset:]) || !b.Flags.Has(mail.Flagged) || !b.Date.Equal(when) {
+				a.Errorf("UID %d from %d on: %d octets of %d, %v, %v", b.UID, b.Offset, len(raw), b.Size, b.Flags, b.Date)
+			}
+			return nil
+		}}})
+		a.noErr("fetch", errs[0])
+		if len(offsets) != len(uids) || offsets[uids[2]] != 0 || offsets[uids[3]] != 0 {
+			a.Errorf("they begin at %v", offsets)
+		}
+		for _, uid := range uids[:2] {
+			if from := offsets[uid]; from != have[uid].Octets {
+				a.Errorf("of UID %d there are %d octets, and it gives those from %d on", uid, have[uid].Octets, from)
+			}
+		}
+	}},
 	{"fetch gives those that were named, and none that are gone", func(a *account) {
 		a.phone.CreateFolder(folder)
 		uids := a.deliver(folder, "one", "two", "three", "four")
