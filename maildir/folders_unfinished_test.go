@@ -348,7 +348,7 @@ func aFolderThatCannotBeListedWhenItIsRemoved(t *testing.T, layout Layout) {
 			}
 			return nil
 		}}
-		err = tree.RemoveFolder(t.Context(), "Work")
+		_ = tree.RemoveFolder(t.Context(), "Work") // whatever it says of what it could not list
 		tree.fs = was
 		if n < fails {
 			break

@@ -143,8 +143,10 @@ func TestAFileThatChangesUnderAnUpload(t *testing.T) {
 	busy.Wait()
 	s.check(f.Close())
 	// What grows in its place under one name is told from what it was by nobody who does
-	// not read it; a program that writes so gives it its name at the end.
+	// not read it; a program that writes so gives it its name at the end. Nor is a file that
+	// took the place of an uploaded one, and got the inode number that this one had had.
 	s.check(os.Rename(grows, filepath.Join(dir, "grown.host:2,S")))
+	s.check(os.Rename(filepath.Join(dir, "changes.host:2,S"), filepath.Join(dir, "changed.host:2,S")))
 	for range 3 {
 		d.run("sync")
 	}

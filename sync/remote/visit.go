@@ -30,6 +30,9 @@ func (a *Account) Change(ctx context.Context, visits []*mail.Visit) {
 	for len(todo) > 0 {
 		in := todo[0] // that an error is about
 		err := a.with(ctx, in.what, in.name, func(s *session) error {
+			for _, in := range todo {
+				in.opening = nil // another session's
+			}
 			for len(todo) > 0 {
 				in = todo[0]
 				var next *visiting
