@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"time"
 
@@ -146,6 +147,11 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 		return nil, err
 	}
 	g.leaveLanding(r)
+	if r.announced = false; r.inPieces(g) {
+		r.announce()
+	} else {
+		r.unpack(g, math.MaxInt)
+	}
 	items, err := r.pair(ctx, g, round)
 	if err != nil {
 		return nil, err
@@ -212,13 +218,6 @@ func (r *run) scanRemote(ctx context.Context, g *gathered) error {
 	})
 	for _, f := range folders {
 		for _, c := range found[f] {
-			if c.Change == conflict.New {
-				g.newRemote[f] = append(g.newRemote[f], &conflict.Item{
-					Folder: f.name, Remote: conflict.New, Message: c.Message,
-					Identity: mail.Identity{Size: c.Message.Size},
-				})
-				continue
-			}
 			item := g.row(f, *c.Row)
 			item.Remote, item.Message = c.Change, c.Message
 			if heldAs(*c.Row, mail.Local) {
@@ -227,6 +226,8 @@ func (r *run) scanRemote(ctx context.Context, g *gathered) error {
 		}
 		delete(found, f)
 	}
+	r.several = len(r.usable(func(f *folder) bool { return f.news.count > 0 })) > 1
+	r.unpack(g, r.Piece)
 	return err
 }
 
@@ -359,14 +360,8 @@ func (r *run) joinRemote(ctx context.Context, f *folder, since mail.Cursor, know
 			yield(mail.Message{}, failed)
 		}
 	}
-	var changes []conflict.RemoteChange
-	for c, err := range conflict.DiffRemote(r.rowsByUID(ctx, f), messages, true) {
-		if err != nil {
-			return nil, view, err
-		}
-		changes = append(changes, c)
-	}
-	return r.believe(f, changes, view), view, nil
+	changes, err := r.takeNews(f, conflict.DiffRemote(r.rowsByUID(ctx, f), messages, true))
+	return r.believe(f, changes, view), view, err
 }
 
 // believe drops what a scan says is gone, where its counts did not agree, or where the
@@ -423,12 +418,9 @@ func (r *run) deltaRemote(ctx context.Context, f *folder, since mail.Cursor, kno
 	if err != nil {
 		return nil, view, fmt.Errorf("read the state: %w", err)
 	}
-	var changes []conflict.RemoteChange
-	for c, err := range conflict.DiffRemote(values(rows), values(visited), false) {
-		if err != nil {
-			return nil, view, err
-		}
-		changes = append(changes, c)
+	changes, err := r.takeNews(f, conflict.DiffRemote(values(rows), values(visited), false))
+	if err != nil {
+		return nil, view, err
 	}
 	if len(gone) > 0 {
 		if rows, err = r.State.WithUIDs(ctx, f.base.ID, gone); err != nil {
