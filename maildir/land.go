@@ -162,7 +162,7 @@ func (m *incoming) Finish() (id mail.Identity, st mail.Stat, err error) {
 	if err != nil {
 		return id, st, err
 	}
-	id = m.measure.Identity()
+	id = m.measure.IdentityInBase()
 	m.measure = mail.Measure{} // it has the header, and a batch of messages waits for its end
 	return id, statOf(info), nil
 }

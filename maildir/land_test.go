@@ -356,7 +356,9 @@ func TestWhatLandsIsWhatIsRead(t *testing.T) {
 			rt.Fatal(err)
 		}
 		defer src.Close()
-		if src.Identity() != id || src.Stat() != st {
+		read := src.Identity()
+		read.Header = mail.Fingerprint{} // as base has it
+		if read != id || src.Stat() != st {
 			rt.Fatalf("landed as %+v, read as %+v", id, src.Identity())
 		}
 	})

@@ -163,7 +163,7 @@ type Appended struct {
 type Incoming interface {
 	io.Writer
 	Key() Key
-	// Finish ends the message; it is durable after Harden.
+	// Finish ends the message; it is durable after Harden. The identity is without Header.
 	Finish() (Identity, Stat, error)
 	// Discard removes what was written. It may follow Finish, and does nothing when
 	// the message was published.
