@@ -38,7 +38,7 @@ func TestAMessageLandsExactly(t *testing.T) {
 	}
 	var m mail.Measure
 	io.WriteString(&m, wireMessage)
-	if id != m.Identity() || id.MessageID != "<1@x>" {
+	if id != m.IdentityInBase() || id.MessageID != "<1@x>" {
 		t.Errorf("identity %+v, want %+v", id, m.Identity())
 	}
 	tmp := filepath.Join(root, "INBOX/tmp", string(in.Key()))

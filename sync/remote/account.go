@@ -102,6 +102,7 @@ type Account struct {
 	plainList  bool                     // the server refuses the extended LIST that it offers
 	unsorted   bool                     // the server does not list messages in the order of their UIDs
 	late       bool                     // the server tells flags and dates after the body only
+	untold     bool                     // the server does not tell UIDNEXT when a folder is selected
 }
 
 // errClosed is what the methods give after Close.
