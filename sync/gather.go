@@ -257,7 +257,8 @@ type look struct {
 }
 
 // lookAhead finds out how the folders are to be scanned that may have changed on the server,
-// and has it asked at once what has changed in those that are not read whole.
+// and has it asked at once what has changed in those that are not read whole, and what there
+// is in those that were never read.
 func (r *run) lookAhead(ctx context.Context) (map[*folder]*look, error) {
 	looks := map[*folder]*look{}
 	var queries []mail.Query
@@ -266,11 +267,17 @@ func (r *run) lookAhead(ctx context.Context) (map[*folder]*look, error) {
 		if err != nil {
 			return nil, err
 		}
-		if looks[f] = l; l.whole {
+		status := r.onServer[f.name].Status
+		first := l.since == (mail.Cursor{}) && l.known == 0
+		if looks[f] = l; first && status.UIDNext != 0 {
+			queries = append(queries, mail.Query{Folder: f.name, New: int(status.Messages)})
+		}
+		if l.whole {
 			continue
 		}
 		q := mail.Query{Folder: f.name, Since: l.since, Known: l.below}
-		if status := r.onServer[f.name].Status; f.read == (mail.Cursor{}) { // else the status is an old one
+		if f.read == (mail.Cursor{}) { // else the status is an old one
+			q.New = int(status.UIDNext) - int(f.base.Remote.UIDNext)
 			q.Gone = int(status.Messages) != l.known+int(status.UIDNext)-int(f.base.Remote.UIDNext)
 		}
 		queries = append(queries, q)

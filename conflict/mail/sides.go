@@ -53,6 +53,7 @@ type Query struct {
 	Since  Cursor
 	Known  int  // how many messages below Since.UIDNext base knows
 	Gone   bool // messages seem to be gone: which there are is asked as well
+	New    int  // how many new messages there seem to be
 }
 
 // Unread tells that the folder was never read to its end: a UIDVALIDITY alone says only

@@ -133,6 +133,7 @@ type scan struct {
 
 	// What was sent behind the SELECT, before it was known whether it is of use.
 	asked      bool
+	first      bool // all was asked, of a folder that was never read
 	cmds       []closer
 	old, fresh []reply
 	all        *imap.SearchData         // which messages there are; nil: that was not asked
@@ -304,6 +305,14 @@ func (sc *scan) ask() {
 	// n:* would name the last message even where its UID is lower (RFC 9051, 9: seq-range).
 	cmd := s.client.Fetch(imap.UIDSet{{Start: imap.UID(since.UIDNext), Stop: math.MaxUint32}}, listItems)
 	sc.cmds = append(sc.cmds, start(func() error { return s.collect(selection, cmd, &sc.fresh) }))
+}
+
+// askFirst sends for all messages of a folder that was never read.
+func (sc *scan) askFirst() {
+	selection := sc.s.selects
+	cmd := sc.s.client.Fetch(imap.UIDSet{{Start: 1, Stop: 0}}, listItems)
+	sc.first = true
+	sc.cmds = append(sc.cmds, start(func() error { return sc.s.collect(selection, cmd, &sc.fresh) }))
 }
 
 // askAll sends for which messages there are, as ranges, which is a small answer whatever the
