@@ -171,7 +171,7 @@ func (m *incoming) Finish() (id mail.Identity, st mail.Stat, err error) {
 		return id, st, err
 	}
 	m.endPart()
-	id = m.measure.Identity()
+	id = m.measure.IdentityInBase()
 	m.measure = mail.Measure{} // it has the header, and a batch of messages waits for its end
 	return id, statOf(info), nil
 }

@@ -118,24 +118,56 @@ func restlessness(s mail.Stamp, now time.Time, lag time.Duration) time.Duration 
 	return wait
 }
 
-// list is one listing of new/ and cur/. A million files must fit in memory.
+// list is one listing of new/ and cur/. A million files must fit in memory: each takes its
+// name, and the 16 octets of an entry.
 type list struct {
 	t        *Tree
 	dir      string
 	entries  []entry
+	names    []string // blocks of up to nameBlock octets, in which the names stand
+	filling  []byte   // the last of them, while the directories are read
+	cur      uint32   // where in names those of cur/ begin
 	letters  mail.Letters
 	problems []error
 	relics   []mail.Relic
 }
 
+// entry is a file. It says where its name is in list.names, counted as if all blocks were
+// full; how long it is; and how much of it is the key.
 type entry struct {
-	name  string
-	inode uint64
-	key   int32 // how much of name is the key
-	isNew bool
+	inode    uint64
+	at       uint32
+	len, key uint16
 }
 
-func (e *entry) path(dir string) string { return join(join(dir, subdir(e.isNew)), e.name) }
+const nameBlock = 64 << 10
+
+// at is where the next name goes.
+func (l *list) at() uint32 { return uint32(len(l.names)*nameBlock + len(l.filling)) }
+
+// add puts a file into the list.
+func (l *list) add(name string, inode uint64) {
+	if len(l.filling)+len(name) > nameBlock {
+		l.fill()
+	}
+	l.entries = append(l.entries, entry{inode, l.at(), uint16(len(name)), uint16(keyLength(name))})
+	l.filling = append(l.filling, name...)
+}
+
+// fill ends the block that is being filled.
+func (l *list) fill() {
+	l.names, l.filling = append(l.names, string(l.filling)), l.filling[:0]
+}
+
+func (l *list) name(e *entry) string {
+	return l.names[e.at/nameBlock][e.at%nameBlock:][:e.len]
+}
+
+func (l *list) key(e *entry) string { return l.name(e)[:e.key] }
+
+func (l *list) isNew(e *entry) bool { return e.at < l.cur }
+
+func (l *list) path(e *entry) string { return join(join(l.dir, subdir(l.isNew(e))), l.name(e)) }
 
 func (l *list) problem(format string, args ...any) {
 	if len(l.problems) < maxProblems {
@@ -151,6 +183,10 @@ func (l *list) read(ctx context.Context) error {
 			return err
 		}
 		sub := subdir(isNew)
+		if !isNew {
+			l.fill()
+			l.cur = l.at()
+		}
 		err := l.t.fs.ReadDir(join(l.dir, sub), func(e Entry) {
 			switch {
 			case e.Name[0] == '.' || e.Type == fs.ModeSymlink:
@@ -159,16 +195,16 @@ func (l *list) read(ctx context.Context) error {
 			case keyLength(e.Name) == 0:
 				l.problem("%s/%.160q has nothing before its flags: give it a name", sub, e.Name)
 			default:
-				l.entries = append(l.entries, entry{e.Name, e.Inode, int32(keyLength(e.Name)), isNew})
+				l.add(e.Name, e.Inode)
 			}
 		})
 		if err != nil {
 			return err
 		}
 	}
-	slices.SortFunc(l.entries, func(a, b entry) int {
-		return strings.Compare(a.name[:a.key], b.name[:b.key])
-	})
+	l.fill()
+	l.filling = nil
+	slices.SortFunc(l.entries, func(a, b entry) int { return strings.Compare(l.key(&a), l.key(&b)) })
 	return l.dropTwins()
 }
 
@@ -178,7 +214,7 @@ func (l *list) dropTwins() error {
 	kept := l.entries[:0]
 	for i := 0; i < len(l.entries); {
 		twins := l.entries[i : i+1]
-		for i++; i < len(l.entries) && l.entries[i].name[:l.entries[i].key] == twins[0].name[:twins[0].key]; i++ {
+		for i++; i < len(l.entries) && l.key(&l.entries[i]) == l.key(&twins[0]); i++ {
 			twins = twins[:len(twins)+1]
 		}
 		best := twins[0]
@@ -201,14 +237,15 @@ func (l *list) dropTwins() error {
 func (l *list) survivor(twins []entry) (entry, error) {
 	best, infos := twins[0], map[entry]Info{}
 	for _, e := range twins {
-		info, err := l.t.fs.Lstat(e.path(l.dir))
+		info, err := l.t.fs.Lstat(l.path(&e))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return best, err
 		}
-		better := !e.isNew && best.isNew || e.isNew == best.isNew && e.name < best.name
+		isNew, was := l.isNew(&e), l.isNew(&best)
+		better := !isNew && was || isNew == was && l.name(&e) < l.name(&best)
 		if len(infos) == 0 || better {
 			best = e
 		}
@@ -220,36 +257,41 @@ func (l *list) survivor(twins []entry) (entry, error) {
 		switch {
 		case !there || e == best:
 		case sameFile(info, infos[best]):
-			l.relics = append(l.relics, mail.Relic{Name: e.file(), Now: best.file()})
+			l.relics = append(l.relics, mail.Relic{Name: l.file(&e), Now: l.file(&best)})
 		default:
 			others++
 		}
 	}
 	if others > 0 {
-		l.problem("%d files have the key %.160q; only %s/%.160q is synced: rename the others", 1+others, best.name[:best.key], subdir(best.isNew), best.name)
+		l.problem("%d files have the key %.160q; only %s/%.160q is synced: rename the others", 1+others, l.key(&best), subdir(l.isNew(&best)), l.name(&best))
 	}
 	return best, nil
 }
 
 // file is the entry without its flags.
-func (e *entry) file() mail.File {
-	return mail.File{Key: mail.Key(e.name[:e.key]), Name: e.name, New: e.isNew, Inode: e.inode}
+func (l *list) file(e *entry) mail.File {
+	return mail.File{Key: mail.Key(l.key(e)), Name: l.name(e), New: l.isNew(e), Inode: e.inode}
 }
 
 // files yields what the listing holds. Few of the sets of flags differ.
 func (l *list) files(yield func(mail.File) bool) {
-	sets := make(map[string]mail.Flags)
+	type set struct {
+		flags    mail.Flags
+		keywords string
+	}
+	sets := make(map[string]set)
 	for i := range l.entries {
 		e := &l.entries[i]
-		key, letters, _ := splitName(e.name)
-		flags, ok := sets[letters]
+		_, letters, _ := splitName(l.name(e))
+		said, ok := sets[letters]
 		if !ok {
-			flags = flagsOf(letters, &l.letters)
+			said = set{flagsOf(letters, &l.letters), keywordLetters(letters)}
 			if len(sets) < maxSets {
-				sets[letters] = flags
+				sets[letters] = said
 			}
 		}
-		f := mail.File{Key: key, Name: e.name, New: e.isNew, Flags: flags, Letters: keywordLetters(letters), Inode: e.inode}
+		f := l.file(e)
+		f.Flags, f.Letters = said.flags, said.keywords
 		if !yield(f) {
 			return
 		}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"mailtwin/conflict/mail"
 )
@@ -310,5 +311,29 @@ func TestStatWantsTheExactName(t *testing.T) {
 	_, err = tree.Stat(t.Context(), "INBOX", mail.File{Name: "a:2,S"})
 	if err == nil || errors.Is(err, mail.ErrGone) {
 		t.Errorf("without cur/ nothing is known of its files: %v", err)
+	}
+}
+
+// A listing is all that a sync holds of a large folder in which little has changed: the names
+// of its files, and 16 octets for each.
+func TestAListingIsSmall(t *testing.T) {
+	const files, name = 100_000, "1764213523.M%06dR0123456789abcdefQ1P4711.host.example.org:2,S"
+	var l list
+	for i := range files {
+		l.add(fmt.Sprintf(name, i), uint64(i))
+	}
+	l.fill()
+	octets := cap(l.entries) * int(unsafe.Sizeof(entry{}))
+	for _, block := range l.names {
+		octets += len(block)
+	}
+	// An eighth is what grows ahead, and what blocks do not fill.
+	if per, most := float64(octets)/files, (float64(len(name)+1)+16)*9/8; per > most {
+		t.Errorf("%.1f octets a file, more than %.1f", per, most)
+	}
+	for i := range files {
+		if got, want := l.name(&l.entries[i]), fmt.Sprintf(name, i); got != want {
+			t.Fatalf("%q became %q", want, got)
+		}
 	}
 }

@@ -66,7 +66,7 @@ func open(ctx context.Context, path string, ladder []string) (_ *DB, err error) 
 	}
 	db := &DB{}
 	db.write, err = sql.Open("sqlite", dsn(path, "_txlock", "immediate", "_pragma", "synchronous(FULL)",
-		"_pragma", "foreign_keys(1)", "_pragma", "cache_size(-16384)", "_pragma", "journal_size_limit(16777216)"))
+		"_pragma", "foreign_keys(1)", "_pragma", "cache_size(-8192)", "_pragma", "journal_size_limit(16777216)"))
 	if err != nil {
 		return nil, err
 	}

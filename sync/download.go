@@ -24,6 +24,9 @@ func (r *run) transfer(ctx context.Context, works map[*folder]*work) error {
 	for _, f := range folders {
 		w := works[f]
 		for _, a := range w.downloads {
+			if r.announced {
+				break
+			}
 			r.Progress(Progress{Folder: f.name, TotalMessages: 1, TotalBytes: a.Item.Message.Size})
 		}
 		if len(w.uploads) > 0 {

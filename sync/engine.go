@@ -78,6 +78,9 @@ type Options struct {
 	// KeepPart is how much of a message must have come for it to be kept where the
 	// connection breaks; 0 means 16 KiB.
 	KeepPart int64
+	// Piece is how many new messages of the server are planned at once, where there is
+	// nothing that they may be one with; 0 means 16384.
+	Piece int
 
 	Log      *slog.Logger     // nil: silent
 	Progress func(Progress)   // called from several goroutines; nil: nobody looks
@@ -111,6 +114,11 @@ type run struct {
 	unread []unread
 	// waiting are the pending messages that this round has left to the next one.
 	waiting []*conflict.Item
+	// several: of more than one folder there are new messages, some of which may be planned
+	// after others.
+	several bool
+	// announced: what the plan brings here was announced with the first piece.
+	announced bool
 	// withheld counts how often the server listed a message and did not give it.
 	withheld map[*folder]map[mail.UID]int
 }
@@ -143,6 +151,9 @@ func Run(ctx context.Context, opts Options) (Report, error) {
 	}
 	if r.KeepPart <= 0 {
 		r.KeepPart = 16 << 10
+	}
+	if r.Piece <= 0 {
+		r.Piece = defaultPiece
 	}
 	if r.Progress == nil {
 		r.Progress = func(Progress) {}
@@ -185,14 +196,19 @@ func (r *run) round(ctx context.Context, round int) error {
 	if err != nil {
 		return err
 	}
-	plan := conflict.Make(items, r.world())
-	r.log(plan)
-	if r.DryRun {
-		r.describe(plan)
-		return nil
-	}
-	if err := r.carryOut(ctx, plan); err != nil {
-		return err
+	for first := true; first || len(items) > 0; first = false {
+		plan := conflict.Make(items, r.world())
+		r.log(plan)
+		if r.DryRun {
+			r.describe(plan)
+			return nil
+		}
+		if err := r.carryOut(ctx, plan); err != nil {
+			return err
+		}
+		if items, err = r.nextPiece(ctx, round); err != nil {
+			return err
+		}
 	}
 	return r.settle(ctx)
 }

@@ -73,6 +73,7 @@ type folder struct {
 	missed map[mail.RowID]bool
 	// What the gathering of this round found, for settle to store.
 	view    *mail.View
+	news    backlog // new messages of the server that no plan has yet
 	listing *mail.Listing
 	said    *mail.Access // what the server has said in an earlier round, which need not be in base
 	unsafe  bool         // something was left undone: cursor and stamp must stay

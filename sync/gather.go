@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"time"
 
@@ -146,6 +147,11 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 		return nil, err
 	}
 	g.leaveLanding(r)
+	if r.announced = false; r.inPieces(g) {
+		r.announce()
+	} else {
+		r.unpack(g, math.MaxInt)
+	}
 	items, err := r.pair(ctx, g, round)
 	if err != nil {
 		return nil, err
@@ -212,13 +218,6 @@ func (r *run) scanRemote(ctx context.Context, g *gathered) error {
 	})
 	for _, f := range folders {
 		for _, c := range found[f] {
-			if c.Change == conflict.New {
-				g.newRemote[f] = append(g.newRemote[f], &conflict.Item{
-					Folder: f.name, Remote: conflict.New, Message: c.Message,
-					Identity: mail.Identity{Size: c.Message.Size},
-				})
-				continue
-			}
 			item := g.row(f, *c.Row)
 			item.Remote, item.Message = c.Change, c.Message
 			if heldAs(*c.Row, mail.Local) {
@@ -227,6 +226,8 @@ func (r *run) scanRemote(ctx context.Context, g *gathered) error {
 		}
 		delete(found, f)
 	}
+	r.several = len(r.usable(func(f *folder) bool { return f.news.count > 0 })) > 1
+	r.unpack(g, r.Piece)
 	return err
 }
 
@@ -256,7 +257,8 @@ type look struct {
 }
 
 // lookAhead finds out how the folders are to be scanned that may have changed on the server,
-// and has it asked at once what has changed in those that are not read whole.
+// and has it asked at once what has changed in those that are not read whole, and what there
+// is in those that were never read.
 func (r *run) lookAhead(ctx context.Context) (map[*folder]*look, error) {
 	looks := map[*folder]*look{}
 	var queries []mail.Query
@@ -265,11 +267,17 @@ func (r *run) lookAhead(ctx context.Context) (map[*folder]*look, error) {
 		if err != nil {
 			return nil, err
 		}
-		if looks[f] = l; l.whole {
+		status := r.onServer[f.name].Status
+		first := l.since == (mail.Cursor{}) && l.known == 0
+		if looks[f] = l; first && status.UIDNext != 0 {
+			queries = append(queries, mail.Query{Folder: f.name, New: int(status.Messages)})
+		}
+		if l.whole {
 			continue
 		}
 		q := mail.Query{Folder: f.name, Since: l.since, Known: l.below}
-		if status := r.onServer[f.name].Status; f.read == (mail.Cursor{}) { // else the status is an old one
+		if f.read == (mail.Cursor{}) { // else the status is an old one
+			q.New = int(status.UIDNext) - int(f.base.Remote.UIDNext)
 			q.Gone = int(status.Messages) != l.known+int(status.UIDNext)-int(f.base.Remote.UIDNext)
 		}
 		queries = append(queries, q)
@@ -359,14 +367,8 @@ func (r *run) joinRemote(ctx context.Context, f *folder, since mail.Cursor, know
 			yield(mail.Message{}, failed)
 		}
 	}
-	var changes []conflict.RemoteChange
-	for c, err := range conflict.DiffRemote(r.rowsByUID(ctx, f), messages, true) {
-		if err != nil {
-			return nil, view, err
-		}
-		changes = append(changes, c)
-	}
-	return r.believe(f, changes, view), view, nil
+	changes, err := r.takeNews(f, conflict.DiffRemote(r.rowsByUID(ctx, f), messages, true))
+	return r.believe(f, changes, view), view, err
 }
 
 // believe drops what a scan says is gone, where its counts did not agree, or where the
@@ -423,12 +425,9 @@ func (r *run) deltaRemote(ctx context.Context, f *folder, since mail.Cursor, kno
 	if err != nil {
 		return nil, view, fmt.Errorf("read the state: %w", err)
 	}
-	var changes []conflict.RemoteChange
-	for c, err := range conflict.DiffRemote(values(rows), values(visited), false) {
-		if err != nil {
-			return nil, view, err
-		}
-		changes = append(changes, c)
+	changes, err := r.takeNews(f, conflict.DiffRemote(values(rows), values(visited), false))
+	if err != nil {
+		return nil, view, err
 	}
 	if len(gone) > 0 {
 		if rows, err = r.State.WithUIDs(ctx, f.base.ID, gone); err != nil {

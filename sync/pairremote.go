@@ -256,7 +256,8 @@ func (r *run) readHeader(ctx context.Context, item *conflict.Item) error {
 
 // pairCopies finds the new messages that are copies of one which has a file here.
 func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
-	if round == 0 && r.firstRun() {
+	first := r.firstRun()
+	if round == 0 && first {
 		return nil
 	}
 	sources := map[*conflict.Item][]*conflict.Item{}
@@ -284,7 +285,8 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 				}
 			}
 			for _, source := range r.itemsOf(g, rows) {
-				if !source.Linkable() {
+				// What is in a folder twice from the start is not known to be a copy.
+				if !source.Linkable() || first && source.Folder == item.Folder {
 					continue
 				}
 				if seen := files[source.Row.ID]; seen != nil {

@@ -187,10 +187,29 @@ func endOfHeader(p []byte) int {
 // append one.
 var addedFields = []string{"Content-Length", "Lines", "Status", "X-Status", "X-TUID", "X-OfflineIMAP"}
 
+// mayBeAdded tells whether a header has any of those fields. Nearly none has, and it is asked
+// of each message: a look at the beginnings of its lines is all that takes.
+func mayBeAdded(header []byte) bool {
+	for line := header; len(line) > 0; {
+		switch line[0] {
+		case 'C', 'L', 'S', 'X':
+			if slices.ContainsFunc(addedFields, func(f string) bool { return len(line) > len(f) && line[len(f)] == ':' && string(line[:len(f)]) == f }) {
+				return true
+			}
+		}
+		end := bytes.IndexByte(line, '\n')
+		if end < 0 {
+			return false
+		}
+		line = line[end+1:]
+	}
+	return false
+}
+
 // withoutAdded gives a header without those fields, and tells whether it had any.
 func withoutAdded(header []byte) (kept []byte, added bool) {
-	if !slices.ContainsFunc(addedFields, func(f string) bool { return bytes.Contains(header, []byte(f+":")) }) {
-		return header, false // as nearly all, and each message is asked for
+	if !mayBeAdded(header) {
+		return header, false
 	}
 	drop := false
 	for line := range bytes.Lines(header) {
@@ -208,6 +227,14 @@ func withoutAdded(header []byte) (kept []byte, added bool) {
 
 // Identity tells what was written so far.
 func (m *Measure) Identity() Identity {
+	id := m.IdentityInBase()
+	id.Header = HeaderOf(m.header)
+	return id
+}
+
+// IdentityInBase is Identity without the Header, which base does not keep: where nothing else
+// is wanted, as for each message that is downloaded, it need not be computed.
+func (m *Measure) IdentityInBase() Identity {
 	if m.whole.hash == nil {
 		m.whole = newHashing()
 	}
@@ -216,7 +243,6 @@ func (m *Measure) Identity() Identity {
 		id.Bare, id.BareSize = m.bare.sum(), m.bare.size
 	}
 	id.Fingerprint, id.MessageID = FingerprintOf(m.header)
-	id.Header = HeaderOf(m.header)
 	return id
 }
 
@@ -238,6 +264,17 @@ func HeaderOf(header []byte) Fingerprint {
 	return fp
 }
 
+// fingerprintField gives the field of that name, as FingerprintFields has it; "" if it has
+// none.
+func fingerprintField(name []byte) string {
+	for _, f := range FingerprintFields {
+		if len(name) == len(f) && strings.EqualFold(string(name), f) {
+			return f
+		}
+	}
+	return ""
+}
+
 // FingerprintOf computes the fingerprint of a header, and reads its Message-ID.
 // The header may be whole, or hold the FingerprintFields only, or their first one only
 // where that is not empty; in any order, with either line end.
@@ -250,26 +287,24 @@ func FingerprintOf(header []byte) (Fingerprint, string) {
 		}
 		name = ""
 	}
-	for line := range strings.Lines(string(header)) {
-		line = strings.TrimRight(line, "\r\n")
-		if line == "" {
+	for line := range bytes.Lines(header) {
+		line = bytes.TrimRight(line, "\r\n")
+		if len(line) == 0 {
 			break
 		}
 		if line[0] == ' ' || line[0] == '\t' {
 			if name != "" {
-				value += " " + line
+				value += " " + string(line)
 			}
 			continue
 		}
 		end()
-		n, v, ok := strings.Cut(line, ":")
-		if !ok {
+		colon := bytes.IndexByte(line, ':')
+		if colon < 0 {
 			continue
 		}
-		for _, f := range FingerprintFields {
-			if strings.EqualFold(strings.TrimRight(n, " \t"), f) {
-				name, value = f, v
-			}
+		if f := fingerprintField(bytes.TrimRight(line[:colon], " \t")); f != "" {
+			name, value = f, string(line[colon+1:])
 		}
 	}
 	end()

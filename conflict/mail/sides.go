@@ -53,6 +53,7 @@ type Query struct {
 	Since  Cursor
 	Known  int  // how many messages below Since.UIDNext base knows
 	Gone   bool // messages seem to be gone: which there are is asked as well
+	New    int  // how many new messages there seem to be
 }
 
 // Unread tells that the folder was never read to its end: a UIDVALIDITY alone says only
@@ -163,7 +164,7 @@ type Appended struct {
 type Incoming interface {
 	io.Writer
 	Key() Key
-	// Finish ends the message; it is durable after Harden.
+	// Finish ends the message; it is durable after Harden. The identity is without Header.
 	Finish() (Identity, Stat, error)
 	// Keep ends it before its end, and keeps what has come so that Resume can go on from
 	// there. It is called in the place of Finish. Of part the UIDVALIDITY, the UID and the size

@@ -104,6 +104,7 @@ type Account struct {
 	late       bool                     // the server tells flags and dates after the body only
 	// compression is what is known of the server's, by any session.
 	compression compression
+	untold      bool // the server does not tell UIDNEXT when a folder is selected
 }
 
 // errClosed is what the methods give after Close.

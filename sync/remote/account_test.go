@@ -461,3 +461,44 @@ func TestAScanWithNothingNewCostsOneSelect(t *testing.T) {
 		t.Errorf("it took %d round trips", after-before)
 	}
 }
+
+// A folder that was never read is listed behind its SELECT; those of which the engine knows
+// that they are new are all of them one round trip, and their Scans none.
+func TestTheFirstScansOfFoldersCostOneRoundTrip(t *testing.T) {
+	opts := dovecotServer(t)
+	a, b := open(t, opts), open(t, opts)
+	folders := []mail.Folder{"INBOX", "Archive", "Lists"}
+	want := map[mail.Folder][]mail.UID{}
+	var queries []mail.Query
+	for i, folder := range folders {
+		if err := a.CreateFolder(t.Context(), folder); err != nil && !errors.Is(err, mail.ErrExists) {
+			t.Fatal(err)
+		}
+		for n := range i { // INBOX has none
+			want[folder] = append(want[folder], put(t, a, folder, fmt.Sprint(n), mail.Flags{}))
+		}
+		queries = append(queries, mail.Query{Folder: folder, New: i})
+	}
+	if _, err := b.Folders(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, ahead := range []struct {
+		queries []mail.Query
+		trips   int
+	}{{nil, 3}, {queries, 1}, {[]mail.Query{{Folder: "Lists", New: 1 << 20}, queries[1]}, 3}} {
+		before := b.Traffic().RoundTrips
+		if len(ahead.queries) > 0 {
+			b.Ahead(t.Context(), ahead.queries)
+		}
+		for _, folder := range folders {
+			v := scanFolder(t, b, folder, mail.Cursor{}, 0)
+			if !v.Full || v.Absence != mail.ByPresent || !slices.Equal(v.order, want[folder]) {
+				t.Errorf("%s: %+v, want %v", folder, v, want[folder])
+			}
+		}
+		// The last one has a folder that is too large, and another one that nobody asked for.
+		if n := b.Traffic().RoundTrips - before; n != ahead.trips {
+			t.Errorf("%d queries and 3 scans took %d round trips, not %d", len(ahead.queries), n, ahead.trips)
+		}
+	}
+}

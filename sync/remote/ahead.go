@@ -12,6 +12,15 @@ import (
 // the line both ways before the first answer is read.
 const maxAhead = 64
 
+// maxForeseen bounds how many messages are kept of folders that were never read. The others are
+// listed as a stream, each in its Scan.
+const maxForeseen = 16 << 10
+
+// manyNew is how many new messages are worth all the sessions that there may be, since more
+// than that are not fetched on one. To log in takes some round trips; so they do while the
+// folders are looked at.
+const manyNew = 256
+
 // foreseen is what a Scan would tell of a folder.
 type foreseen struct {
 	since    mail.Cursor
@@ -22,20 +31,34 @@ type foreseen struct {
 
 // Ahead asks about many folders in one breath, and keeps what is told for the Scans that
 // follow: that costs one round trip for up to 64 folders, on one session, instead of one or
-// two for each. What an answer leaves open, and what goes wrong, is left to the Scan.
+// two for each. Where much is new, the other sessions log in meanwhile. What an answer leaves
+// open, and what goes wrong, is left to the Scan.
 func (a *Account) Ahead(ctx context.Context, queries []mail.Query) {
 	a.mu.Lock()
 	a.ahead = map[mail.Folder]foreseen{}
 	a.mu.Unlock()
 	names := make(map[mail.Folder]string, len(queries))
+	var asked []mail.Query
+	news, kept := 0, 0
 	for _, q := range queries {
 		name, err := a.server(ctx, q.Folder)
 		if err != nil {
 			return
 		}
 		names[q.Folder] = name
+		news += q.New
+		if q.Since == (mail.Cursor{}) {
+			if kept+q.New > maxForeseen {
+				continue
+			}
+			kept += q.New
+		}
+		asked = append(asked, q)
 	}
-	for some := range slices.Chunk(queries, maxAhead) {
+	if news > manyNew && !a.opts.ReadOnly {
+		a.Ready(ctx, a.opts.Connections)
+	}
+	for some := range slices.Chunk(asked, maxAhead) {
 		err := a.with(ctx, "look at folders", "", func(s *session) error { return a.look(s, some, names) })
 		if err != nil {
 			a.log.Debug("look at folders", "error", err)
@@ -62,7 +85,9 @@ func (a *Account) look(s *session, queries []mail.Query, names map[mail.Folder]s
 		scans[i] = &scan{s: s, view: new(mail.View), since: q.Since, known: q.Known}
 		selecting[i] = s.opening(names[q.Folder], a.opts.ReadOnly)
 		scans[i].ask()
-		if q.Gone {
+		if q.Since == (mail.Cursor{}) {
+			scans[i].askFirst()
+		} else if q.Gone {
 			scans[i].askAll()
 		}
 	}
@@ -95,7 +120,8 @@ func (a *Account) look(s *session, queries []mail.Query, names map[mail.Folder]s
 // be asked for any more: by now another folder is selected.
 func (sc *scan) foresee() ([]mail.Message, bool) {
 	now := sc.view.Cursor
-	if sc.view.Restarted || !sc.asked || now.HighestModSeq == 0 || now.UIDNext == 0 || sc.s.box.partial || sc.s.limits() {
+	enough := sc.first || sc.asked && now.HighestModSeq != 0
+	if sc.view.Restarted || !enough || now.UIDNext == 0 || sc.s.box.partial || sc.s.limits() {
 		sc.discard() // what breaks the session shows in it
 		return nil, false
 	}
@@ -103,6 +129,8 @@ func (sc *scan) foresee() ([]mail.Message, bool) {
 		return nil, false
 	}
 	switch atSelect, _ := sc.count(); {
+	case atSelect == int(now.Messages) && sc.first:
+		sc.view.Full, sc.view.Absence, sc.view.Present = true, mail.ByPresent, sc.seen
 	case atSelect == int(now.Messages):
 		sc.view.Absence = mail.NothingGone
 	case sc.all != nil && sc.lists():

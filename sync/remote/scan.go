@@ -20,7 +20,7 @@ import (
 // With mod-sequences (RFC 7162) it asks for changed flags below since.UIDNext, and for
 // what is new from there on, behind the SELECT and without waiting for it. In every other
 // case, and where the folder is not the one that the cursor was read from, it lists all
-// messages.
+// messages: behind the SELECT, too, if nothing was read before.
 //
 // Where the server does not tell UIDNEXT, View's cursor has the UID after the
 // highest one seen.
@@ -36,11 +36,24 @@ func (a *Account) Scan(ctx context.Context, folder mail.Folder, since mail.Curso
 	}
 	err := a.on(ctx, "scan", folder, func(s *session, name string) error {
 		sc := &scan{s: s, visit: visit, view: &view, since: since, known: known}
+		a.mu.Lock()
+		list := since == (mail.Cursor{}) && !a.untold
+		a.mu.Unlock()
 		s.conn.Cork()
 		selecting := s.opening(name, a.opts.ReadOnly)
-		sc.ask()
+		if sc.ask(); list {
+			sc.listing = s.client.Fetch(imap.UIDSet{{Start: 1, Stop: 0}}, listItems)
+		}
 		s.conn.Uncork()
 		err := s.opened(selecting)
+		if err == nil && s.box.cursor.UIDNext == 0 && sc.listing != nil {
+			// It has to be learnt before anything is listed, or what comes between the two would
+			// be passed over.
+			err = sc.discard()
+			a.mu.Lock()
+			a.untold = true
+			a.mu.Unlock()
+		}
 		if err == nil {
 			err = s.learnNext()
 		}
@@ -50,8 +63,10 @@ func (a *Account) Scan(ctx context.Context, folder mail.Folder, since mail.Curso
 		}
 		view = a.viewOf(s, since)
 		if view.Restarted || !sc.asked || view.Cursor.HighestModSeq == 0 {
-			if err := sc.discard(); err != nil {
-				return err
+			if sc.listing == nil || s.box.cursor.Messages == 0 {
+				if err := sc.discard(); err != nil {
+					return err
+				}
 			}
 			a.mu.Lock()
 			sc.buffer = a.unsorted
@@ -118,9 +133,11 @@ type scan struct {
 
 	// What was sent behind the SELECT, before it was known whether it is of use.
 	asked      bool
+	first      bool // all was asked, of a folder that was never read
 	cmds       []closer
 	old, fresh []reply
-	all        *imap.SearchData // which messages there are; nil: that was not asked
+	all        *imap.SearchData         // which messages there are; nil: that was not asked
+	listing    *imapclient.FetchCommand // of all messages; nil: it is yet to be sent
 
 	// flagsBelow: of messages with lower UIDs flags are all that is asked.
 	flagsBelow mail.UID
@@ -142,12 +159,16 @@ func (sc *scan) full() error {
 		if !sc.view.Restarted && sc.since.UIDNext > 1 {
 			fresh = imap.UID(sc.since.UIDNext)
 			sc.flagsBelow = sc.since.UIDNext
-			if err := sc.listRange(imap.UIDRange{Start: 1, Stop: fresh - 1}, flagItems); err != nil {
+			if err := sc.list(s.client.Fetch(imap.UIDSet{{Start: 1, Stop: fresh - 1}}, flagItems)); err != nil {
 				return err
 			}
 		}
-		if now := s.box.cursor.UIDNext; now == 0 || now > mail.UID(fresh) {
-			if err := sc.listRange(imap.UIDRange{Start: fresh, Stop: 0}, listItems); err != nil {
+		list := sc.listing
+		if now := s.box.cursor.UIDNext; list == nil && (now == 0 || now > mail.UID(fresh)) {
+			list = s.client.Fetch(imap.UIDSet{{Start: fresh, Stop: 0}}, listItems)
+		}
+		if list != nil {
+			if err := sc.list(list); err != nil {
 				return err
 			}
 		}
@@ -173,9 +194,9 @@ func (sc *scan) full() error {
 	return sc.present()
 }
 
-// listRange visits messages as they come.
-func (sc *scan) listRange(uids imap.UIDRange, items *imap.FetchOptions) error {
-	return sc.s.read(sc.s.client.Fetch(imap.UIDSet{uids}, items), func(msg *imapclient.FetchMessageData) error {
+// list visits messages as they come.
+func (sc *scan) list(cmd *imapclient.FetchCommand) error {
+	return sc.s.read(cmd, func(msg *imapclient.FetchMessageData) error {
 		return sc.listed(sc.s.readReply(msg))
 	})
 }
@@ -286,6 +307,14 @@ func (sc *scan) ask() {
 	sc.cmds = append(sc.cmds, start(func() error { return s.collect(selection, cmd, &sc.fresh) }))
 }
 
+// askFirst sends for all messages of a folder that was never read.
+func (sc *scan) askFirst() {
+	selection := sc.s.selects
+	cmd := sc.s.client.Fetch(imap.UIDSet{{Start: 1, Stop: 0}}, listItems)
+	sc.first = true
+	sc.cmds = append(sc.cmds, start(func() error { return sc.s.collect(selection, cmd, &sc.fresh) }))
+}
+
 // askAll sends for which messages there are, as ranges, which is a small answer whatever the
 // size of the folder (RFC 4731, 3.1).
 func (sc *scan) askAll() {
@@ -302,10 +331,17 @@ func (sc *scan) askAll() {
 // listAll is how a search tells of messages.
 var listAll = &imap.SearchOptions{ReturnAll: true, ReturnCount: true}
 
-// discard waits for what ask has asked for, where it is of no use: no folder is selected, or
-// another one, or one without mod-sequences, for which the server refuses it (RFC 7162, 3.1.2.2).
+// discard waits for what was asked behind the SELECT, where it is of no use: no folder is
+// selected, or another one, or an empty one, or one without mod-sequences, for which the server
+// refuses it (RFC 7162, 3.1.2.2).
 func (sc *scan) discard() error {
 	var errs []error
+	if sc.listing != nil {
+		if err := sc.listing.Close(); refused(err) == nil {
+			errs = append(errs, sc.s.trouble(err))
+		}
+		sc.listing = nil
+	}
 	for _, c := range sc.cmds {
 		if err := <-c; refused(err) == nil {
 			errs = append(errs, sc.s.trouble(err))
