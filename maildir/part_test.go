@@ -81,8 +81,8 @@ func TestAPartIsGoneOnWith(t *testing.T) {
 				continue
 			}
 			id, _, err := in.Finish()
-			if err != nil || id != m.Identity() {
-				t.Errorf("cut at %d: %+v, want %+v, %v", n, id, m.Identity(), err)
+			if err != nil || id != m.IdentityInBase() {
+				t.Errorf("cut at %d: %+v, want %+v, %v", n, id, m.IdentityInBase(), err)
 			}
 			if got, want := content(t, filepath.Join(root, "INBOX/tmp", string(in.Key()))), strings.ReplaceAll(partMessage, "\r\n", "\n"); got != want {
 				t.Errorf("cut at %d: %q", n, got)
