@@ -162,8 +162,11 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	return items, r.dropFruitless(ctx, g)
 }
 
-// usable gives the folders that the run works on, in their order.
+// usable gives the folders that the run works on, in their order. Others may be at work, and
+// fail; want must not wait for them.
 func (r *run) usable(want func(*folder) bool) []*folder {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	out := make([]*folder, 0, len(r.folders))
 	for _, f := range r.folders {
 		if f.usable() && want(f) {
@@ -172,6 +175,13 @@ func (r *run) usable(want func(*folder) bool) []*folder {
 	}
 	slices.SortFunc(out, byName)
 	return out
+}
+
+// goesOn tells whether the run still works on a folder, while others are at work.
+func (r *run) goesOn(f *folder) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return f.usable()
 }
 
 // each works on folders, several at a time. A folder that fails is set aside.

@@ -28,9 +28,7 @@ func (r *run) secureGone(ctx context.Context, items []*conflict.Item) error {
 			left[r.folders[item.Folder]] = true
 		}
 	}
-	r.mu.Lock() // others are at work, and may fail
 	folders := r.usable(func(f *folder) bool { return left[f] && f.onLocal })
-	r.mu.Unlock()
 	return r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error { return r.Local.SyncFolder(ctx, f.name) })
 }
 

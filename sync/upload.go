@@ -42,7 +42,7 @@ func (r *run) upload(ctx context.Context, works map[*folder]*work) error {
 				if err := r.uploadBatch(gctx, all); err != nil {
 					return err
 				}
-				if some[0].folder.failed != nil {
+				if !r.goesOn(some[0].folder) {
 					break
 				}
 			}
