@@ -305,8 +305,8 @@ func (t *Tree) mkdir(name string) error {
 	return err
 }
 
-// RemoveFolder is Local.RemoveFolder. Anything in cur/, new/ or tmp/ keeps it. The
-// directory itself stays if something else is in it.
+// RemoveFolder is Local.RemoveFolder. Anything in cur/ or new/ keeps it, and in tmp/ what others
+// have put there. The directory itself stays if something else is in it.
 func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error) {
 	defer explain(&err, "remove", folder)
 	if folder == mail.Inbox {
@@ -320,12 +320,7 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 		if _, none := t.fs.Lstat(path.Join(dir, unfinished)); none != nil {
 			return err
 		}
-		// It was begun, and did not come to its end. The power may have brought back what we had
-		// in its tmp/.
-		if err := t.clearOurs(path.Join(dir, "tmp")); err != nil {
-			return err
-		}
-		return t.removeHere(folder, dir)
+		return t.removeHere(folder, dir) // which was begun, and did not come to its end
 	}
 	// Old leftovers in tmp/ are no messages.
 	if err := t.Sweep(ctx, folder, func(mail.Key) bool { return false }); err != nil {
@@ -348,6 +343,9 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 // directory that is left alone looks like the place where a disk was mounted; so it gets a name
 // that nobody looks at before its mark goes.
 func (t *Tree) removeHere(folder mail.Folder, dir string) error {
+	if err := t.clearOurs(path.Join(dir, "tmp")); err != nil {
+		return err
+	}
 	if err := t.removeParts(dir); err != nil {
 		return err
 	}
@@ -462,7 +460,7 @@ func (t *Tree) clearAway(dir string) error {
 func (t *Tree) clearOurs(dir string) error {
 	var files []string
 	err := t.fs.ReadDir(dir, func(e Entry) {
-		if e.Type == 0 && ourKey.MatchString(e.Name) {
+		if e.Type == 0 && (ourKey.MatchString(e.Name) || partName.MatchString(e.Name)) {
 			files = append(files, path.Join(dir, e.Name))
 		}
 	})

@@ -1,7 +1,9 @@
 package maildir
 
 import (
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -195,4 +197,35 @@ func FuzzPartName(f *testing.F) {
 			t.Errorf("%q is %+v, and again %+v", name, p, again)
 		}
 	})
+}
+
+// What came of messages is of no use once their folder is to go, and does not keep it.
+func TestAFolderGoesWithTheMessagesThatDidNotCome(t *testing.T) {
+	tree, root := newTree(t, Options{})
+	if err := tree.CreateFolder(t.Context(), "Work"); err != nil {
+		t.Fatal(err)
+	}
+	for keep := range 2 {
+		in, err := tree.Create(t.Context(), "Work", partDate)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(in, partMessage[:40]); err != nil {
+			t.Fatal(err)
+		}
+		if keep == 1 {
+			err = in.Keep(mail.Part{Validity: 7, UID: 12, Size: int64(len(partMessage))})
+		} else { // a process that is killed then leaves it
+			_, _, err = in.Finish()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tree.RemoveFolder(t.Context(), "Work"); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(filepath.Join(root, "Work")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the directory: %v", err)
+	}
 }
