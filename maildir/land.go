@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -32,7 +31,7 @@ func (t *Tree) newKey() (mail.Key, error) {
 	}
 	now := t.opts.Now()
 	return mail.Key(fmt.Sprintf("%d.M%06dR%sQ%dP%d.%s", now.Unix(), now.Nanosecond()/1000,
-		hex.EncodeToString(random[:]), t.keys.Add(1), os.Getpid(), t.host)), nil
+		hex.EncodeToString(random[:]), t.keys.Add(1), t.opts.Process, t.opts.Host)), nil
 }
 
 // createTmp makes a file in tmp/ of the folder at dir.

@@ -38,7 +38,11 @@ type Options struct {
 	Sleep func(context.Context, time.Duration) error
 	// Rand makes keys unique; nil: crypto/rand.
 	Rand io.Reader
-	Log  *slog.Logger // nil: silent
+	// Process and Host stand in keys; 0 and "": those of this process. A simulation gives others,
+	// since a history must not depend on them.
+	Process int
+	Host    string
+	Log     *slog.Logger // nil: silent
 }
 
 // Tree is one account's tree of Maildirs. Its methods may be called from several
@@ -46,8 +50,7 @@ type Options struct {
 type Tree struct {
 	opts Options
 	fs   FS
-	root Info   // of the root, when it was opened
-	host string // as it stands in keys
+	root Info // of the root, when it was opened
 	keys atomic.Uint64
 
 	placeLock sync.Mutex
@@ -79,10 +82,16 @@ func Open(root string, opts Options) (*Tree, error) {
 	if opts.Rand == nil {
 		opts.Rand = rand.Reader
 	}
+	if opts.Process == 0 {
+		opts.Process = os.Getpid()
+	}
+	if opts.Host == "" {
+		opts.Host = hostInKeys()
+	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	t := &Tree{opts: opts, fs: opts.FS, store: opts.Store, host: hostInKeys(), places: make(map[mail.Folder]string), durable: make(map[string]bool)}
+	t := &Tree{opts: opts, fs: opts.FS, store: opts.Store, places: make(map[mail.Folder]string), durable: make(map[string]bool)}
 	if t.fs == nil {
 		d, err := openRoot(root)
 		if err != nil {

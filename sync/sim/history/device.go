@@ -198,7 +198,7 @@ func (d *device) options(p *process, mail, store maildir.FS) (*maildir.Tree, err
 			p.meanwhile()
 			return ctx.Err()
 		},
-		Rand: d.keys,
+		Rand: d.keys, Process: 1000, Host: "vm",
 	})
 }
 
