@@ -232,7 +232,7 @@ func (r *run) mark(ctx context.Context, f *folder) error {
 // intend records which messages will leave the server once their content
 // is there elsewhere, or cannot leave it and come back: when the one has happened, and a
 // crash comes before the other, nothing else tells them from messages that were deleted.
-// And it records which files will move: see recoverMoves.
+// And it records which files will move: see recoverFiles.
 func (r *run) intend(ctx context.Context, works map[*folder]*work) error {
 	batch := &mail.Batch{}
 	for _, f := range inOrder(works) {

@@ -59,7 +59,7 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 		}
 		return waits
 	})
-	// A file that waits may be the new form of one that is gone: see removeRemote.
+	// A file that waits may be the new form of one that is gone: see remove.
 	left = slices.DeleteFunc(left, func(item *conflict.Item) bool {
 		return behind[item.Folder] && item.Local == conflict.Gone && item.Moved == nil
 	})

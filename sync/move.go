@@ -76,7 +76,7 @@ func (r *run) moveRemote(ctx context.Context, works map[*folder]*work) error {
 				from := r.folders[l.action.Item.From.Folder]
 				l.moving.There, l.moving.Err = r.Remote.Copy(ctx, from.name, r.validity(from), l.moving.UID, f.name)
 				if at, err = r.rowsAt(recording, f, arrived(moves[f][i:i+1])); err != nil {
-					return err
+					return errors.Join(failed, err, r.commit(recording, batch))
 				}
 			}
 			if failed = cmp.Or(failed, r.moved(recording, f, l, at, batch)); one && ends(l.moving.Err) {

@@ -75,7 +75,7 @@ func light(works map[*folder]*work) bool {
 			bytes += a.Item.Message.Size
 		}
 		for _, a := range w.uploads {
-			bytes += a.Item.Stat.Size
+			bytes += max(a.Item.Stat.Size, a.Item.Identity.Size) // either may be unknown
 			if tries(a) > 0 {
 				return false
 			}
