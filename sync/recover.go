@@ -14,8 +14,15 @@ import (
 type begun struct {
 	folder *folder
 	row    mail.Row
-	file   mail.File // that was to move and is there; no name: a landing
+	file   mail.File // that was to move and is there; no name: a landing, or it has left
+	left   bool      // the file that was to move is not there any more
 	placed bool      // the landing is in its place, and need not be there to stay yet
+	others []place   // where the file is under another name, of which base knows nothing
+}
+
+type place struct {
+	folder *folder
+	file   mail.File
 }
 
 // recoverFiles ends what an interrupted run has begun to do with files: downloads, after
@@ -25,7 +32,9 @@ type begun struct {
 // Where a file system does not rename in one step, the power can leave a file under both
 // names. A crash may so leave the name in tmp/ beside the one that a file was published
 // under, and that somebody has changed since; and one that was to move in both folders.
-// Taken for a copy, it would go to the server once more. So it loses its old name.
+// Taken for a copy, it would go to the server once more. So it loses its old name. Where a
+// program has moved the file on by that one, it loses the other. And where it has one name,
+// which is not the old one, base forgets the move once that is so after a crash, too.
 func (r *run) recoverFiles(ctx context.Context) error {
 	var all []begun
 	for _, f := range r.usable(func(*folder) bool { return true }) {
@@ -36,13 +45,18 @@ func (r *run) recoverFiles(ctx context.Context) error {
 		all = append(all, files...)
 	}
 	if len(all) > 0 {
-		others, err := r.otherNames(ctx, all)
-		if err != nil {
+		if err := r.otherNames(ctx, all); err != nil {
 			return err
+		}
+		for _, b := range all {
+			if b.left && len(b.others) > 1 {
+				ours := max(0, slices.IndexFunc(b.others, func(p place) bool { return p.file.Key != b.row.Key }))
+				all = append(all, begun{folder: b.others[ours].folder, row: b.row, file: b.others[ours].file, others: b.others})
+			}
 		}
 		for _, f := range r.usable(func(*folder) bool { return true }) {
 			mine := slices.DeleteFunc(slices.Clone(all), func(b begun) bool { return b.folder != f })
-			if err := r.fail(f, r.recover(ctx, f, mine, others)); err != nil {
+			if err := r.fail(f, r.recover(ctx, f, mine)); err != nil {
 				return err
 			}
 		}
@@ -55,8 +69,6 @@ func (r *run) recoverFiles(ctx context.Context) error {
 	}
 	return r.commit(ctx, ended)
 }
-
-func (b begun) at() upload { return upload{b.row.Folder, b.row.Key} }
 
 // begunIn finds what was begun in a folder.
 func (r *run) begunIn(ctx context.Context, f *folder) ([]begun, error) {
@@ -93,33 +105,57 @@ func (r *run) begunIn(ctx context.Context, f *folder) ([]begun, error) {
 			files = append(files, begun{folder: f, row: row, file: file})
 			continue
 		}
-		rows, err := r.State.Alike(ctx, in.Identity.Fingerprint)
+		row, err := r.movedBy(ctx, in)
 		if err != nil {
-			return nil, fmt.Errorf("read the state: %w", err)
+			return nil, err
 		}
-		for _, row := range rows {
-			if row.ID == in.Row && row.Key == in.Key && row.Folder == f.base.ID && row.Stat.Inode == file.Inode {
-				files = append(files, begun{folder: f, row: row, file: file})
-			}
+		if row != nil && row.Stat.Inode == file.Inode {
+			files = append(files, begun{folder: f, row: *row, file: file})
 		}
 	}
 	for i, b := range files {
 		files[i].placed = b.file.Name == "" && there[b.row.Key]
 	}
+	for _, in := range r.intents {
+		if moving[in.Key].ID != in.ID || there[in.Key] || in.Row == 0 {
+			continue
+		}
+		row, err := r.movedBy(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		if row != nil {
+			files = append(files, begun{folder: f, row: *row, left: true})
+		}
+	}
 	return files, nil
 }
 
+// movedBy is the row of the file that an intent moves; nil if base has it otherwise by now.
+func (r *run) movedBy(ctx context.Context, in mail.Intent) (*mail.Row, error) {
+	rows, err := r.State.Alike(ctx, in.Identity.Fingerprint)
+	if err != nil {
+		return nil, fmt.Errorf("read the state: %w", err)
+	}
+	for _, row := range rows {
+		if row.ID == in.Row && row.Key == in.Key && row.Folder == in.Folder {
+			return &row, nil
+		}
+	}
+	return nil, nil
+}
+
 // recover ends what was begun in a folder.
-func (r *run) recover(ctx context.Context, f *folder, files []begun, others map[upload]bool) error {
+func (r *run) recover(ctx context.Context, f *folder, files []begun) error {
 	if len(files) == 0 {
 		return nil
 	}
 	for _, b := range files {
 		var err error
-		if moved := b.file.Name != ""; moved && others[b.at()] {
+		if moved := b.file.Name != ""; moved && len(b.others) > 0 {
 			f.localDirty = true
 			err = r.Local.Remove(ctx, f.name, b.file)
-		} else if !moved && !b.placed && !others[b.at()] {
+		} else if !moved && !b.left && !b.placed && len(b.others) == 0 {
 			var letters mail.Letters
 			if letters, err = r.lettersFor(ctx, f, b.row.Flags.Keywords); err == nil {
 				_, err = r.Local.Publish(ctx, f.name, b.row.Key, b.row.Flags, letters)
@@ -135,26 +171,25 @@ func (r *run) recover(ctx context.Context, f *folder, files []begun, others map[
 
 // otherNames finds the files that have another name, of which base knows nothing; one that
 // others were made of as links, or that is one, has other names for good.
-func (r *run) otherNames(ctx context.Context, files []begun) (map[upload]bool, error) {
-	byInode := map[uint64]begun{}
-	for _, b := range files {
+func (r *run) otherNames(ctx context.Context, files []begun) error {
+	byInode := map[uint64]*begun{}
+	for i, b := range files {
 		if b.placed {
 			continue
 		}
 		rows, err := r.State.Alike(ctx, b.row.Fingerprint)
 		if err != nil {
-			return nil, fmt.Errorf("read the state: %w", err)
+			return fmt.Errorf("read the state: %w", err)
 		}
 		linked := slices.ContainsFunc(rows, func(other mail.Row) bool {
 			return other.ID != b.row.ID && other.Stat.Inode == b.row.Stat.Inode
 		})
 		if b.row.Stat.Inode != 0 && !linked {
-			byInode[b.row.Stat.Inode] = b
+			byInode[b.row.Stat.Inode] = &files[i]
 		}
 	}
-	found := map[upload]bool{}
 	if len(byInode) == 0 {
-		return found, nil
+		return nil
 	}
 	for _, at := range r.usable(func(at *folder) bool { return at.onLocal && at.localDirty }) {
 		var met []mail.File
@@ -162,15 +197,15 @@ func (r *run) otherNames(ctx context.Context, files []begun) (map[upload]bool, e
 		if err == nil {
 			for file := range listing.Files {
 				if b, ok := byInode[file.Inode]; ok && (at != b.folder || file.Key != b.row.Key) {
-					found[b.at()] = true
+					b.others = append(b.others, place{at, file})
 					met = append(met, file)
 				}
 			}
 			err = r.secure(ctx, at, met)
 		}
 		if err := r.fail(at, err); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return found, nil
+	return nil
 }

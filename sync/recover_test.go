@@ -109,6 +109,35 @@ func TestAMoveUnderTwoNames(t *testing.T) {
 	}
 }
 
+// ... and then a program moves the file on, by the name that it had before. It ends where
+// the server has it, as whatever moves on both sides does, and once.
+func TestAMoveUnderTwoNamesThatAProgramMovesOn(t *testing.T) {
+	for _, key := range []string{"1.other", "2.other"} {
+		for _, on := range []mail.Folder{"Lists", "Lists/go", "INBOX"} {
+			t.Run(fmt.Sprint(key, " ", on), func(t *testing.T) {
+				s := account(t)
+				d := newDevice(t, s)
+				d.sync()
+				d.put("Archive", "1.other:2,S", letter("moved"))
+				d.sync()
+				was := d.find("Archive", "About moved.")
+				moveThere(s, "Archive", "About moved.", "Lists")
+				d.dieAt("after Local.Move")
+				must(t, os.Link(d.find("Lists", "About moved."), was))
+				d.moveHere(was, on, key+":2,S")
+				noBodies(t, s)
+				d.sync()
+				d.sync()
+				if places := placesOf(s, "About moved."); !slices.Equal(places, []string{`Lists \Seen`}) {
+					t.Errorf("the message is there as %q", places)
+				}
+				d.inStep()
+				d.quiet()
+			})
+		}
+	}
+}
+
 // A download that was not recorded was moved, and copied back: it is not fetched again.
 func TestALandingThatWasCopiedAndMoved(t *testing.T) {
 	s := account(t)
