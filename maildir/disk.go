@@ -23,6 +23,7 @@ type disk struct {
 	top  *os.File // the root, for calls that take a descriptor
 	path string
 	lag  time.Duration
+	all  wholeSync
 }
 
 // openDisk opens the directory at path as the root of an FS.
@@ -35,7 +36,11 @@ func openDisk(path string) (*disk, error) {
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
-	return &disk{root, top, path, lag(int(top.Fd()))}, nil
+	d := &disk{root: root, top: top, path: path, lag: lag(int(top.Fd()))}
+	if info, err := d.Lstat("."); err == nil && syncsWhole(int(top.Fd())) {
+		d.all.on, d.all.dev = true, info.Dev
+	}
+	return d, nil
 }
 
 // Lag is FS.Lag.
@@ -120,6 +125,11 @@ const syncAtOnce = 16
 func (d *disk) Sync(names ...string) error {
 	if len(names) == 1 {
 		return d.sync(names[0])
+	}
+	if len(names) >= wholeFrom {
+		if done, err := d.syncWhole(names); done || err != nil {
+			return err
+		}
 	}
 	var g errgroup.Group
 	g.SetLimit(syncAtOnce)

@@ -2,6 +2,7 @@ package maildir
 
 import (
 	"encoding/binary"
+	"fmt"
 	"io/fs"
 	"os"
 	"strings"
@@ -38,6 +39,36 @@ func lagOf(kind uint32) time.Duration {
 		return 90 * time.Second
 	}
 	return 0
+}
+
+// syncsWhole tells whether syncWhole makes all of a file system durable, and tells of what
+// could not be written since the directory was opened, as it does since Linux 5.8. Where
+// a network is behind it, or another file system, somebody else decides.
+func syncsWhole(dir int) bool {
+	var st unix.Statfs_t
+	var name unix.Utsname
+	if unix.Fstatfs(dir, &st) != nil || unix.Uname(&name) != nil || !since(unix.ByteSliceToString(name.Release[:]), 5, 8) {
+		return false
+	}
+	switch uint32(st.Type) {
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC:
+		return true
+	}
+	return false
+}
+
+// since tells whether a release of Linux ("6.1.0-13-amd64") is that one or a later one.
+func since(release string, major, minor int) bool {
+	var a, b int
+	if n, _ := fmt.Sscanf(release, "%d.%d", &a, &b); n != 2 {
+		return false
+	}
+	return a > major || a == major && b >= minor
+}
+
+func syncWhole(dir int) error {
+	_, err := again(func() (int, error) { return 0, unix.Syncfs(dir) })
+	return err
 }
 
 func renameNoReplace(fd int, from string, tofd int, to string) error {

@@ -17,3 +17,13 @@ func TestFileSystemsThatShowLate(t *testing.T) {
 		}
 	}
 }
+
+func TestWhichReleasesTellErrors(t *testing.T) {
+	for release, want := range map[string]bool{
+		"5.8.0": true, "6.1.0-13-amd64": true, "5.10.0-23-cloud-amd64": true, "10.0": true, "5.7.19": false, "4.19.0": false, "": false, "odd": false,
+	} {
+		if got := since(release, 5, 8); got != want {
+			t.Errorf("%q: %v, want %v", release, got, want)
+		}
+	}
+}

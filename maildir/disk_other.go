@@ -15,6 +15,11 @@ func openBelow(int, string, int) (int, error) { return -1, errors.ErrUnsupported
 // lag is told of Linux's file systems only.
 func lag(int) time.Duration { return 0 }
 
+// syncsWhole is Linux's; elsewhere sync(2) need not wait.
+func syncsWhole(int) bool { return false }
+
+func syncWhole(int) error { return errors.ErrUnsupported }
+
 // renameNoReplace is Linux's; Rename has another way.
 func renameNoReplace(int, string, int, string) error { return errors.ErrUnsupported }
 

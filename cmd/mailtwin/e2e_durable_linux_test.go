@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"mailtwin/conflict/mail"
 )
 
 // call is a system call that a trace tells of, in the order in which they began.
@@ -146,6 +148,24 @@ func TestTheOrderOfSystemCalls(t *testing.T) {
 			}, after(commit,
 				moment{what: "rename into its place", calls: renames, args: `/INBOX/tmp>.*/INBOX/cur>`},
 				moment{what: "sync of the directory", calls: syncs, args: `/INBOX/cur>`, sync: true},
+				commit[0], commit[1])...)...)
+
+			s.check(s.phone.CreateFolder(s.Context(), "Many", mail.RoleNone))
+			for i := range 100 { // so many are made durable as one, where the file system can
+				s.deliver("Many", note(fmt.Sprint("many", i)), seen)
+			}
+			calls = d.traced()
+			if n := len(d.subjects("Many")); n != 100 {
+				t.Errorf("%d messages came", n)
+			}
+			last := len(calls) - 1
+			for text := regexp.MustCompile(`/Many/tmp/[^>]*>, "Message-ID`); last > 0 && !text.MatchString(calls[last].args); last-- {
+			}
+			inOrder(t, calls[last:], fsync, after([]moment{
+				{what: "sync of the files", calls: syncs, args: `/Mail>|/Many/tmp/[^>]`, sync: true},
+			}, after(commit,
+				moment{what: "rename into its place", calls: renames, args: `/Many/tmp>.*/Many/cur>`},
+				moment{what: "sync of the directory", calls: syncs, args: `/Many/cur>`, sync: true},
 				commit[0], commit[1])...)...)
 
 			d.save("INBOX", "cur", "mine.a.host:2,S", note("mine"), then)
