@@ -95,6 +95,7 @@ type Conn struct {
 	said     talk
 	owedFrom time.Time // when the server began to owe what has not begun to come; zero: it has
 	hollow   int       // how many octets have come since any of them became something
+	socket   *socket   // nil: there is none
 	queued   int       // how much the kernel had left of what was written, when last asked
 	compress chan bool // takes the answer to COMPRESS; nil: nobody waits for one
 }
@@ -123,7 +124,7 @@ func New(conn net.Conn, opts Options) *Conn {
 	c := &Conn{inner: conn, opts: opts, fresh: true, said: talk{heard: time.Now()}}
 	c.in.from = source{c}
 	c.in.Reader = bufio.NewReaderSize(plain{c}, readBuffer)
-	boundUnsent(conn)
+	c.socket = socketOf(conn)
 	return c
 }
 
@@ -327,7 +328,7 @@ func (c *Conn) came() {
 // as much as is to get through within one Timeout elsewhere. The caller holds mu.
 func (c *Conn) flows() bool {
 	was := c.queued
-	c.queued, _ = unsent(c.inner)
+	c.queued = c.socket.queued()
 	return was-c.queued >= maxChunk
 }
 

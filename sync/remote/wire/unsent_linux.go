@@ -14,25 +14,18 @@ import (
 // maxUnsent is how much the kernel takes that is not under way.
 const maxUnsent = 128 << 10
 
-// boundUnsent has the kernel take no more than maxUnsent.
-func boundUnsent(conn net.Conn) {
-	control(conn, func(fd int) error {
-		return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, maxUnsent)
-	})
+// socket is the one beneath a connection, and what the kernel has told of it. Only one
+// goroutine at a time may ask.
+type socket struct {
+	raw    syscall.RawConn
+	ask    func(fd uintptr) // made once, since it is asked after each write
+	unsent int
+	err    error
 }
 
-// unsent tells how many octets that were written have not reached the other end, if that is
-// known.
-func unsent(conn net.Conn) (n int, ok bool) {
-	ok = control(conn, func(fd int) (err error) {
-		n, err = unix.IoctlGetInt(fd, unix.SIOCOUTQ)
-		return err
-	})
-	return n, ok
-}
-
-// control does something with the socket beneath TLS, and tells whether it could.
-func control(conn net.Conn, do func(fd int) error) bool {
+// socketOf finds the socket beneath TLS, and has the kernel take no more than maxUnsent for
+// it. There is none beneath a pipe.
+func socketOf(conn net.Conn) *socket {
 	for {
 		outer, is := conn.(interface{ NetConn() net.Conn })
 		if !is {
@@ -40,14 +33,32 @@ func control(conn net.Conn, do func(fd int) error) bool {
 		}
 		conn = outer.NetConn()
 	}
-	socket, is := conn.(syscall.Conn)
+	inner, is := conn.(syscall.Conn)
 	if !is {
-		return false
+		return nil
 	}
-	raw, err := socket.SyscallConn()
+	raw, err := inner.SyscallConn()
 	if err != nil {
-		return false
+		return nil
 	}
-	failed := raw.Control(func(fd uintptr) { err = do(int(fd)) })
-	return failed == nil && err == nil
+	s := &socket{raw: raw}
+	s.ask = func(fd uintptr) { s.unsent, s.err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }
+	// Where it cannot be bounded, it is another kind of socket.
+	_ = raw.Control(func(fd uintptr) {
+		s.err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, maxUnsent)
+	})
+	return s
+}
+
+// queued tells how many octets that were written have not reached the other end; 0 if that is
+// not known.
+func (s *socket) queued() int {
+	if s == nil {
+		return 0
+	}
+	s.unsent = 0
+	if s.raw.Control(s.ask) != nil || s.err != nil {
+		return 0
+	}
+	return s.unsent
 }

@@ -93,7 +93,7 @@ func (s sink) Write(p []byte) (int, error) {
 		sent += n
 		c.mu.Lock()
 		c.stats.BytesOut += int64(n)
-		c.queued, _ = unsent(c.inner)
+		c.queued = c.socket.queued()
 		if c.fresh {
 			c.arm() // for the Read that waits since before the server owed anything
 		}
