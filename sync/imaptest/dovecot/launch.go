@@ -83,7 +83,8 @@ func (s *Server) config(o options) (string, error) {
 	line("service imap-login {\n inet_listener imap {\n port = %d\n}\n inet_listener imaps {\n port = %d\n ssl = yes\n}\n}", s.Port, s.TLSPort)
 	// Tests open more connections from one address than people do.
 	line("mail_max_userip_connections = 500")
-	line("mail_fsync = never") // nothing here outlives a power cut
+	line("mail_fsync = never")      // nothing here outlives a power cut
+	line("default_vsz_limit = 4 G") // the index of a million messages
 	// Doorbells must ring within the patience of a test.
 	line("mailbox_list_index = yes\nimap_idle_notify_interval = 2 s\nmailbox_idle_check_interval = 1 s")
 
