@@ -13,7 +13,8 @@ import (
 )
 
 // RemoveFolder is Local.RemoveFolder. Anything in cur/ or new/ keeps it, and in tmp/ what others
-// have put there. The directory itself stays if something else is in it.
+// have put there. The directory itself stays if something else is in it, and stays marked, since
+// that may leave it before base has heard of the removal: see ForgetFolder.
 func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error) {
 	defer explain(&err, "remove", folder)
 	if folder == mail.Inbox {
@@ -44,6 +45,27 @@ func (t *Tree) RemoveFolder(ctx context.Context, folder mail.Folder) (err error)
 	return t.removeHere(folder, dir)
 }
 
+// ForgetFolder is Local.ForgetFolder: it takes the mark from a directory that RemoveFolder has left.
+// One that is a folder again by now keeps it, for CreateFolder to complete what it may lack.
+func (t *Tree) ForgetFolder(ctx context.Context, folder mail.Folder) (err error) {
+	defer explain(&err, "end the removal of", folder)
+	dir, err := t.dir(folder)
+	if err != nil {
+		return err
+	}
+	if _, err := t.stamp(dir); !isNoFolder(err) {
+		return nil
+	}
+	if err := t.tidy(dir); err != nil {
+		return err
+	}
+	err = t.fs.Rmdir(path.Join(dir, unfinished))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return errors.Join(err, t.sync(dir))
+}
+
 // removeHere removes a folder, and leaves its directory if something else is in it. What makes
 // it a folder goes first, while it is marked, since a message may come to the last moment: if the
 // directory got another name before, and a crash came then, nobody would look there. An empty
@@ -58,8 +80,7 @@ func (t *Tree) removeHere(folder mail.Folder, dir string) error {
 	}
 	t.place(folder, "")
 	if err := t.empty(dir, unfinished, nameFile); errors.Is(err, errNotEmpty) {
-		// The folders inside stay, or what other programs have there.
-		return errors.Join(t.fs.Rmdir(path.Join(dir, unfinished)), t.sync(dir))
+		return t.sync(dir) // the folders inside stay, or what other programs have there
 	} else if err != nil {
 		return err // which leaves it marked
 	}

@@ -65,6 +65,39 @@ func TestAnEmptyFolderThatIsGoneFollows(t *testing.T) {
 	d.quiet()
 }
 
+// A run stops when it has removed a folder that another one lies in, before it has recorded that,
+// and somebody moves the other one away: the directory that is left goes, too, and is no damage.
+func TestARemovedFolderIsLeftByTheOneInsideIt(t *testing.T) {
+	for name, then := range map[string]func(d *device){
+		"by a program": func(d *device) { must(d.t, os.Rename(d.dir("Lists/go"), d.dir("go"))) },
+		"by a phone":   func(d *device) { must(d.t, d.server.RenameFolder("Lists/go", "go")) },
+		"and another one gets its name": func(d *device) {
+			must(d.t, os.Rename(d.dir("Lists/go"), d.dir("go")))
+			must(d.t, d.server.RenameFolder("Archive", "Lists"))
+		},
+		"by nobody, and another one gets its name": func(d *device) { must(d.t, d.server.RenameFolder("Archive", "Lists")) },
+		"by nobody": func(*device) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			d := newDevice(t, s)
+			d.sync()
+			must(t, s.DeleteFolder("Lists"))
+			d.dieAt("after Local.RemoveFolder")
+			then(d)
+			d.sync()
+			d.inStep()
+			if _, err := os.Stat(d.dir("Lists/.mailtwin-unfinished")); err == nil {
+				t.Error("Lists is still unfinished")
+			}
+			if _, err := os.Stat(d.dir("Lists")); err == nil && !d.hasFolder("Lists") && !d.hasFolder("Lists/go") {
+				t.Error("a bare directory is left")
+			}
+			d.quiet()
+		})
+	}
+}
+
 func TestRemoveFoldersNoneLetsThemStay(t *testing.T) {
 	s := account(t)
 	d := newDevice(t, s)
