@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
 	"mailtwin/sync/sim"
 )
@@ -353,6 +354,27 @@ func TestAFileThatMovesToAFolderThatIsHeld(t *testing.T) {
 	d.sync()
 	d.once("About moved.")
 	d.has("Archive", 0)
+	d.inStep()
+	d.quiet()
+}
+
+// A folder is gone on the server and held, by a device whose files are kept, and another device makes
+// it again: what the first one has kept is new mail there, since nobody can tell whether it was
+// removed or the server has lost it.
+func TestAFolderThatIsHeldSinceFilesAreKeptAndMadeAgain(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.opts.Policy = always(conflict.Policy{OnRemoteDelete: conflict.KeepFile})
+	d.sync()
+	must(t, s.DeleteFolder("Lists/go"))
+	if rep := d.sync(); len(rep.Held) != 1 {
+		t.Fatalf("held: %+v", rep.Held)
+	}
+	must(t, s.CreateFolder("Lists/go"))
+	if rep := d.sync(); len(rep.Held) > 0 || rep.Remote.New != 1 {
+		t.Errorf("held: %+v, new on the server: %d", rep.Held, rep.Remote.New)
+	}
+	d.once("About a list post.")
 	d.inStep()
 	d.quiet()
 }

@@ -91,6 +91,9 @@ func (w *world) rest() {
 					rounds++ // what is held is not in step until somebody consents
 				}
 			}
+			if w.cameBack(d, rep.Held) && round <= w.rounds() {
+				rounds = max(rounds, w.rounds()+round)
+			}
 			if err == nil && w.makesWay(d, rep.Problems) {
 				if quiet = false; rounds < w.rounds()+maxAdvice {
 					rounds++
@@ -150,6 +153,23 @@ func (w *world) makesWay(d *device, problems []*engine.Problem) bool {
 		}
 	}
 	return len(problems) > 0
+}
+
+// cameBack tells whether a device whose files are kept has held a folder that was gone on the
+// server, until another device made that again. Before that its messages had nowhere to go, and
+// nobody consents to let them go; in the folder of that name, which has other numbers, they are new
+// mail. So all is in step two rounds after that: what is held is not in step.
+func (w *world) cameBack(d *device, held []engine.Held) bool {
+	before := d.keeps
+	d.keeps = nil
+	if d.Policy.OnRemoteDelete == conflict.KeepFile {
+		d.keeps = held
+	}
+	there := w.server.Folders()
+	return slices.ContainsFunc(before, func(h engine.Held) bool {
+		again := h.Side == mail.Remote && slices.Contains(there, h.Folder)
+		return again && !slices.ContainsFunc(held, func(now engine.Held) bool { return now.Folder == h.Folder })
+	})
 }
 
 // consent: somebody lets go what a device holds of a folder.
