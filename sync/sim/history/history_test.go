@@ -220,6 +220,7 @@ var onceFailedAt = []struct {
 	{"Remote.RenameFolder", 4001379}, // a message that waits since its file has moved to a folder that is held
 	{"Local.RemoveFolder", 2761},     // a folder that was removed, and left by the one inside it, before that was recorded
 	{"Local.RemoveFolder", 1266},     // a folder that was held, since files are kept, and was made again late
+	{"Local.RemoveFolder", 10152},    // ... and one besides it that was held, and might go
 	{"Local.RenameFolder", 600261},   // consent within the second in which the disk was written to
 }
 
