@@ -282,6 +282,11 @@ func foldersAreMadeAndRemoved(t *testing.T, layout Layout) {
 	if err := tree.RemoveFolder(ctx, "INBOX"); err == nil {
 		t.Error("INBOX was removed")
 	}
+	for _, name := range []mail.Folder{"Lists", long, "cur"} {
+		if err := tree.ForgetFolder(ctx, name); err != nil {
+			t.Error(err)
+		}
+	}
 	wantErr(t, "Lists again", tree.RemoveFolder(ctx, "Lists"), mail.ErrGone)
 	folders, err := tree.Folders(ctx, nil)
 	if want := []string{"%0A", "../up", "AC%2FDC", "Grüße/受信", "INBOX", "Lists/go", "a.b/c", "mailtwin", string(long + "/in")}; err != nil || !slices.Equal(folderNames(folders), want) {

@@ -323,6 +323,56 @@ func TestABareDirectoryAroundAHalfRemovedFolder(t *testing.T) {
 	}
 }
 
+// A folder goes while another one lies inside it, and that leaves before base has heard of it:
+// the bare directory is no damage, whoever has moved the other one away.
+func TestABareDirectoryIsMarkedUntilBaseForgetsIt(t *testing.T) {
+	for what, leave := range map[string]func(tree *Tree, root string) error{
+		"a program renames it": func(_ *Tree, root string) error {
+			return os.Rename(filepath.Join(root, "Lists/go"), filepath.Join(root, "go"))
+		},
+		"we rename it":              func(tree *Tree, _ string) error { return tree.RenameFolder(t.Context(), "Lists/go", "go") },
+		"it is removed":             func(tree *Tree, _ string) error { return tree.RemoveFolder(t.Context(), "Lists/go") },
+		"it stays":                  func(*Tree, string) error { return nil },
+		"the folder is made again":  func(tree *Tree, _ string) error { return tree.CreateFolder(t.Context(), "Lists") },
+		"another one gets its name": func(tree *Tree, _ string) error { return tree.RenameFolder(t.Context(), "Work", "Lists") },
+		"a program makes it again": func(_ *Tree, root string) error {
+			mkdirs(t, root, "Lists/cur", "Lists/new", "Lists/tmp")
+			return nil
+		},
+	} {
+		tree, root := newTree(t, Options{})
+		mkdirs(t, root, "Lists/cur", "Lists/new", "Lists/tmp", "Lists/go/cur", "Lists/go/new", "Lists/go/tmp", "Work/cur", "Work/new", "Work/tmp")
+		known, err := tree.Folders(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(tree.RemoveFolder(t.Context(), "Lists"), leave(tree, root)); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		folders, err := tree.Folders(t.Context(), known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, scanErr := tree.Scan(t.Context(), "Lists", mail.Letters{})
+		if there := slices.Contains(folderNames(folders), "Lists"); there != (scanErr == nil) {
+			t.Errorf("%s: listed %q, scanned: %v", what, folderNames(folders), scanErr)
+		}
+		if err := tree.ForgetFolder(t.Context(), "Lists"); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		_, scanAgain := tree.Scan(t.Context(), "Lists", mail.Letters{})
+		if (scanAgain == nil) != (scanErr == nil) {
+			t.Errorf("%s: a folder before: %v, and after: %v", what, scanErr, scanAgain)
+		}
+		if marked := exists(t, filepath.Join(root, "Lists", unfinished)); marked && scanErr != nil {
+			t.Errorf("%s: the directory is still marked", what)
+		}
+		if inside := exists(t, filepath.Join(root, "Lists/go")); scanErr != nil && exists(t, filepath.Join(root, "Lists")) != inside {
+			t.Errorf("%s: a directory with nothing in it stays", what)
+		}
+	}
+}
+
 // Whether anything is left in a folder that is removed cannot be read: it stays marked, rather
 // than to leave a bare directory, and goes the next time.
 func TestAFolderThatCannotBeListedWhenItIsRemoved(t *testing.T) {

@@ -146,7 +146,7 @@ func TestFoldersThatAFileSystemTakesForOneAreKeptApart(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := tree.RemoveFolder(ctx, "A/work"); err != nil {
+			if err := errors.Join(tree.RemoveFolder(ctx, "A/work"), tree.ForgetFolder(ctx, "A/work")); err != nil {
 				t.Fatal(err)
 			}
 			folders, err := tree.Folders(ctx, nil)

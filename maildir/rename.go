@@ -90,8 +90,8 @@ func (t *Tree) SecureFolder(ctx context.Context, folder, was mail.Folder) (err e
 	return errors.Join(t.syncAround(dir), t.syncAround(left))
 }
 
-// container gives the directories in the one of the name full, which is no folder and
-// only holds such; mail.ErrExists if it is a folder, or anything else is in it.
+// container gives the directories in the one of the name full, which is no folder, also
+// none any more, and only holds such; mail.ErrExists if it is a folder, or anything else is in it.
 func (t *Tree) container(around, full string) (inside []string, err error) {
 	entry, there, err := t.find(around, full)
 	if err != nil || !there {
@@ -103,7 +103,7 @@ func (t *Tree) container(around, full string) (inside []string, err error) {
 	}
 	err = t.fs.ReadDir(dir, func(e Entry) {
 		switch {
-		case e.Name == nameFile:
+		case e.Name == nameFile, e.Name == unfinished:
 		case e.Type == fs.ModeDir && t.opts.Layout.visible(dir, e.Name):
 			inside = append(inside, path.Join(dir, e.Name))
 		default:
@@ -150,10 +150,18 @@ func (t *Tree) vacant(around, full string) (string, error) {
 	return made, t.clear(made)
 }
 
-// clear removes a directory in which nothing is but the name of it.
+// clear removes a directory in which nothing is but the name of it, and the mark that a folder
+// was removed there: that has to last as long as the directory.
 func (t *Tree) clear(dir string) error {
-	if err := t.empty(dir, nameFile); err != nil {
+	if err := t.empty(dir, nameFile, unfinished); err != nil {
 		return err
+	}
+	if _, err := t.fs.Lstat(path.Join(dir, unfinished)); err == nil {
+		away, err := t.putAway(dir)
+		if err != nil {
+			return err
+		}
+		return t.clearAway(away)
 	}
 	if err := t.fs.Unlink(path.Join(dir, nameFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

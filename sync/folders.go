@@ -310,20 +310,16 @@ func (r *run) matchFolders(ctx context.Context) error {
 	}
 	slices.Sort(names) // parents before what lies in them
 	batch := &mail.Batch{}
+	var gone []*folder
 	for _, name := range names {
 		f := r.folders[name]
 		switch {
 		case !f.onLocal && !f.onRemote && !f.vanished:
-			if err := r.clearAway(ctx, f); err != nil {
-				if err := r.fail(f, err); err != nil {
-					return err
-				}
-				continue
-			}
 			if f.base.ID != 0 {
 				batch.DropFolders = append(batch.DropFolders, f.base.ID)
 			}
 			delete(r.folders, name)
+			gone = append(gone, f)
 			continue
 		case !f.selected, f.failed != nil:
 			continue
@@ -352,18 +348,27 @@ func (r *run) matchFolders(ctx context.Context) error {
 	if err := r.firstMarkers(ctx, batch); err != nil {
 		return err
 	}
-	return r.commit(ctx, batch)
+	if err := r.commit(ctx, batch); err != nil {
+		return err
+	}
+	for _, f := range gone {
+		if err := r.fail(f, r.clearAway(ctx, f)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// clearAway removes what is left of a folder whose removal here did not come to its end.
-// One that got a message meanwhile is whole again after that, and there in the next run.
+// clearAway removes what is left of a folder whose removal here did not come to its end, and
+// which base has forgotten. One that got a message meanwhile is whole again after that, and
+// there in the next run.
 func (r *run) clearAway(ctx context.Context, f *folder) error {
 	if r.DryRun || !f.unfinished {
 		return nil
 	}
 	err := r.Local.RemoveFolder(ctx, f.name)
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, mail.ErrGone) { // it may have gone with the last one inside it
+		return r.Local.ForgetFolder(ctx, f.name)
 	}
 	if _, failed := r.Local.Scan(ctx, f.name, f.letters); failed != nil {
 		return err

@@ -95,6 +95,10 @@ type Local interface {
 	// RemoveFolder removes a folder without messages; folders inside it stay. An
 	// error says that it holds something.
 	RemoveFolder(ctx context.Context, folder mail.Folder) error
+	// ForgetFolder is called once base no longer has a folder that was removed. Where folders
+	// inside it have stayed, these may go elsewhere before that; until then it is Unfinished, so
+	// that what is left of it is not taken for damage to a folder that base knows.
+	ForgetFolder(ctx context.Context, folder mail.Folder) error
 	// RenameFolder gives a folder that is not INBOX another name, durably, and makes
 	// what that lies in. Folders inside it may go along, or keep their names.
 	// mail.ErrGone; mail.ErrExists: something has the name. Then nothing was done.

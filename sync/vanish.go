@@ -192,7 +192,10 @@ func (r *run) dissolve(ctx context.Context, f *folder) error {
 		r.stirred = true
 	}
 	f.vanished = true // for the rest of the run there is nothing to do in it
-	return r.commit(ctx, &mail.Batch{DropFolders: []mail.FolderID{f.base.ID}})
+	if err := r.commit(ctx, &mail.Batch{DropFolders: []mail.FolderID{f.base.ID}}); err != nil || !f.onLocal {
+		return err
+	}
+	return r.Local.ForgetFolder(ctx, f.name)
 }
 
 // goneWithFolder gives, of a folder that is gone on the server and may go here, all

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
 	"mailtwin/sync/sim"
 )
@@ -63,6 +64,39 @@ func TestAnEmptyFolderThatIsGoneFollows(t *testing.T) {
 	d.sync()
 	d.inStep()
 	d.quiet()
+}
+
+// A run stops when it has removed a folder that another one lies in, before it has recorded that,
+// and somebody moves the other one away: the directory that is left goes, too, and is no damage.
+func TestARemovedFolderIsLeftByTheOneInsideIt(t *testing.T) {
+	for name, then := range map[string]func(d *device){
+		"by a program": func(d *device) { must(d.t, os.Rename(d.dir("Lists/go"), d.dir("go"))) },
+		"by a phone":   func(d *device) { must(d.t, d.server.RenameFolder("Lists/go", "go")) },
+		"and another one gets its name": func(d *device) {
+			must(d.t, os.Rename(d.dir("Lists/go"), d.dir("go")))
+			must(d.t, d.server.RenameFolder("Archive", "Lists"))
+		},
+		"by nobody, and another one gets its name": func(d *device) { must(d.t, d.server.RenameFolder("Archive", "Lists")) },
+		"by nobody": func(*device) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			d := newDevice(t, s)
+			d.sync()
+			must(t, s.DeleteFolder("Lists"))
+			d.dieAt("after Local.RemoveFolder")
+			then(d)
+			d.sync()
+			d.inStep()
+			if _, err := os.Stat(d.dir("Lists/.mailtwin-unfinished")); err == nil {
+				t.Error("Lists is still unfinished")
+			}
+			if _, err := os.Stat(d.dir("Lists")); err == nil && !d.hasFolder("Lists") && !d.hasFolder("Lists/go") {
+				t.Error("a bare directory is left")
+			}
+			d.quiet()
+		})
+	}
 }
 
 func TestRemoveFoldersNoneLetsThemStay(t *testing.T) {
@@ -320,6 +354,27 @@ func TestAFileThatMovesToAFolderThatIsHeld(t *testing.T) {
 	d.sync()
 	d.once("About moved.")
 	d.has("Archive", 0)
+	d.inStep()
+	d.quiet()
+}
+
+// A folder is gone on the server and held, by a device whose files are kept, and another device makes
+// it again: what the first one has kept is new mail there, since nobody can tell whether it was
+// removed or the server has lost it.
+func TestAFolderThatIsHeldSinceFilesAreKeptAndMadeAgain(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.opts.Policy = always(conflict.Policy{OnRemoteDelete: conflict.KeepFile})
+	d.sync()
+	must(t, s.DeleteFolder("Lists/go"))
+	if rep := d.sync(); len(rep.Held) != 1 {
+		t.Fatalf("held: %+v", rep.Held)
+	}
+	must(t, s.CreateFolder("Lists/go"))
+	if rep := d.sync(); len(rep.Held) > 0 || rep.Remote.New != 1 {
+		t.Errorf("held: %+v, new on the server: %d", rep.Held, rep.Remote.New)
+	}
+	d.once("About a list post.")
 	d.inStep()
 	d.quiet()
 }

@@ -20,7 +20,7 @@ import (
 // effects are the methods that have an effect; all others only look.
 var effects = map[string][]string{
 	"Local": {"Create", "Resume", "Harden", "Publish", "Secure", "SyncFolder", "Sweep", "Reflag", "EndRename", "Move", "Link", "Remove", "SetLetters",
-		"SetMarker", "CreateFolder", "RemoveFolder", "RenameFolder", "SecureFolder"},
+		"SetMarker", "CreateFolder", "RemoveFolder", "ForgetFolder", "RenameFolder", "SecureFolder"},
 	"Incoming": {"Write", "Finish", "Keep"},
 	"Remote":   {"Append", "Change", "Copy", "CreateFolder", "DeleteFolder", "RenameFolder"},
 	"State":    {"Commit"},

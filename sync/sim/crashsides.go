@@ -130,6 +130,10 @@ func (c *crashLocal) RemoveFolder(ctx context.Context, folder mail.Folder) error
 	return c.crash.effect("Local.RemoveFolder", func() error { return c.local.RemoveFolder(ctx, folder) })
 }
 
+func (c *crashLocal) ForgetFolder(ctx context.Context, folder mail.Folder) error {
+	return c.crash.effect("Local.ForgetFolder", func() error { return c.local.ForgetFolder(ctx, folder) })
+}
+
 func (c *crashLocal) RenameFolder(ctx context.Context, folder, to mail.Folder) error {
 	return c.crash.effect("Local.RenameFolder", func() error { return c.local.RenameFolder(ctx, folder, to) })
 }

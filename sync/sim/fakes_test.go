@@ -129,6 +129,10 @@ func (f fakeLocal) RemoveFolder(context.Context, mail.Folder) error {
 	f.add("RemoveFolder")
 	return nil
 }
+func (f fakeLocal) ForgetFolder(context.Context, mail.Folder) error {
+	f.add("ForgetFolder")
+	return nil
+}
 
 func (f fakeLocal) RenameFolder(context.Context, mail.Folder, mail.Folder) error {
 	f.add("RenameFolder")

@@ -73,14 +73,12 @@ func (w *world) rest() {
 			rep, err := d.sync(p)
 			trips = d.client.Traffic().RoundTrips - trips
 			w.note("%s: %v, here %+v, there %+v, %d held, %v", d.name, err, rep.Local, rep.Remote, len(rep.Held), rep.Problems)
-			// Where files are kept nothing goes; and what somebody has flagged stays, with its
-			// folder, although somebody else lets that go.
-			if held := fmt.Sprint(rep.Held); len(rep.Held) > 0 && held != d.held &&
-				(d.Policy.OnRemoteDelete != conflict.KeepFile || rep.Held[0].Side == mail.Local) {
-				d.held = held
+			// What somebody has flagged stays, with its folder, although somebody else lets that go.
+			if goes := d.goes(rep.Held); len(goes) > 0 && fmt.Sprint(goes) != d.held {
+				d.held = fmt.Sprint(goes)
 				w.hit("rest", "held")
 				var folders []mail.Folder
-				for _, held := range rep.Held {
+				for _, held := range goes {
 					folders = append(folders, held.Folder)
 					w.consent(d, held.Folder)
 				}
@@ -90,6 +88,9 @@ func (w *world) rest() {
 				if quiet = false; round == 0 {
 					rounds++ // what is held is not in step until somebody consents
 				}
+			}
+			if w.cameBack(d, rep.Held) && round <= w.rounds() {
+				rounds = max(rounds, w.rounds()+round)
 			}
 			if err == nil && w.makesWay(d, rep.Problems) {
 				if quiet = false; rounds < w.rounds()+maxAdvice {
@@ -150,6 +151,28 @@ func (w *world) makesWay(d *device, problems []*engine.Problem) bool {
 		}
 	}
 	return len(problems) > 0
+}
+
+// goes gives those of what a device holds that people let go: where files are kept none goes here.
+func (d *device) goes(held []engine.Held) []engine.Held {
+	return slices.DeleteFunc(slices.Clone(held), func(h engine.Held) bool {
+		return d.Policy.OnRemoteDelete == conflict.KeepFile && h.Side == mail.Remote
+	})
+}
+
+// cameBack tells whether a device whose files are kept has held a folder that was gone on the
+// server, until another device made that again. Before that its messages had nowhere to go, and
+// nobody consents to let them go; in the folder of that name, which has other numbers, they are new
+// mail. So all is in step two rounds after that: what is held is not in step.
+func (w *world) cameBack(d *device, held []engine.Held) bool {
+	before, there := d.keeps, w.server.Folders()
+	if d.keeps = nil; d.Policy.OnRemoteDelete == conflict.KeepFile {
+		d.keeps = held
+	}
+	return slices.ContainsFunc(before, func(h engine.Held) bool {
+		again := h.Side == mail.Remote && slices.Contains(there, h.Folder)
+		return again && !slices.ContainsFunc(held, func(now engine.Held) bool { return now.Folder == h.Folder })
+	})
 }
 
 // consent: somebody lets go what a device holds of a folder.

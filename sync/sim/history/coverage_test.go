@@ -30,7 +30,7 @@ func mustStrike() []history.Strike {
 		"planned")
 	prefixed("plan", "agree download upload move-remote move-local copy-remote link remove-local move-to-trash expunge-remote part drop",
 		"killed", "hindered")
-	each(`Local.CreateFolder Local.RemoveFolder Local.RenameFolder Local.SetMarker Local.SetLetters Local.Create
+	each(`Local.CreateFolder Local.RemoveFolder Local.ForgetFolder Local.RenameFolder Local.SetMarker Local.SetLetters Local.Create
 		Local.Resume Incoming.Write Incoming.Finish Incoming.Keep Local.Harden Local.Publish Local.Secure Local.SyncFolder Local.Reflag Local.Move
 		Local.Link Local.Remove Local.Sweep Remote.Append Remote.Store Remote.Move Remote.Copy Remote.Expunge
 		Remote.CreateFolder Remote.DeleteFolder Remote.RenameFolder State.Commit`,

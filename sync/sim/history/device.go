@@ -32,6 +32,7 @@ type device struct {
 	backup  *disk.Disk
 	removed map[string]time.Time // when a sync has removed the last file of a token
 	held    string               // what it held back when somebody consented to that
+	keeps   []engine.Held        // what its last sync has held, to which nobody consents
 	runs    int                  // how many syncs it has begun
 	refused int                  // which of them was the last that could not upload
 	clean   bool                 // nothing befell its last sync

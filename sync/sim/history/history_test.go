@@ -159,7 +159,7 @@ const fastBudget, aimedBudget = 8000, 1200
 
 // rare are the calls that come so seldom that chance does not strike them in each way.
 var rare = []string{
-	"Local.RemoveFolder", "Local.RenameFolder", "Local.SetLetters", "Local.Reflag", "Local.Move", "Local.Remove", "Local.Resume", "Incoming.Keep",
+	"Local.RemoveFolder", "Local.ForgetFolder", "Local.RenameFolder", "Local.SetLetters", "Local.Reflag", "Local.Move", "Local.Remove", "Local.Resume", "Incoming.Keep",
 	"Remote.Append", "Remote.Store", "Remote.Move", "Remote.Copy", "Remote.Expunge", "Remote.DeleteFolder", "Remote.RenameFolder",
 }
 
@@ -223,6 +223,9 @@ var onceFailedAt = []struct {
 	{"Local.SetLetters", 4001229},    // a message that the phone had moved away and back, and was there twice
 	{"State.Commit", 4001628},        // a move halfway of what was uploaded, and not recorded
 	{"Remote.RenameFolder", 4001379}, // a message that waits since its file has moved to a folder that is held
+	{"Local.RemoveFolder", 2761},     // a folder that was removed, and left by the one inside it, before that was recorded
+	{"Local.RemoveFolder", 1266},     // a folder that was held, since files are kept, and was made again late
+	{"Local.RemoveFolder", 10152},    // ... and one besides it that was held, and might go
 	{"Local.RenameFolder", 600261},   // consent within the second in which the disk was written to
 }
 
@@ -261,6 +264,7 @@ var onceFailed = []uint64{
 	1294587,          // a file that had moved to a folder which was left for that run
 	4130342,          // a file that had moved to a folder which was held
 	2027680,          // a folder inside another one that went at the end of a run
+	6045898,          // a folder that was removed, and left by the one inside it, before that was recorded
 	3006065, 1275179, // a folder whose renaming was not durable, and was taken back on the server, too
 }
 
