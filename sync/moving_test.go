@@ -419,28 +419,85 @@ func TestAFileInAFolderThatIsLeftForThisRun(t *testing.T) {
 // An upload was not recorded, and another device has begun to move its message: where that is
 // found again it is in two folders, one of which is read once more, as with a known one.
 func TestAMoveHalfwayOfWhatWasUploadedLast(t *testing.T) {
-	s := account(t)
-	d := newDevice(t, s)
-	d.opts.Connections = 1
-	d.sync()
-	d.put("Archive", "1.other:2,S", letter("uploaded"))
-	d.dieAt("after Remote.Append")
-	uid := s.Messages("Archive")[0].UID
-	s.Copy("Archive", uid, "Lists")
-	scans := 0
-	s.Before = func(c sim.Call) error {
-		if c.Method == "Scan" && c.Folder == "Archive" {
-			if scans++; scans == 2 {
-				return s.Expunge("Archive", uid)
+	for name, fail := range map[string]func(d *device){
+		"the process dies": func(d *device) { d.dieAt("after Remote.Append") },
+		"it breaks off": func(d *device) { // which base knows
+			breakOff(d.server)
+			d.unreached()
+			d.server.After = nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			d := newDevice(t, s)
+			d.opts.Connections = 1
+			d.sync()
+			d.put("Archive", "1.other:2,S", letter("uploaded"))
+			fail(d)
+			uid := s.Messages("Archive")[0].UID
+			s.Copy("Archive", uid, "Lists")
+			scans := 0
+			s.Before = func(c sim.Call) error {
+				if c.Method == "Scan" && c.Folder == "Archive" {
+					if scans++; scans == 2 {
+						return s.Expunge("Archive", uid)
+					}
+				}
+				return nil
 			}
-		}
-		return nil
+			d.sync()
+			s.Before = nil
+			d.once("About uploaded.")
+			d.has("Archive", 0)
+			d.has("Lists", 1)
+			d.inStep()
+			d.quiet()
+		})
 	}
-	d.sync()
-	s.Before = nil
-	d.once("About uploaded.")
-	d.has("Archive", 0)
-	d.has("Lists", 1)
-	d.inStep()
-	d.quiet()
+}
+
+// A device has lost its state while a message is halfway to another folder on the server. It is
+// told apart from a copy as if the device had known it: it is one message still, whatever is
+// done with its file until the folder that it leaves is read once more. Nor does it come over
+// the wire.
+func TestAMoveHalfwayOfWhatIsKnownAgain(t *testing.T) {
+	for name, act := range map[string]func(d *device, path string){
+		"untouched":        func(*device, string) {},
+		"flagged":          func(d *device, path string) { d.rename(path, "cur", "FS") },
+		"moved as there":   func(d *device, path string) { d.moveHere(path, "Lists", "1.other:2,S") },
+		"moved from there": func(d *device, path string) { d.moveHere(path, "Drafts", "1.other:2,S") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			must(t, s.CreateFolder("Drafts"))
+			uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+			d := newDevice(t, s)
+			d.opts.Connections = 1
+			d.sync()
+			before := len(s.Messages("Lists"))
+			s.Copy("Archive", uid, "Lists")
+			d.state = sim.NewState()
+			noBodies(t, s)
+			inner, scans := s.Before, 0
+			s.Before = func(c sim.Call) error {
+				if c.Method == "Scan" && c.Folder == "Archive" {
+					if scans++; scans == 2 {
+						act(d, d.find("Archive", "About moved."))
+						must(t, s.Expunge("Archive", uid))
+					}
+				}
+				return inner(c)
+			}
+			d.sync()
+			if s.Before = nil; scans < 2 {
+				t.Errorf("the folder that it may be leaving was read %d times", scans)
+			}
+			d.sync()
+			for folder, n := range map[mail.Folder]int{"Archive": 0, "Drafts": 0, "Trash": 0, "Lists": before + 1} {
+				d.has(folder, n)
+			}
+			d.inStep()
+			d.quiet()
+		})
+	}
 }

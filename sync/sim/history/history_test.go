@@ -256,6 +256,7 @@ var onceFailed = []uint64{
 	1294587,          // a file that had moved to a folder which was left for that run
 	4130342,          // a file that had moved to a folder which was held
 	2027680,          // a folder inside another one that went at the end of a run
+	6037475,          // a message halfway to another folder when its file was known again
 	3006065, 1275179, // a folder whose renaming was not durable, and was taken back on the server, too
 }
 
