@@ -456,10 +456,9 @@ func TestAMoveHalfwayOfWhatWasUploadedLast(t *testing.T) {
 	}
 }
 
-// A device has lost its state while a message is halfway to another folder on the server. It is
-// told apart from a copy as if the device had known it: it is one message still, whatever is
-// done with its file until the folder that it leaves is read once more. Nor does it come over
-// the wire.
+// A device loses track of a message that is halfway to another folder on the server. It is told
+// apart from a copy as if the device had known it: it is one message still, whatever is done
+// with its file until the folder that it leaves is read once more. Nor does it come over the wire.
 func TestAMoveHalfwayOfWhatIsKnownAgain(t *testing.T) {
 	for name, act := range map[string]func(d *device, path string){
 		"untouched":        func(*device, string) {},
@@ -467,37 +466,47 @@ func TestAMoveHalfwayOfWhatIsKnownAgain(t *testing.T) {
 		"moved as there":   func(d *device, path string) { d.moveHere(path, "Lists", "1.other:2,S") },
 		"moved from there": func(d *device, path string) { d.moveHere(path, "Drafts", "1.other:2,S") },
 	} {
-		t.Run(name, func(t *testing.T) {
-			s := account(t)
-			must(t, s.CreateFolder("Drafts"))
-			uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
-			d := newDevice(t, s)
-			d.opts.Connections = 1
-			d.sync()
-			before := len(s.Messages("Lists"))
-			s.Copy("Archive", uid, "Lists")
-			d.state = sim.NewState()
-			noBodies(t, s)
-			inner, scans := s.Before, 0
-			s.Before = func(c sim.Call) error {
-				if c.Method == "Scan" && c.Folder == "Archive" {
-					if scans++; scans == 2 {
-						act(d, d.find("Archive", "About moved."))
-						must(t, s.Expunge("Archive", uid))
-					}
-				}
-				return inner(c)
-			}
-			d.sync()
-			if s.Before = nil; scans < 2 {
-				t.Errorf("the folder that it may be leaving was read %d times", scans)
-			}
-			d.sync()
-			for folder, n := range map[mail.Folder]int{"Archive": 0, "Drafts": 0, "Trash": 0, "Lists": before + 1} {
-				d.has(folder, n)
-			}
-			d.inStep()
-			d.quiet()
-		})
+		for _, state := range []bool{true, false} { // that is lost, or the UIDs of the folder are
+			t.Run(fmt.Sprint(name, ", state ", state), func(t *testing.T) { halfway(t, state, act) })
+		}
 	}
+}
+
+func halfway(t *testing.T, state bool, act func(d *device, path string)) {
+	s := account(t)
+	must(t, s.CreateFolder("Drafts"))
+	s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.opts.Connections = 1
+	d.sync()
+	if state {
+		d.state = sim.NewState()
+	} else {
+		must(t, s.ChangeUIDValidity("Archive"))
+	}
+	before, uid := len(s.Messages("Lists")), s.Messages("Archive")[0].UID
+	s.Copy("Archive", uid, "Lists")
+	noBodies(t, s)
+	inner, listings, left := s.Before, 0, false
+	s.Before = func(c sim.Call) error {
+		switch {
+		case c.Method == "Folders":
+			listings++
+		case c.Method == "Scan" && c.Folder == "Archive" && listings > 1 && !left: // it is read once more
+			left = true
+			act(d, d.find("Archive", "About moved."))
+			must(t, s.Expunge("Archive", uid))
+		}
+		return inner(c)
+	}
+	d.sync()
+	if s.Before = nil; !left {
+		t.Error("the folder that it may be leaving was not read once more")
+	}
+	d.sync()
+	for folder, n := range map[mail.Folder]int{"Archive": 0, "Drafts": 0, "Trash": 0, "Lists": before + 1} {
+		d.has(folder, n)
+	}
+	d.inStep()
+	d.quiet()
 }

@@ -203,16 +203,17 @@ func (r *run) learnAll(ctx context.Context, g *gathered, ask []*conflict.Item) e
 	}
 	for f := range of {
 		if !f.usable() {
-			g.newRemote[f] = nil // nothing more is learnt of it in this run
+			g.leaveUnlearnt(f) // nothing more is learnt of it in this run
 		}
 	}
 	for _, f := range r.usable(func(f *folder) bool { return len(of[f]) > 0 }) {
 		left, err := r.learn(ctx, f, g.newRemote[f], of[f], true)
-		if err := r.fail(f, err); err != nil {
-			return err
+		if failed := r.fail(f, err); failed != nil {
+			return failed
 		}
-		if f.failed != nil {
-			left = nil
+		if err != nil {
+			g.leaveUnlearnt(f)
+			continue
 		}
 		g.newRemote[f] = left
 	}
