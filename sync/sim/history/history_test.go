@@ -201,6 +201,23 @@ func TestHistoriesThatOnceFailed(t *testing.T) {
 			report(t, f.seed, f.call, history.Memory{})
 		}
 	}
+	for _, f := range onceFailedSince {
+		h := history.New(f.seed).Only(f.steps)
+		h.Setup.Process = f.process
+		if res := history.Play(h, history.Memory{}, history.Coverage{}); res.Err != nil {
+			t.Errorf("seed %d, steps %v, process %d: %v", f.seed, f.steps, f.process, res.Err)
+		}
+	}
+}
+
+// onceFailedSince are those that are played as they are, with some of their steps.
+var onceFailedSince = []struct {
+	seed    uint64
+	process int
+	steps   []int
+}{
+	// a file that was saved elsewhere before the folder could be read in which its message is
+	{6129, 28007, []int{3, 8, 10, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22}},
 }
 
 // onceFailedAt are those in which all that happened befell one call.
