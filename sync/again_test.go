@@ -142,6 +142,26 @@ func TestAMaildirRestoredWithTheTimesOfTheOther(t *testing.T) {
 	d.quiet()
 }
 
+// It has the same marker, too, since no sync came between what it lacks and what it has more:
+// then the weekly look at the folder finds that.
+func TestAMaildirRestoredWithTheTimesAndTheMarkerOfTheOther(t *testing.T) {
+	s := account(t)
+	now := time.Now()
+	d := newDevice(t, s)
+	d.opts.Now = func() time.Time { return now }
+	d.sync()
+	cur := filepath.Join(d.dir("Archive"), "cur")
+	at, err := os.Stat(cur)
+	must(t, err)
+	d.put("Archive", "1.other:2,S", letter("of the backup"))
+	must(t, os.Chtimes(cur, at.ModTime(), at.ModTime()))
+	now = now.Add(8 * 24 * time.Hour)
+	d.sync()
+	d.once("About of the backup.")
+	d.inStep()
+	d.quiet()
+}
+
 // A copy that a program puts into new/ has no flags to its name, and gets those that its
 // message has.
 func TestACopyInNewHasTheFlagsOfItsMessage(t *testing.T) {

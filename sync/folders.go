@@ -272,8 +272,8 @@ func (r *run) meetLocal(local []mail.LocalFolder) error {
 			continue
 		}
 		f.onLocal, f.stamp = true, lf.Stamp
-		f.localDirty = lf.Stamp == mail.Stamp{} || lf.Stamp != f.base.Local
-		f.localMoved, f.unclear = f.localDirty, lf.Stamp == mail.Stamp{}
+		f.localMoved, f.unclear = lf.Stamp == mail.Stamp{} || lf.Stamp != f.base.Local, lf.Stamp == mail.Stamp{}
+		f.localDirty = f.localMoved || r.overdue(f) // times tell nothing of a backup that has the same
 	}
 	inbox := r.folders[mail.Inbox]
 	if inbox != nil && inbox.base.OnLocal && !inbox.onLocal {
