@@ -112,9 +112,8 @@ func newTying(locals, remotes []*Item, intents map[mail.Key]mail.Intent, adopt, 
 		if l.Followed {
 			t.followed = append(t.followed, l)
 		}
-		t.sizes[l.Identity.Size], t.sizes[l.Identity.BareSize] = true, true
-		if l.Row != nil && l.Row.RemoteSize != 0 {
-			t.sizes[l.Row.RemoteSize] = true
+		for _, size := range l.Sizes() {
+			t.sizes[size] = true
 		}
 		alike(t.digests, fileMoment(l), l.Identity.Digest)
 	}
@@ -179,6 +178,16 @@ func (t *tying) strictlyUndecided(r *Item, files []*Item) bool {
 // or that the server announces for it.
 func (t *tying) sizeOf(l, r *Item) bool {
 	return r.Message.Size == l.Identity.Size || l.Identity.BareSize != 0 && r.Message.Size == l.Identity.BareSize || l.Row != nil && l.Row.RemoteSize != 0 && r.Message.Size == l.Row.RemoteSize
+}
+
+// Sizes gives the sizes that the message of a file, of which all is known, may have on the
+// server: those of which sizeOf tells, 0 for what there is not.
+func (i *Item) Sizes() [3]int64 {
+	sizes := [3]int64{i.Identity.Size, i.Identity.BareSize}
+	if i.Row != nil {
+		sizes[2] = i.Row.RemoteSize
+	}
+	return sizes
 }
 
 // maxAdded is more than the fields come to that mail programs add to their own copies.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	gosync "sync"
 	"testing"
 	"time"
 
@@ -141,6 +142,26 @@ func TestAMaildirRestoredWithTheTimesOfTheOther(t *testing.T) {
 	d.quiet()
 }
 
+// It has the same marker, too, since no sync came between what it lacks and what it has more:
+// then the weekly look at the folder finds that.
+func TestAMaildirRestoredWithTheTimesAndTheMarkerOfTheOther(t *testing.T) {
+	s := account(t)
+	now := time.Now()
+	d := newDevice(t, s)
+	d.opts.Now = func() time.Time { return now }
+	d.sync()
+	cur := filepath.Join(d.dir("Archive"), "cur")
+	at, err := os.Stat(cur)
+	must(t, err)
+	d.put("Archive", "1.other:2,S", letter("of the backup"))
+	must(t, os.Chtimes(cur, at.ModTime(), at.ModTime()))
+	now = now.Add(8 * 24 * time.Hour)
+	d.sync()
+	d.once("About of the backup.")
+	d.inStep()
+	d.quiet()
+}
+
 // A copy that a program puts into new/ has no flags to its name, and gets those that its
 // message has.
 func TestACopyInNewHasTheFlagsOfItsMessage(t *testing.T) {
@@ -194,6 +215,79 @@ func TestALostStateIsNotForgottenByAnInterruptedRun(t *testing.T) {
 	if n := len(s.Messages("INBOX")) + len(s.Messages("Lists")); n != 3 {
 		t.Errorf("INBOX and Lists have %d messages", n)
 	}
+	d.inStep()
+	d.quiet()
+}
+
+// A state is lost, and a program saves a message to another folder before its own one can be read
+// again: the body that would tell breaks off. Its file waits for that folder, and no message is
+// uploaded beside it; what is nothing like it does not wait.
+func TestAFileThatLeftAFolderThatCannotBeRead(t *testing.T) {
+	for name, c := range map[string]struct {
+		stays bool // another file of that folder, which cannot be told either
+		first bool // a run has met all other folders
+	}{
+		"at once": {}, "after a run": {first: true}, "of several": {stays: true}, "of several, after a run": {true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			nameless := func(body string) string { return "Subject: no ID\n\nAbout " + body + ".\n" }
+			s.Deliver("INBOX", onWire(nameless("saved")), flags(`\Seen`), day)
+			if c.stays {
+				s.Deliver("INBOX", onWire(nameless("other")), flags(`\Seen`), day)
+			}
+			d := newDevice(t, s)
+			d.sync()
+			d.state = sim.NewState()
+			s.Cut = func(call sim.Call, size int64) int64 {
+				if call.Method == "Fetch" && call.Folder == "INBOX" {
+					return size / 2
+				}
+				return -1
+			}
+			broken := func() {
+				t.Helper()
+				if rep, err := d.run(); err != nil || len(rep.Problems) != 1 || rep.Problems[0].Folder != "INBOX" {
+					t.Fatalf("%v, %v", err, rep.Problems)
+				}
+			}
+			if c.first {
+				broken()
+			}
+			must(t, os.Remove(d.find("INBOX", "About saved.")))
+			d.put("Archive", "1.other:2,S", nameless("saved"))
+			d.put("Archive", "2.other:2,S", letter("new here"))
+			broken()
+			d.once("About new here.")
+			d.once("About saved.")
+			s.Cut = nil
+			d.sync()
+			d.sync()
+			d.once("About saved.")
+			d.inStep()
+			d.quiet()
+		})
+	}
+}
+
+// A folder of which nothing is known gets other UIDs while its messages are told from its files:
+// the files wait until it is read anew.
+func TestAFolderThatGetsOtherUIDsWhileItIsKnownAgain(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	d.state = sim.NewState()
+	noBodies(t, s)
+	inner, once := s.Before, gosync.Once{}
+	s.Before = func(c sim.Call) error {
+		if c.Method == "Identify" && c.Folder == "INBOX" {
+			once.Do(func() { must(t, s.ChangeUIDValidity("INBOX")) })
+		}
+		return inner(c)
+	}
+	d.sync()
+	s.Before = nil
+	d.has("INBOX", 3)
 	d.inStep()
 	d.quiet()
 }

@@ -114,7 +114,7 @@ func (b block) unpack(to []mail.Message) []mail.Message {
 
 // takeNews puts what a scan finds new into the folder's backlog, and gives the other changes.
 func (r *run) takeNews(f *folder, found iter.Seq2[conflict.RemoteChange, error]) ([]conflict.RemoteChange, error) {
-	f.news = backlog{most: min(blockMessages, r.Piece)}
+	f.news, f.unlearnt = backlog{most: min(blockMessages, r.Piece)}, nil
 	var changes []conflict.RemoteChange
 	for c, err := range found {
 		if err != nil {

@@ -21,14 +21,16 @@ import (
 // awaitElsewhere leaves out what may be one half of such a move: messages that are gone on
 // the server and have changed here, and files that may have been there and are found
 // nowhere, if a folder has got new ones since it was read, or has new ones and cannot be
-// read; and new ones that are like a known one, if the folder of that has changed since.
+// read; files that may be one of the messages of which too little could be learnt; and new
+// ones that are like a known one, if the folder of that has changed since.
 // What was read is read again in the next round, together with these folders. It costs a
 // round trip, and only where there are such messages.
 func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict.Item) ([]*conflict.Item, error) {
 	blind := slices.ContainsFunc(r.allFolders(), (*folder).unread)
+	unlearnt := slices.DeleteFunc(r.allFolders(), func(f *folder) bool { return len(f.unlearnt) == 0 })
 	missing := func(item *conflict.Item) bool {
 		_, may := g.uploaded[item]
-		return r.keptThoughGone(item) || may || blind && item.Vanished() && item.Moved == nil
+		return r.keptThoughGone(item) || may || r.mayBeUnlearnt(g, item, unlearnt) != nil || blind && item.Vanished() && item.Moved == nil
 	}
 	if r.DryRun || len(g.alike) == 0 && !slices.ContainsFunc(items, missing) {
 		return items, nil
@@ -44,6 +46,10 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 				f.remoteDirty, again = true, true
 				return true
 			}
+		}
+		if f := r.mayBeUnlearnt(g, item, unlearnt); f != nil {
+			again = again || f.usable() // else the next run reads it
+			return true
 		}
 		// Where a loss is all that speaks of files, they may be many, and do not wait for a
 		// folder that cannot be read.
@@ -78,6 +84,39 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 		}
 	}
 	return left, nil
+}
+
+// leaveUnlearnt leaves out the new messages of a folder that cannot be read on, or that gives
+// them other UIDs by now, and notes that files may be one of them.
+func (g *gathered) leaveUnlearnt(f *folder) {
+	for _, item := range g.newRemote[f] {
+		if f.unlearnt == nil {
+			f.unlearnt = map[int64]bool{}
+		}
+		f.unlearnt[item.Message.Size] = true
+	}
+	g.newRemote[f] = nil
+}
+
+// mayBeUnlearnt gives the one of these folders of whose unlearnt messages a file that has none
+// may have one, nil if there is none: it lies in that folder, or may have been there, and has
+// such a size.
+func (r *run) mayBeUnlearnt(g *gathered, item *conflict.Item, of []*folder) *folder {
+	if len(of) == 0 || item.From != nil || !item.Lonely() || item.Row != nil && item.Row.UID != 0 || !r.folders[item.Folder].usable() {
+		return nil
+	}
+	_, may := g.uploaded[item]
+	for _, f := range of {
+		if item.Folder == f.name {
+			return f
+		}
+		for _, size := range r.settledOnce(item).Sizes() {
+			if may && f.unlearnt[size] {
+				return f
+			}
+		}
+	}
+	return nil
 }
 
 // Nor is a move one step to those who look on: with Dovecot, a message is in its new folder

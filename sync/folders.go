@@ -72,12 +72,15 @@ type folder struct {
 	// gone: it is not believed, or somebody is at work here.
 	missed map[mail.RowID]bool
 	// What the gathering of this round found, for settle to store.
-	view    *mail.View
-	news    backlog // new messages of the server that no plan has yet
-	listing *mail.Listing
-	said    *mail.Access // what the server has said in an earlier round, which need not be in base
-	unsafe  bool         // something was left undone: cursor and stamp must stay
-	removed [2]int       // messages removed by this run, by the side where they were gone
+	view *mail.View
+	news backlog // new messages of the server that no plan has yet
+	// unlearnt are the sizes of new messages of the server of which too little could be learnt
+	// to tell whether they have files; nil: of all of them enough was.
+	unlearnt map[int64]bool
+	listing  *mail.Listing
+	said     *mail.Access // what the server has said in an earlier round, which need not be in base
+	unsafe   bool         // something was left undone: cursor and stamp must stay
+	removed  [2]int       // messages removed by this run, by the side where they were gone
 }
 
 // synced tells whether the folder is one that is kept in step.
@@ -269,8 +272,8 @@ func (r *run) meetLocal(local []mail.LocalFolder) error {
 			continue
 		}
 		f.onLocal, f.stamp = true, lf.Stamp
-		f.localDirty = lf.Stamp == mail.Stamp{} || lf.Stamp != f.base.Local
-		f.localMoved, f.unclear = f.localDirty, lf.Stamp == mail.Stamp{}
+		f.localMoved, f.unclear = lf.Stamp == mail.Stamp{} || lf.Stamp != f.base.Local, lf.Stamp == mail.Stamp{}
+		f.localDirty = f.localMoved || r.overdue(f) // times tell nothing of a backup that has the same
 	}
 	inbox := r.folders[mail.Inbox]
 	if inbox != nil && inbox.base.OnLocal && !inbox.onLocal {

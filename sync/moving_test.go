@@ -419,28 +419,94 @@ func TestAFileInAFolderThatIsLeftForThisRun(t *testing.T) {
 // An upload was not recorded, and another device has begun to move its message: where that is
 // found again it is in two folders, one of which is read once more, as with a known one.
 func TestAMoveHalfwayOfWhatWasUploadedLast(t *testing.T) {
+	for name, fail := range map[string]func(d *device){
+		"the process dies": func(d *device) { d.dieAt("after Remote.Append") },
+		"it breaks off": func(d *device) { // which base knows
+			breakOff(d.server)
+			d.unreached()
+			d.server.After = nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			d := newDevice(t, s)
+			d.opts.Connections = 1
+			d.sync()
+			d.put("Archive", "1.other:2,S", letter("uploaded"))
+			fail(d)
+			uid := s.Messages("Archive")[0].UID
+			s.Copy("Archive", uid, "Lists")
+			scans := 0
+			s.Before = func(c sim.Call) error {
+				if c.Method == "Scan" && c.Folder == "Archive" {
+					if scans++; scans == 2 {
+						return s.Expunge("Archive", uid)
+					}
+				}
+				return nil
+			}
+			d.sync()
+			s.Before = nil
+			d.once("About uploaded.")
+			d.has("Archive", 0)
+			d.has("Lists", 1)
+			d.inStep()
+			d.quiet()
+		})
+	}
+}
+
+// A device loses track of a message that is halfway to another folder on the server. It is told
+// apart from a copy as if the device had known it: it is one message still, whatever is done
+// with its file until the folder that it leaves is read once more. Nor does it come over the wire.
+func TestAMoveHalfwayOfWhatIsKnownAgain(t *testing.T) {
+	for name, act := range map[string]func(d *device, path string){
+		"untouched":        func(*device, string) {},
+		"flagged":          func(d *device, path string) { d.rename(path, "cur", "FS") },
+		"moved as there":   func(d *device, path string) { d.moveHere(path, "Lists", "1.other:2,S") },
+		"moved from there": func(d *device, path string) { d.moveHere(path, "Drafts", "1.other:2,S") },
+	} {
+		for _, state := range []bool{true, false} { // that is lost, or the UIDs of the folder are
+			t.Run(fmt.Sprint(name, ", state ", state), func(t *testing.T) { halfway(t, state, act) })
+		}
+	}
+}
+
+func halfway(t *testing.T, state bool, act func(d *device, path string)) {
 	s := account(t)
+	must(t, s.CreateFolder("Drafts"))
+	s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
 	d := newDevice(t, s)
 	d.opts.Connections = 1
 	d.sync()
-	d.put("Archive", "1.other:2,S", letter("uploaded"))
-	d.dieAt("after Remote.Append")
-	uid := s.Messages("Archive")[0].UID
+	if state {
+		d.state = sim.NewState()
+	} else {
+		must(t, s.ChangeUIDValidity("Archive"))
+	}
+	before, uid := len(s.Messages("Lists")), s.Messages("Archive")[0].UID
 	s.Copy("Archive", uid, "Lists")
-	scans := 0
+	noBodies(t, s)
+	inner, listings, left := s.Before, 0, false
 	s.Before = func(c sim.Call) error {
-		if c.Method == "Scan" && c.Folder == "Archive" {
-			if scans++; scans == 2 {
-				return s.Expunge("Archive", uid)
-			}
+		switch {
+		case c.Method == "Folders":
+			listings++
+		case c.Method == "Scan" && c.Folder == "Archive" && listings > 1 && !left: // it is read once more
+			left = true
+			act(d, d.find("Archive", "About moved."))
+			must(t, s.Expunge("Archive", uid))
 		}
-		return nil
+		return inner(c)
 	}
 	d.sync()
-	s.Before = nil
-	d.once("About uploaded.")
-	d.has("Archive", 0)
-	d.has("Lists", 1)
+	if s.Before = nil; !left {
+		t.Error("the folder that it may be leaving was not read once more")
+	}
+	d.sync()
+	for folder, n := range map[mail.Folder]int{"Archive": 0, "Drafts": 0, "Trash": 0, "Lists": before + 1} {
+		d.has(folder, n)
+	}
 	d.inStep()
 	d.quiet()
 }

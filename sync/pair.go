@@ -15,8 +15,12 @@ import (
 func (r *run) pair(ctx context.Context, g *gathered, round int) ([]*conflict.Item, error) {
 	for _, f := range inOrder(g.newRemote) {
 		left, err := r.tieFolder(ctx, g, f)
-		if err := r.fail(f, err); err != nil {
-			return nil, err
+		if failed := r.fail(f, err); failed != nil {
+			return nil, failed
+		}
+		if err != nil {
+			g.leaveUnlearnt(f)
+			continue
 		}
 		g.newRemote[f] = left
 	}

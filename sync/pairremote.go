@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"mailtwin/conflict"
@@ -94,8 +95,8 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 	if err := r.pairCopies(ctx, g, round); err != nil {
 		return nil, err
 	}
-	if round < maxRounds-1 && !r.DryRun {
-		r.waitForFirst(g)
+	if !r.DryRun {
+		r.waitForFirst(g, round < maxRounds-1)
 	}
 	return arrived, nil
 }
@@ -202,16 +203,17 @@ func (r *run) learnAll(ctx context.Context, g *gathered, ask []*conflict.Item) e
 	}
 	for f := range of {
 		if !f.usable() {
-			g.newRemote[f] = nil // nothing more is learnt of it in this run
+			g.leaveUnlearnt(f) // nothing more is learnt of it in this run
 		}
 	}
 	for _, f := range r.usable(func(f *folder) bool { return len(of[f]) > 0 }) {
 		left, err := r.learn(ctx, f, g.newRemote[f], of[f], true)
-		if err := r.fail(f, err); err != nil {
-			return err
+		if failed := r.fail(f, err); failed != nil {
+			return failed
 		}
-		if f.failed != nil {
-			left = nil
+		if err != nil {
+			g.leaveUnlearnt(f)
+			continue
 		}
 		g.newRemote[f] = left
 	}
@@ -263,7 +265,7 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 	sources := map[*conflict.Item][]*conflict.Item{}
 	files := map[mail.RowID]*conflict.Item{} // whose headers were read
 	var ask []*conflict.Item
-	waits, ties := map[*conflict.Item]bool{}, g.tied()
+	waits := map[*conflict.Item]bool{}
 	for _, f := range inOrder(g.newRemote) {
 		for _, item := range newThere(g.newRemote[f]) {
 			rows, err := r.State.Dated(ctx, item.Message.Size, item.Message.Date)
@@ -277,11 +279,6 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 			for _, known := range r.itemsIn(g, rows, (*folder).synced) {
 				if known.Row.UID != 0 && known.Remote != conflict.Gone {
 					g.alike[item] = append(g.alike[item], known) // also if it is not read again in this run
-				}
-			}
-			for _, tied := range ties[momentOf(item.Message)] {
-				if tied.Folder != item.Folder {
-					g.alike[item] = append(g.alike[item], r.settledOnce(tied))
 				}
 			}
 			for _, source := range r.itemsOf(g, rows) {
@@ -334,14 +331,15 @@ type moment struct{ size, date int64 }
 
 func momentOf(m mail.Message) moment { return moment{m.Size, m.Date.Unix()} }
 
-// tied gives the messages that become known in this round, as those of uploads that were not
-// recorded: they may be on their way like what base knows.
-func (g *gathered) tied() map[moment][]*conflict.Item {
-	ties := map[moment][]*conflict.Item{}
-	for _, locals := range g.newLocal {
-		for _, item := range locals {
+// tied gives the folders of the messages that become known in this round: of what was there
+// on both sides from the start, was uploaded by a run that did not record it, or has another
+// UID.
+func (g *gathered) tied() map[moment][]mail.Folder {
+	ties := map[moment][]mail.Folder{}
+	for _, items := range append(slices.Collect(maps.Values(g.newLocal)), g.known()) {
+		for _, item := range items {
 			if at := momentOf(item.Message); item.Remote == conflict.New {
-				ties[at] = append(ties[at], item)
+				ties[at] = append(ties[at], item.Folder)
 			}
 		}
 	}
@@ -369,30 +367,36 @@ func (r *run) firstRun() bool {
 }
 
 // waitForFirst leaves the messages to the next round that may be copies of one that
-// is downloaded in this one: Gmail shows each in several folders. The first one is
-// that of the folder that people look at first.
-func (r *run) waitForFirst(g *gathered) {
+// is known only by then, or be on their way from where that is: pairCopies tells. Such a one
+// is tied in this round, to a file in another folder; or, where there are rounds left, it is
+// downloaded in this one: Gmail shows each in several folders. Then the first one is that of
+// the folder that people look at first.
+func (r *run) waitForFirst(g *gathered, left bool) {
 	folders := r.usable(func(f *folder) bool {
 		return len(g.newRemote[f]) > 0 && r.wanted(f.name) && f.policy.Direction != conflict.Push
 	})
-	if len(folders) < 2 {
+	first, ties := map[moment]*folder{}, g.tied()
+	left = left && len(folders) > 1
+	if !left && len(ties) == 0 {
 		return
 	}
-	first := map[moment]*folder{}
 	for _, f := range folders {
 		g.newRemote[f] = slices.DeleteFunc(g.newRemote[f], func(item *conflict.Item) bool {
 			if item.From != nil || item.Source != nil {
 				return false
 			}
 			at := momentOf(item.Message)
-			if first[at] == nil {
-				first[at] = f
+			wait := slices.ContainsFunc(ties[at], func(in mail.Folder) bool { return in != f.name })
+			if !wait && left {
+				if first[at] == nil {
+					first[at] = f
+				}
+				wait = first[at] != f
 			}
-			if first[at] == f {
-				return false
+			if wait {
+				f.remoteDirty, f.unsafe = true, true
 			}
-			f.remoteDirty, f.unsafe = true, true
-			return true
+			return wait
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -199,7 +200,7 @@ func (d *device) options(p *process, mail, store maildir.FS) (*maildir.Tree, err
 			p.meanwhile()
 			return ctx.Err()
 		},
-		Rand: d.keys, Process: 1000, Host: "vm",
+		Rand: d.keys, Process: cmp.Or(d.world.history.Setup.Process, 1000), Host: "vm",
 	})
 }
 

@@ -34,6 +34,9 @@ type Setup struct {
 	// Parts: the beginnings of messages are kept where a connection breaks, and it does so
 	// more often than it otherwise would.
 	Parts bool
+	// Process is the number of each process, which is in the names of files; 0: 1000. With
+	// another one files are met in another order.
+	Process int
 }
 
 // Device is how one device is set up.

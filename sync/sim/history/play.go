@@ -198,7 +198,8 @@ func (w *world) oldMail(d *device) {
 		return
 	}
 	names := d.folders()
-	if was := (&device{Device: d.Device, world: w, disk: d.backup}).folders(); !slices.Equal(was, names) {
+	was := &device{Device: d.Device, world: w, disk: d.backup}
+	if !slices.Equal(was.folders(), names) {
 		return // folders under the names that they had before: people have to sort that out
 	}
 	now := w.tokensOn(d)
@@ -209,7 +210,8 @@ func (w *world) oldMail(d *device) {
 		d.other = old
 		d.removed = map[string]time.Time{}
 	}
-	d.disk, w.alike = old, w.alike || d.Tick >= 1e9
+	w.alike = w.alike || d.Tick >= 1e9 || slices.ContainsFunc(names, func(f mail.Folder) bool { return d.looksAlike(was, f) })
+	d.disk = old
 	if w.history.Verbose {
 		for _, folder := range d.folders() {
 			w.note("%s: marker %q", folder, d.content(d.mail(), path.Join(d.directory(folder), ".mailtwin")))
@@ -219,6 +221,20 @@ func (w *world) oldMail(d *device) {
 		delete(now, name)
 	}
 	w.lostUnlessElsewhere(now)
+}
+
+// looksAlike tells whether a folder has other files than on the other disk, and the same times:
+// a backup was taken within one tick of the clock of what has happened to it.
+func (d *device) looksAlike(other *device, folder mail.Folder) bool {
+	for _, dir := range []string{".", "cur", "new"} {
+		name := path.Join(d.directory(folder), dir)
+		a, err := d.mail().Lstat(name)
+		b, otherErr := other.mail().Lstat(name)
+		if err != nil || otherErr != nil || a.ModTime != b.ModTime {
+			return false
+		}
+	}
+	return !slices.Equal(d.files(folder), other.files(folder))
 }
 
 // restore gives the server its last backup.
