@@ -153,11 +153,12 @@ func (r *run) moved(ctx context.Context, f *folder, l *leaving, at map[mail.UID]
 	r.count(func(rep *Report) { rep.Remote.Moved++ })
 	row := movedRow(f, a)
 	row.TakeFile(a.Item.Identity)
+	var ended []mail.IntentID
 	if uid == 0 {
 		in.Done = true
 		r.expect(in) // the server does not tell where it is: the next round finds it there
 	} else {
-		batch.DropIntents = append(batch.DropIntents, in.ID)
+		ended = append(ended, in.ID)
 		second, err := r.isSecond(ctx, f, arriving{file, a.Item.From.Row.Flags, a.Item.Identity, a.Item.Stat}, uid, at, batch)
 		if err != nil {
 			return err
@@ -168,8 +169,9 @@ func (r *run) moved(ctx context.Context, f *folder, l *leaving, at map[mail.UID]
 	}
 	row.UID, row.Key, row.Name, row.New, row.Stat = uid, file.Key, file.Name, file.New, a.Item.Stat
 	if !r.Remote.Abilities().Move {
-		return r.expungeCopied(ctx, from, a, row)
+		return r.expungeCopied(ctx, from, a, row, ended)
 	}
+	batch.DropIntents = append(batch.DropIntents, ended...)
 	if uid == 0 {
 		batch.DropRows = append(batch.DropRows, row.ID)
 		r.leave(f)
@@ -206,10 +208,11 @@ func (r *run) relabel(ctx context.Context, f *folder, a *conflict.Action) (mail.
 }
 
 // expungeCopied ends a move that is made of COPY and expunge. The copy is recorded
-// before the original goes, and that the original is to go.
-func (r *run) expungeCopied(ctx context.Context, from *folder, a *conflict.Action, row *mail.Row) error {
+// before the original goes, and that the original is to go; until then the intents that it
+// ends say where the copy may be.
+func (r *run) expungeCopied(ctx context.Context, from *folder, a *conflict.Action, row *mail.Row, ended []mail.IntentID) error {
 	old := a.Item.From.Row
-	batch := &mail.Batch{PutIntents: []*mail.Intent{{
+	batch := &mail.Batch{DropIntents: ended, PutIntents: []*mail.Intent{{
 		Kind: mail.Replace, Row: old.ID, Folder: from.base.ID, Identity: old.Identity, Created: r.Now().Truncate(time.Second),
 	}}}
 	if row.UID != 0 {

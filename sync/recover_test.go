@@ -29,6 +29,26 @@ func (d *device) dieAt(step string) {
 	}
 }
 
+// failRecord syncs, and the first commit after an effect fails, as on a full disk.
+func (d *device) failRecord(effect string) {
+	d.t.Helper()
+	c := sim.NewCrash(0)
+	done, failed := false, false
+	c.Strike = func(when, name string) error {
+		done = done || name == effect && when == "after"
+		if done && !failed && name == "State.Commit" {
+			failed = true
+			return mail.ErrNoSpace
+		}
+		return nil
+	}
+	d.crash = c
+	d.run()
+	if d.crash = nil; !failed {
+		d.t.Fatalf("no commit follows %s", effect)
+	}
+}
+
 // moveHere moves a file as programs do that give it a name of their own.
 func (d *device) moveHere(path string, to mail.Folder, name string) string {
 	target := filepath.Join(d.dir(to), "cur", name)
@@ -159,7 +179,7 @@ func TestALandingThatWasCopiedAndMoved(t *testing.T) {
 // Where the server has no MOVE, a run dies when a message is copied to where its file is,
 // and another device moves the copy on, or back. The file follows, and the original goes.
 func TestACopyThatMovesOnBeforeItsOriginalGoes(t *testing.T) {
-	for _, step := range []string{"after Remote.Copy", "before Remote.Expunge"} {
+	for _, step := range []string{"after Remote.Copy", "before Remote.Expunge", "the record of the copy"} {
 		for _, on := range []mail.Folder{"Archive", "Lists/go", "INBOX"} {
 			t.Run(step+" "+string(on), func(t *testing.T) {
 				s := account(t)
@@ -168,7 +188,11 @@ func TestACopyThatMovesOnBeforeItsOriginalGoes(t *testing.T) {
 				d := newDevice(t, s)
 				d.sync()
 				d.moveHere(d.find("Archive", "About moved."), "Lists", "1.other:2,S")
-				d.dieAt(step)
+				if step == "the record of the copy" {
+					d.failRecord("Remote.Copy")
+				} else {
+					d.dieAt(step)
+				}
 				moveThere(s, "Lists", "About moved.", on)
 				d.sync()
 				d.sync()

@@ -252,9 +252,12 @@ func (w *world) beforeCall(call sim.Call) error {
 	if call.Method != "DeleteFolder" {
 		p.meanwhile() // IMAP cannot delete a folder only if it is empty: what comes then is gone
 	}
-	for _, h := range w.halves {
-		moves := call.Method == "Copy" && w.server.Options.NoMove
-		h.copied = h.copied || moves && call.Folder == h.from && call.UIDs.Has(h.uid)
+	if call.Method == "Copy" && w.server.Options.NoMove {
+		for _, m := range w.server.Messages(call.Folder) {
+			if call.UIDs.Has(m.UID) {
+				w.copied[place{call.Folder, m.UID}] = true
+			}
+		}
 	}
 	w.endHalves(func(h *half) bool {
 		// The moment is over before a device looks a second time.

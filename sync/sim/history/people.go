@@ -396,6 +396,9 @@ func (w *world) onPhone() {
 			})
 			w.server.Copy(folder, m.UID, to)
 		} else {
+			if w.copied[place{folder, m.UID}] {
+				t.copies++ // a device that moves it was kept from removing it
+			}
 			w.server.Move(folder, m.UID, to)
 		}
 	case 7:
@@ -412,7 +415,6 @@ type half struct {
 	uid      mail.UID
 	validity uint32
 	seen     bool // where it goes
-	copied   bool // by a device that moves it elsewhere
 }
 
 // endHalves ends the moves of which that says so.
@@ -428,7 +430,7 @@ func (w *world) endHalves(ends func(h *half) bool) {
 			h.copies++ // it has another UID, which the phone does not know: it stays
 		case w.server.Expunge(h.from, h.uid) != nil:
 			h.copies++ // somebody else was quicker, and has moved it elsewhere
-		case h.copied:
+		case w.copied[place{h.from, h.uid}]:
 			h.copies++ // or is slower: it is no error that there is nothing left to expunge
 		}
 		if h.seen {

@@ -23,6 +23,7 @@ type world struct {
 	alike    bool             // a Maildir from a backup may look as the one in base does
 	left     map[place]*token // who has left a place on the server
 	reused   map[place]*token // who had a UID that a restored server gives out once more
+	copied   map[place]bool   // what devices have copied where there is no MOVE
 	devices  []*device
 	process  *process // that runs; nil: none
 	halves   []*half  // moves that are under way on the server
@@ -66,6 +67,7 @@ func newWorld(h *History, lane Lane, cover Coverage) (*world, error) {
 	w := &world{
 		history: h, cover: cover, now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), server: sim.NewServer(),
 		tokens: map[string]*token{}, bodies: map[string]string{}, left: map[place]*token{}, reused: map[place]*token{},
+		copied: map[place]bool{},
 	}
 	s := w.server
 	s.Options = h.Setup.Server
