@@ -252,6 +252,44 @@ func TestWhatIsAnsweredWhileItsRemovalIsHeld(t *testing.T) {
 	d.quiet()
 }
 
+// A reader flags files while the run that holds their removal brings something else: what it
+// did is not forgotten. One that is flagged as important comes back on the server; of one
+// that is answered the name is known when it may go.
+func TestWhatIsFlaggedInTheRunThatHoldsIt(t *testing.T) {
+	s := account(t)
+	for i := range 20 {
+		s.Deliver("Archive", onWire(letter("old "+string(rune('a'+i)))), flags(`\Seen`), day)
+	}
+	d := newDevice(t, s)
+	d.sync()
+	for _, m := range s.Messages("Archive") {
+		must(t, s.Expunge("Archive", m.UID))
+	}
+	s.Deliver("Archive", onWire(letter("new")), flags(`\Seen`), day)
+	s.Before = func(c sim.Call) error {
+		if c.Method == "Fetch" {
+			d.rename(d.find("Archive", "About old c."), "cur", "RS")
+			d.rename(d.find("Archive", "About old d."), "cur", "FS")
+			s.Before = nil
+		}
+		return nil
+	}
+	if rep := d.sync(); len(rep.Held) != 1 || rep.Held[0].Count != 20 {
+		t.Errorf("held: %+v", rep.Held)
+	}
+	d.sync()
+	if places := placesOf(s, "About old d."); len(places) != 1 {
+		t.Errorf("the flagged message is there as %q", places)
+	}
+	d.opts.AllowDeletes, d.opts.Only = true, []mail.Folder{"Archive"}
+	d.sync()
+	d.opts.AllowDeletes, d.opts.Only = false, nil
+	d.sync()
+	d.has("Archive", 2)
+	d.inStep()
+	d.quiet()
+}
+
 func TestAMaildirWithoutItsInboxIsNoDeletion(t *testing.T) {
 	s := account(t)
 	d := newDevice(t, s)

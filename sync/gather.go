@@ -531,6 +531,9 @@ func (g *gathered) leaveHeld(r *run) {
 	for id, item := range g.rows {
 		stayHeld(r.folders[item.Folder], item)
 		if item.Row.State == mail.Held && (item.Local == conflict.Gone) != (item.Remote == conflict.Gone) {
+			if renamed(item) {
+				r.leave(r.folders[item.Folder]) // a reader has done something with its file since
+			}
 			delete(g.rows, id)
 		}
 	}
