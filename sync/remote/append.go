@@ -21,6 +21,10 @@ const (
 	maxAppendBytes = 4 << 20
 )
 
+// manyAppends is from how many messages on for one folder it pays to have it selected: Dovecot
+// opens, for each APPEND, a folder that is not, which is a third of what that costs.
+const manyAppends = 16
+
 // Append uploads messages. Where the server takes literals unasked, it goes on with the
 // next one before the last one is answered.
 //
@@ -33,8 +37,8 @@ func (a *Account) Append(ctx context.Context, next func() *mail.Outgoing, answer
 	for u := next(); u != nil; {
 		err := p.unable(u)
 		if err == nil {
-			err = a.with(ctx, "append", "", func(s *session) error {
-				p.session = s
+			err = a.with(ctx, "append", p.target(u), func(s *session) error {
+				p.session, p.run = s, appendRun{}
 				defer p.drain(0)
 				for u != nil && p.takes(u) {
 					if err := a.compress(s, p.all); err != nil {
@@ -70,6 +74,7 @@ type appends struct {
 	answered func(mail.Appended)
 	failed   error        // that of the first that was neither stored nor refused
 	sent     []*appending // oldest first
+	run      appendRun
 	bytes    int64
 	all      int64 // octets of all messages that were or are to be sent
 }
@@ -95,6 +100,45 @@ func (p *appends) tell(folder mail.Folder, done mail.Appended) {
 		p.failed = cmp.Or(p.failed, done.Err)
 	}
 	p.answered(done)
+}
+
+// appendRun are the messages for one folder that follow one another on a session.
+type appendRun struct {
+	name    string
+	n       int
+	opening *opening // the SELECT that is under way; nil: none is
+}
+
+// target is the server's name of where a message goes, "" where it is not known.
+func (p *appends) target(u *mail.Outgoing) string {
+	name, err := p.account.server(p.ctx, u.Folder)
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
+// enter counts a message that goes to a folder, and has that selected where there are many.
+// Nothing waits for it.
+func (p *appends) enter(name string) {
+	if p.run.name != name {
+		p.run.name, p.run.n = name, 0
+	}
+	if p.run.n++; p.run.n == manyAppends && p.session.box.name != name && p.run.opening == nil {
+		o := p.opening(name, false)
+		p.run.opening = &o
+	}
+}
+
+// entered takes the answer to the SELECT that is under way. What is wrong with the folder, its
+// APPENDs tell.
+func (p *appends) entered() {
+	if o := p.run.opening; o != nil {
+		p.run.opening = nil
+		if err := p.opened(*o); err != nil {
+			p.account.log.Debug("folder is not selected for what is appended to it", "error", err)
+		}
+	}
 }
 
 type appending struct {
@@ -142,6 +186,7 @@ func (p *appends) send(u *mail.Outgoing) error {
 	if y := opts.Time.Year(); y < 1 || y > 9999 {
 		opts.Time = time.Time{} // no date-time has room for it; the server takes today
 	}
+	p.enter(name)
 	p.done = true // the source can be read once
 	w := &exactly{left: size}
 	cmd, err := p.upload(name, u, opts, func(to io.Writer) error {
@@ -182,6 +227,9 @@ func (p *appends) drain(left int) {
 		}
 		p.scans.begin(oldest.name)
 		p.tell(oldest.to, mail.Appended{UID: mail.UID(data.UID), UIDValidity: data.UIDValidity})
+	}
+	if left == 0 {
+		p.entered()
 	}
 }
 

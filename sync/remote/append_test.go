@@ -132,6 +132,58 @@ func TestUploadsDoNotWaitForEachOther(t *testing.T) {
 	}
 }
 
+// A folder that gets many messages is selected in their midst, and nothing waits for that.
+func TestAFolderThatGetsManyMessagesIsSelected(t *testing.T) {
+	const n = manyAppends + 4
+	for _, answer := range []string{"OK [READ-WRITE] selected", "NO not now"} {
+		var heard []string
+		a := open(t, scripted(t, func(s *script) {
+			s.login("UIDPLUS LITERAL+")
+			for {
+				tag, command := s.hear()
+				size := 0
+				switch {
+				case strings.HasPrefix(command, "LIST"):
+					s.say(`* LIST () "/" INBOX`, tag+" OK")
+					continue
+				case strings.HasPrefix(command, "APPEND"):
+					fmt.Sscanf(command[strings.LastIndex(command, "{"):], "{%d+}", &size)
+					io.ReadFull(s.r, make([]byte, size+2))
+					heard = append(heard, fmt.Sprintf("%s OK [APPENDUID 7 %d] done", tag, 101+len(heard)))
+				case strings.HasPrefix(command, "SELECT"):
+					if len(heard) != manyAppends-1 {
+						t.Errorf("it comes after %d messages", len(heard))
+					}
+					heard = append(heard, "* 3 EXISTS\r\n* OK [UIDVALIDITY 7]\r\n"+tag+" "+answer)
+				default:
+					s.say(tag + " OK")
+					continue
+				}
+				if len(heard) == n+1 {
+					s.say(heard...)
+				}
+			}
+		}))
+		if err := a.CreateFolder(t.Context(), "Next"); err != nil { // LIST comes with the first command
+			t.Fatal(err)
+		}
+		before := a.Traffic().RoundTrips
+		u := &uploads{texts: letters(n)}
+		u.run(t.Context(), a)
+		if len(u.answers) != n {
+			t.Fatalf("%d answers", len(u.answers))
+		}
+		for i, done := range u.answers {
+			if done.Err != nil {
+				t.Errorf("no. %d: %v", i+1, done.Err)
+			}
+		}
+		if n := a.Traffic().RoundTrips - before; n != 1 {
+			t.Errorf("%d round trips", n)
+		}
+	}
+}
+
 func TestUploadsUnderWayWhenTheConnectionBreaks(t *testing.T) {
 	a := open(t, pipeServer(t, func(s *script, tag string, n int) {
 		switch n {
