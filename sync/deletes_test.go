@@ -193,13 +193,27 @@ func TestExpungePurgesWhatIsMarked(t *testing.T) {
 	d.quiet()
 }
 
-func TestLargeDeletionsAreHeldUntilAllowed(t *testing.T) {
+// withTwenty is a device in step with a server that has twenty messages in Archive, "old a" to
+// "old t".
+func withTwenty(t *testing.T) (*sim.Server, *device) {
 	s := account(t)
 	for i := range 20 {
 		s.Deliver("Archive", onWire(letter("old "+string(rune('a'+i)))), flags(`\Seen`), day)
 	}
 	d := newDevice(t, s)
 	d.sync()
+	return s, d
+}
+
+// allow syncs with consent to the removals that are held in a folder.
+func (d *device) allow(folder mail.Folder) {
+	d.opts.AllowDeletes, d.opts.Only = true, []mail.Folder{folder}
+	d.sync()
+	d.opts.AllowDeletes, d.opts.Only = false, nil
+}
+
+func TestLargeDeletionsAreHeldUntilAllowed(t *testing.T) {
+	s, d := withTwenty(t)
 	must(t, os.RemoveAll(filepath.Join(d.dir("Archive"), "cur")))
 	must(t, os.Mkdir(filepath.Join(d.dir("Archive"), "cur"), 0o700))
 	d.put("INBOX", "1.other", letter("other"))
@@ -217,9 +231,7 @@ func TestLargeDeletionsAreHeldUntilAllowed(t *testing.T) {
 		t.Errorf("held in the next run: %+v", rep.Held)
 	}
 	d.quiet() // what waits costs nothing
-	d.opts.AllowDeletes, d.opts.Only = true, []mail.Folder{"Archive"}
-	d.sync()
-	d.opts.AllowDeletes, d.opts.Only = false, nil
+	d.allow("Archive")
 	if n := len(s.Messages("Trash")); n != 20 {
 		t.Errorf("Trash has %d messages", n)
 	}
@@ -230,12 +242,7 @@ func TestLargeDeletionsAreHeldUntilAllowed(t *testing.T) {
 
 // A file is answered while its removal waits for consent: it goes with the others.
 func TestWhatIsAnsweredWhileItsRemovalIsHeld(t *testing.T) {
-	s := account(t)
-	for i := range 20 {
-		s.Deliver("Archive", onWire(letter("old "+string(rune('a'+i)))), flags(`\Seen`), day)
-	}
-	d := newDevice(t, s)
-	d.sync()
+	s, d := withTwenty(t)
 	for _, m := range s.Messages("Archive") {
 		must(t, s.Expunge("Archive", m.UID))
 	}
@@ -245,9 +252,7 @@ func TestWhatIsAnsweredWhileItsRemovalIsHeld(t *testing.T) {
 		t.Errorf("held: %+v", rep.Held)
 	}
 	d.quiet()
-	d.opts.AllowDeletes, d.opts.Only = true, []mail.Folder{"Archive"}
-	d.sync()
-	d.opts.AllowDeletes, d.opts.Only = false, nil
+	d.allow("Archive")
 	d.has("Archive", 0)
 	d.quiet()
 }
@@ -256,12 +261,7 @@ func TestWhatIsAnsweredWhileItsRemovalIsHeld(t *testing.T) {
 // did is not forgotten. One that is flagged as important comes back on the server; of one
 // that is answered the name is known when it may go.
 func TestWhatIsFlaggedInTheRunThatHoldsIt(t *testing.T) {
-	s := account(t)
-	for i := range 20 {
-		s.Deliver("Archive", onWire(letter("old "+string(rune('a'+i)))), flags(`\Seen`), day)
-	}
-	d := newDevice(t, s)
-	d.sync()
+	s, d := withTwenty(t)
 	for _, m := range s.Messages("Archive") {
 		must(t, s.Expunge("Archive", m.UID))
 	}
@@ -281,9 +281,7 @@ func TestWhatIsFlaggedInTheRunThatHoldsIt(t *testing.T) {
 	if places := placesOf(s, "About old d."); len(places) != 1 {
 		t.Errorf("the flagged message is there as %q", places)
 	}
-	d.opts.AllowDeletes, d.opts.Only = true, []mail.Folder{"Archive"}
-	d.sync()
-	d.opts.AllowDeletes, d.opts.Only = false, nil
+	d.allow("Archive")
 	d.sync()
 	d.has("Archive", 2)
 	d.inStep()

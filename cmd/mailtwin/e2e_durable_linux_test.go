@@ -52,23 +52,29 @@ func (d *computer) program() string {
 	return link
 }
 
-// traced syncs in a process of its own, under strace.
-func (d *computer) traced() []call {
+// strace syncs in a process of its own, under strace, and gives what that tells.
+func (d *computer) strace(flags ...string) string {
 	d.Helper()
-	strace := tracer(d.T)
 	log := filepath.Join(d.dir, "trace")
-	cmd := exec.CommandContext(d.Context(), strace, "-f", "-y", "-s", "64", "-o", log, "-e", "signal=none",
-		"-e", "trace=fsync,fdatasync,sync_file_range,syncfs,rename,renameat,renameat2,link,linkat,unlink,unlinkat,write,pwrite64,sendto",
-		d.program(), "--config", d.config, "sync")
+	args := append([]string{"-f", "-o", log, "-e", "signal=none"}, flags...)
+	cmd := exec.CommandContext(d.Context(), tracer(d.T), append(args, d.program(), "--config", d.config, "sync")...)
 	cmd.Env = append(os.Environ(), killAt+"=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		d.Fatalf("%v: %s", err, out)
 	}
 	text, err := os.ReadFile(log)
 	d.check(err)
+	return string(text)
+}
+
+// traced syncs, and gives the system calls that matter for what is durable.
+func (d *computer) traced() []call {
+	d.Helper()
+	text := d.strace("-y", "-s", "64",
+		"-e", "trace=fsync,fdatasync,sync_file_range,syncfs,rename,renameat,renameat2,link,linkat,unlink,unlinkat,write,pwrite64,sendto")
 	var calls []call
 	begun := regexp.MustCompile(`^\d+ +(\w+)\((.*)`)
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(text) {
 		if m := begun.FindStringSubmatch(line); m != nil {
 			calls = append(calls, call{m[1], strings.TrimSpace(m[2])})
 		}

@@ -2,9 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,18 +12,9 @@ import (
 // idle counts the system calls about files of a run that has nothing to do.
 func (d *computer) idle() map[string]int {
 	d.Helper()
-	strace := tracer(d.T)
-	log := filepath.Join(d.dir, "counts")
-	cmd := exec.CommandContext(d.Context(), strace, "-c", "-f", "-o", log, "-e", "signal=none", "-e", "trace=%file,read,pread64,getdents64,fsync",
-		d.program(), "--config", d.config, "sync")
-	cmd.Env = append(os.Environ(), killAt+"=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		d.Fatalf("%v: %s", err, out)
-	}
-	text, err := os.ReadFile(log)
-	d.check(err)
+	text := d.strace("-c", "-e", "trace=%file,read,pread64,getdents64,fsync")
 	counts := map[string]int{}
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(text) {
 		// % time, seconds, usecs/call, calls, errors if any, syscall
 		if f := strings.Fields(line); len(f) >= 5 && f[0] != "%" && f[len(f)-1] != "total" {
 			n, err := strconv.Atoi(f[3])
