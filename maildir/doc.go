@@ -1,6 +1,7 @@
 // Package maildir is the local side: one account's tree of Maildirs on disk. It
 // scans folders, lands new messages, renames files so that their names say other
-// flags, removes messages, and keeps what removals took for a while.
+// flags, removes messages, keeps what removals took for a while, and watches for
+// changes.
 //
 // It knows no protocol, no SQL and no policy. What it may rely on, and must not:
 //

@@ -26,6 +26,27 @@ const unfinished = ".mailtwin-unfinished"
 // removed is listed as Unfinished, unless there may be messages in it that nobody knows.
 // mail.ErrLayout: the Maildir is one of the other layout.
 func (t *Tree) Folders(ctx context.Context, known []mail.LocalFolder) ([]mail.LocalFolder, error) {
+	w, err := t.walk(ctx, known)
+	if err != nil {
+		return nil, err
+	}
+	w.doubt()
+	if w.places[mail.Inbox] == "" {
+		knows := slices.ContainsFunc(known, func(k mail.LocalFolder) bool { return k.Name == mail.Inbox })
+		if err := t.otherLayout(knows); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(w.found, func(a, b mail.LocalFolder) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	t.placeLock.Lock()
+	t.places, t.notices = w.places, w.notices
+	t.placeLock.Unlock()
+	// What an unmount in the middle took away must not look like folders removed.
+	return w.found, t.check()
+}
+
+// walk goes over all directories of the tree that are folders or may hold some.
+func (t *Tree) walk(ctx context.Context, known []mail.LocalFolder) (*walk, error) {
 	if err := t.check(); err != nil {
 		return nil, err
 	}
@@ -46,19 +67,7 @@ func (t *Tree) Folders(ctx context.Context, known []mail.LocalFolder) ([]mail.Lo
 			return nil, err
 		}
 	}
-	w.doubt()
-	if w.places[mail.Inbox] == "" {
-		knows := slices.ContainsFunc(known, func(k mail.LocalFolder) bool { return k.Name == mail.Inbox })
-		if err := t.otherLayout(knows); err != nil {
-			return nil, err
-		}
-	}
-	slices.SortFunc(w.found, func(a, b mail.LocalFolder) int { return strings.Compare(string(a.Name), string(b.Name)) })
-	t.placeLock.Lock()
-	t.places, t.notices = w.places, w.notices
-	t.placeLock.Unlock()
-	// What an unmount in the middle took away must not look like folders removed.
-	return w.found, t.check()
+	return w, nil
 }
 
 // Notices is Local.Notices.

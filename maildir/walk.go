@@ -20,6 +20,11 @@ type walk struct {
 	found  []mail.LocalFolder
 	places map[mail.Folder]string
 	halves []string // directories of folders that are half made, or half removed
+	// dirs are the directories that are folders, or may hold some, or will be once they tell
+	// their names; without the root.
+	dirs []string
+	// failed: what is in some directory could not be listed, and not for lack of permission.
+	failed bool
 	// notices are of directories that are left out.
 	notices []mail.Notice
 }
@@ -74,8 +79,10 @@ func (w *walk) visit(ctx context.Context, s spot) error {
 	if s.err != nil || s.info.Type != fs.ModeDir {
 		return nil
 	}
+	w.dirs = append(w.dirs, s.dir)
 	inside, whole, err := w.children(s)
 	if err != nil {
+		w.failed = w.failed || !errors.Is(err, fs.ErrPermission)
 		w.leaveOut(s.dir, "what is in it cannot be listed: "+err.Error())
 	}
 	w.add(s, whole)
@@ -241,6 +248,7 @@ func (w *walk) read(s spot) (inside []spot, whole bool, err error) {
 		}
 		full, err := w.t.fullName(w.t.fs, child)
 		if err != nil || full == "" {
+			w.dirs = append(w.dirs, child)
 			w.leaveOut(child, "it does not tell its whole name")
 			continue
 		}
