@@ -51,8 +51,18 @@ func rewrite(gone, copied *Item) {
 	gone.Row.RemoteSize = copied.Row.Size
 }
 
+// The copy may have got another UID: the message is there all the same, and nothing else is.
 func TestAMessageThatMovedOntoItsCopy(t *testing.T) {
-	gone, copied := pairOf()
+	for _, renumbered := range []bool{false, true} {
+		gone, copied := pairOf()
+		if renumbered {
+			copied.Remote, copied.Message = New, mail.Message{UID: 7, Flags: copied.Row.Flags}
+		}
+		movedOnto(t, gone, copied)
+	}
+}
+
+func movedOnto(t *testing.T, gone, copied *Item) {
 	gone.MoveOnto(copied, mail.File{Key: "k", Name: "k:2,RS"})
 	w := World{Folders: map[mail.Folder]FolderInfo{}, CanExpunge: true, CanMove: true}
 	for _, f := range []mail.Folder{"A", "B"} {
