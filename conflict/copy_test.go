@@ -22,6 +22,7 @@ func TestWhereAMessageThatSeemedCopiedHasGone(t *testing.T) {
 		change func(gone, copied *Item)
 		want   bool
 	}{
+		"moved there since":      {func(gone, _ *Item) { gone.Row.ID = 3 }, true},
 		"the same":               {func(_, _ *Item) {}, true},
 		"in the same folder":     {func(_, copied *Item) { copied.Folder = "A" }, true},
 		"known before":           {func(_, copied *Item) { copied.Row.ID = 0 }, false},
@@ -38,7 +39,8 @@ func TestWhereAMessageThatSeemedCopiedHasGone(t *testing.T) {
 	} {
 		gone, copied := pairOf()
 		c.change(gone, copied)
-		if got := gone.Newest([]*Item{copied}) != nil; got != c.want {
+		moved := func(row mail.RowID) bool { return name == "moved there since" }
+		if got := gone.Newest([]*Item{copied}, moved) != nil; got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

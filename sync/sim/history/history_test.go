@@ -227,6 +227,7 @@ var onceFailedSince = []struct {
 	{9010838, 0, nil},  // a copy whose record failed, and with it what said where it is
 	{5007382, 0, nil},  // a file under both names of a move, and a program that moves it on by the old one
 	{6037475, 0, nil},  // a message halfway to another folder when its file was known again
+	{10500663, 0, nil}, // a message that is moved on while it moves, and is in three folders for a moment
 	{10100348, 0, nil}, // a message that moved to where its copy was, of which base has another UID
 	{6045898, 0, nil},  // a folder that was removed, and left by the one inside it, before that was recorded
 }
