@@ -248,7 +248,7 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 			gone[content]--
 		}
 		outrun := f.outrun && !r.Remote.Abilities().Labels
-		if mine || file.From == nil && (follows || outrun) {
+		if mine || follows || outrun { // one that has come from where it waited is as new as any
 			files[r.settledOnce(file)] = file
 			g.uploaded[file] = mine
 		}
