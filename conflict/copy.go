@@ -69,11 +69,12 @@ func (i *Item) Replaces(gone *Item) bool {
 }
 
 // Newest gives, of messages that base knows to have the fingerprint of the item, which is
-// gone on the server, the one that was taken for its copy last; nil if none was. It is at
-// rest, or its landing was interrupted.
-func (i *Item) Newest(alike []*Item) (copied *Item) {
+// gone on the server, the one that was taken for its copy last, or moved to where it is since;
+// nil if none was. It is at rest, or its landing was interrupted.
+func (i *Item) Newest(alike []*Item, moved func(mail.RowID) bool) (copied *Item) {
 	for _, other := range alike {
-		if (other.AtRest() || other.Row.State == mail.Landing) && i.isAt(other) && (copied == nil || other.Row.ID > copied.Row.ID) {
+		later := other.Row.ID > i.Row.ID || other.Row.ID != i.Row.ID && moved(other.Row.ID)
+		if (other.AtRest() || other.Row.State == mail.Landing) && later && i.isAt(other) && (copied == nil || other.Row.ID > copied.Row.ID) {
 			copied = other
 		}
 	}
@@ -81,11 +82,11 @@ func (i *Item) Newest(alike []*Item) (copied *Item) {
 }
 
 // isAt tells whether the item may be the message that the other one is on the server, which
-// base came to know later. Both moving and copying keep INTERNALDATE. Where the server
+// base came to know there later. Both moving and copying keep INTERNALDATE. Where the server
 // rewrites messages base need not know what bytes it has of this one.
 func (i *Item) isAt(other *Item) bool {
 	a, b := i.Row, other.Row
-	return other.Row.ID > i.Row.ID && other.there() && a.Date.Unix() == b.Date.Unix() && a.ServerSize() == b.ServerSize() &&
+	return other.there() && a.Date.Unix() == b.Date.Unix() && a.ServerSize() == b.ServerSize() &&
 		(a.Content() == b.Content() || a.RemoteSize != 0 && a.MessageID != "")
 }
 

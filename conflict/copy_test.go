@@ -22,6 +22,7 @@ func TestWhereAMessageThatSeemedCopiedHasGone(t *testing.T) {
 		change func(gone, copied *Item)
 		want   bool
 	}{
+		"moved there since":      {func(gone, _ *Item) { gone.Row.ID = 3 }, true},
 		"the same":               {func(_, _ *Item) {}, true},
 		"in the same folder":     {func(_, copied *Item) { copied.Folder = "A" }, true},
 		"known before":           {func(_, copied *Item) { copied.Row.ID = 0 }, false},
@@ -38,7 +39,8 @@ func TestWhereAMessageThatSeemedCopiedHasGone(t *testing.T) {
 	} {
 		gone, copied := pairOf()
 		c.change(gone, copied)
-		if got := gone.Newest([]*Item{copied}) != nil; got != c.want {
+		moved := func(row mail.RowID) bool { return name == "moved there since" }
+		if got := gone.Newest([]*Item{copied}, moved) != nil; got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
@@ -51,8 +53,18 @@ func rewrite(gone, copied *Item) {
 	gone.Row.RemoteSize = copied.Row.Size
 }
 
+// The copy may have got another UID: the message is there all the same, and nothing else is.
 func TestAMessageThatMovedOntoItsCopy(t *testing.T) {
-	gone, copied := pairOf()
+	for _, renumbered := range []bool{false, true} {
+		gone, copied := pairOf()
+		if renumbered {
+			copied.Remote, copied.Message = New, mail.Message{UID: 7, Flags: copied.Row.Flags}
+		}
+		movedOnto(t, gone, copied)
+	}
+}
+
+func movedOnto(t *testing.T, gone, copied *Item) {
 	gone.MoveOnto(copied, mail.File{Key: "k", Name: "k:2,RS"})
 	w := World{Folders: map[mail.Folder]FolderInfo{}, CanExpunge: true, CanMove: true}
 	for _, f := range []mail.Folder{"A", "B"} {

@@ -33,8 +33,8 @@ const (
 func decide(i *Item, w World) (action Action, decision string) {
 	here, there := i.here(), i.there()
 	switch {
-	case i.Moved != nil && movable(i, i.Moved, w):
-		return Action{}, "" // its other end does all
+	case i.Moved != nil && i.Moved.From != nil && movable(i, i.Moved, w):
+		return Action{}, "" // its other end does all; one that base knows is none, whatever its UID is now
 	case i.From != nil && movable(i.From, i, w):
 		return move(i)
 	case !here && !there:

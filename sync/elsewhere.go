@@ -40,10 +40,12 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 		return nil, err
 	}
 	again := got
+	var halves []*conflict.Item
 	half := func(item *conflict.Item) bool {
 		for _, known := range g.alike[item] {
 			if f := r.folders[known.Folder]; changed[f] {
 				f.remoteDirty, again = true, true
+				halves = append(halves, item)
 				return true
 			}
 		}
@@ -69,7 +71,7 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 	left = slices.DeleteFunc(left, func(item *conflict.Item) bool {
 		return behind[item.Folder] && item.Local == conflict.Gone && item.Moved == nil
 	})
-	if err := r.watchCopied(ctx, g, left); err != nil {
+	if err := r.watchCopied(ctx, g, slices.Concat(left, halves)); err != nil {
 		return nil, err
 	}
 	if len(left) == len(items) {
@@ -122,16 +124,21 @@ func (r *run) mayBeUnlearnt(g *gathered, item *conflict.Item, of []*folder) *fol
 // Nor is a move one step to those who look on: with Dovecot, a message is in its new folder
 // a moment before it leaves the old one, and without MOVE until its client expunges it. It
 // is taken for a copy then. So the folders of what seems to be copied are read once more, and
-// what is gone there by then was none.
+// what is gone there by then was none. It may be on its way from one such place to the next:
+// then another one seems to have moved to where it goes.
 
-// watchCopied has the folders read again of which the items seem to be copies, and records
-// that, lest a crash comes before.
+// watchCopied has the folders read again of which the items seem to be copies, or may have come,
+// and records that, lest a crash comes before.
 func (r *run) watchCopied(ctx context.Context, g *gathered, items []*conflict.Item) error {
 	if r.Remote.Abilities().Labels {
 		return nil // they have each message in several folders
 	}
 	batch := &mail.Batch{}
-	watched := map[*folder]bool{}
+	type watch struct {
+		folder *folder
+		moved  mail.RowID
+	}
+	watched := map[watch]bool{}
 	for _, item := range items {
 		if f := r.folders[item.Folder]; !r.wanted(f.name) || f.policy.Direction == conflict.Push {
 			continue // it is not brought here
@@ -140,14 +147,17 @@ func (r *run) watchCopied(ctx context.Context, g *gathered, items []*conflict.It
 			if source := item.Source; source != nil && source.Row.Content() != known.Row.Content() {
 				continue
 			}
-			f := r.folders[known.Folder]
+			f, moved := r.folders[known.Folder], mail.RowID(0)
+			if item.From != nil {
+				moved = item.From.Row.ID // which base knew first, and where it is now last
+			}
 			f.remoteDirty = true
-			if !watched[f] && !r.watches(f) {
+			if w := (watch{f, moved}); !watched[w] && !r.watches(f, moved) {
+				watched[w] = true
 				batch.PutIntents = append(batch.PutIntents, &mail.Intent{
-					Kind: mail.Copied, Folder: f.base.ID, Created: r.Now().Truncate(time.Second),
+					Kind: mail.Copied, Row: moved, Folder: f.base.ID, Created: r.Now().Truncate(time.Second),
 				})
 			}
-			watched[f] = true
 		}
 	}
 	if err := r.commit(ctx, batch); err != nil {
@@ -159,7 +169,16 @@ func (r *run) watchCopied(ctx context.Context, g *gathered, items []*conflict.It
 	return nil
 }
 
-func (r *run) watches(f *folder) bool {
+// watches tells whether a folder is watched for what was copied from it, or for a row that has
+// moved to where it may have come from there.
+func (r *run) watches(f *folder, moved mail.RowID) bool {
+	return slices.ContainsFunc(r.intents, func(in mail.Intent) bool {
+		return in.Kind == mail.Copied && in.Folder == f.base.ID && in.Row == moved
+	})
+}
+
+// watched tells whether a folder is watched at all.
+func (r *run) watched(f *folder) bool {
 	return slices.ContainsFunc(r.intents, func(in mail.Intent) bool { return in.Kind == mail.Copied && in.Folder == f.base.ID })
 }
 
@@ -175,12 +194,13 @@ func (r *run) unwatch(ctx context.Context, f *folder) error {
 }
 
 // followCopied finds the messages of watched folders that are gone on the server, and were
-// taken for copied. One whose copy has not landed waits for it.
+// taken for copied. One whose copy has not landed, or that may be where another one comes to be
+// in this round, waits for it.
 func (r *run) followCopied(ctx context.Context, g *gathered) error {
 	taken := map[mail.RowID]bool{}
 	for _, item := range g.known() {
 		at := r.folders[cmp.Or(item.Origin, item.Folder)]
-		if item.Remote != conflict.Gone || !item.Lonely() || item.Moved != nil || item.From != nil || !r.watches(at) {
+		if item.Remote != conflict.Gone || !item.Lonely() || item.Moved != nil || item.From != nil || !r.watched(at) {
 			continue
 		}
 		rows, err := r.State.Alike(ctx, item.Row.Fingerprint)
@@ -188,21 +208,46 @@ func (r *run) followCopied(ctx context.Context, g *gathered) error {
 			return fmt.Errorf("read the state: %w", err)
 		}
 		rows = slices.DeleteFunc(rows, func(row mail.Row) bool { return taken[row.ID] })
-		copied := item.Newest(r.itemsOf(g, rows))
-		switch {
-		case copied == nil:
-		case copied.AtRest():
+		copied := item.Newest(r.itemsOf(g, rows), func(row mail.RowID) bool { return r.watches(at, row) })
+		if copied == nil {
+			if copied = g.coming(item); copied == nil {
+				continue
+			}
+			if from := copied.From; from != nil && from.Row.ID != 0 && !r.watches(at, from.Row.ID) {
+				watch := &mail.Intent{Kind: mail.Copied, Row: from.Row.ID, Folder: at.base.ID, Created: r.Now().Truncate(time.Second)}
+				if err := r.commit(ctx, &mail.Batch{PutIntents: []*mail.Intent{watch}}); err != nil {
+					return err
+				}
+				r.expect(watch)
+			}
+		} else if copied.AtRest() {
 			taken[copied.Row.ID] = true
 			g.rows[copied.Row.ID] = copied
 			item.MoveOnto(copied, fileOf(copied))
-		default:
-			delete(g.rows, item.Row.ID)
-			for _, name := range []mail.Folder{at.name, item.Folder, copied.Folder} {
-				r.lookAgain(name)
-			}
+			continue
+		}
+		delete(g.rows, item.Row.ID)
+		for _, name := range []mail.Folder{at.name, item.Folder, copied.Folder} {
+			r.lookAgain(name)
 		}
 	}
 	return nil
+}
+
+// coming gives the message of the content of one that is gone which comes to be known elsewhere
+// in this round, since its file is there, or is to follow it; nil if there is none.
+func (g *gathered) coming(gone *conflict.Item) (m *conflict.Item) {
+	for _, items := range []map[*folder][]*conflict.Item{g.newLocal, g.newRemote} {
+		for _, f := range inOrder(items) {
+			for _, item := range items[f] {
+				same := item.Identity.Content() == gone.Row.Content() || item.From != nil && item.From.Row.Content() == gone.Row.Content()
+				if m == nil && same && item.Remote == conflict.New && (item.Local == conflict.New || item.From != nil) {
+					m = item
+				}
+			}
+		}
+	}
+	return m
 }
 
 // unread tells whether a folder is one that is kept in step, and that this run does not, or no

@@ -219,7 +219,7 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 			// and one that is uploaded again is not stored again.
 			break
 		}
-		if in.Kind != mail.Upload {
+		if in.Kind != mail.Upload || r.gotNothing(in) {
 			continue
 		}
 		at := upload{in.Folder, in.Key}
@@ -248,7 +248,7 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 			gone[content]--
 		}
 		outrun := f.outrun && !r.Remote.Abilities().Labels
-		if mine || file.From == nil && (follows || outrun) {
+		if mine || follows || outrun { // one that has come from where it waited is as new as any
 			files[r.settledOnce(file)] = file
 			g.uploaded[file] = mine
 		}
@@ -266,6 +266,17 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 		}
 	}
 	return files
+}
+
+// gotNothing tells whether the folder of an interrupted upload has given out no UID since. Then
+// what is like the file elsewhere did not come from there.
+func (r *run) gotNothing(in mail.Intent) bool {
+	f := r.folderOf(in.Folder)
+	if f == nil || !f.usable() || !f.onRemote || in.UIDNext == 0 {
+		return false
+	}
+	now := r.asRead(f)
+	return now.UIDValidity == in.UIDValidity && now.UIDNext == in.UIDNext
 }
 
 // settledOnce is the item of a file that was never in step as if it had been, and its

@@ -339,3 +339,20 @@ func TestAnUploadThatMovesWhileItIsLookedAt(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// A run dies before an upload, and an equal message is in Trash there, as a copy that
+// somebody else has thrown away. The folder has given out no UID since, so the file was not
+// there to be moved: it is new, and is not thrown away, too.
+func TestAnUploadThatGotNowhereWasNotThrownAway(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	d.put("Lists", "1.other:2,S", letter("new"))
+	d.dieAt("before Remote.Append")
+	s.Deliver("Trash", onWire(letter("new")), flags(`\Seen`), day)
+	d.sync()
+	d.has("Lists", 1)
+	d.has("Trash", 1)
+	d.inStep()
+	d.quiet()
+}

@@ -38,6 +38,9 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 			g.dropRemote(r.folders[t.Remote.Folder], t.Remote)
 			continue
 		}
+		if err := r.likeKnown(ctx, g, t); err != nil {
+			return nil, err
+		}
 		t.Local.Moved, t.Remote.From = t.Remote, t.Local
 	}
 	// What was thrown away there, and is gone here, was not moved.
@@ -62,15 +65,8 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 		return nil, err
 	}
 	for _, t := range ties {
-		// It may be one that is known elsewhere, and has left there since that was read.
-		rows, err := r.State.Alike(ctx, t.Local.Row.Fingerprint)
-		if err != nil {
-			return nil, fmt.Errorf("read the state: %w", err)
-		}
-		for _, known := range r.itemsOf(g, rows) {
-			if known.AtRest() && known.Folder != t.Remote.Folder && known.Row.Content() == t.Local.Row.Content() {
-				g.alike[t.Remote] = append(g.alike[t.Remote], known)
-			}
+		if err := r.likeKnown(ctx, g, t); err != nil {
+			return nil, err
 		}
 		t.Local.Moved, t.Remote.From = t.Remote, t.Local
 		for _, in := range r.intents {
@@ -101,6 +97,21 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 	return arrived, nil
 }
 
+// likeKnown notes which known messages the new one of a tie is like that is in another folder
+// than the first one was: it may be one of those, and have left there since that was read.
+func (r *run) likeKnown(ctx context.Context, g *gathered, t conflict.Tie) error {
+	rows, err := r.State.Alike(ctx, t.Local.Row.Fingerprint)
+	if err != nil {
+		return fmt.Errorf("read the state: %w", err)
+	}
+	for _, known := range r.itemsOf(g, rows) {
+		if known.AtRest() && known.Folder != t.Remote.Folder && known.Row.Content() == t.Local.Row.Content() {
+			g.alike[t.Remote] = append(g.alike[t.Remote], known)
+		}
+	}
+	return nil
+}
+
 // unpaired gives the new files that have no message, and have not moved.
 func unpaired(files []*conflict.Item) []*conflict.Item {
 	var out []*conflict.Item
@@ -113,14 +124,18 @@ func unpaired(files []*conflict.Item) []*conflict.Item {
 }
 
 // pairFollowing finds, where the server follows the Maildir, the messages that are in
-// another folder there than their files.
+// another folder there than their files. None is thrown away so: what is in Trash here may as
+// well be a copy, of one that has gone elsewhere on the server before that was restored.
 func (r *run) pairFollowing(ctx context.Context, g *gathered, arrived []*conflict.Item) error {
 	if !r.follows(mail.Remote) {
 		return nil
 	}
 	of := map[*conflict.Item]*conflict.Item{}
+	w := r.world()
 	for _, file := range unpaired(arrived) {
-		of[r.settledOnce(file)] = file
+		if !w.Discards(file.Folder) {
+			of[r.settledOnce(file)] = file
+		}
 	}
 	ties, err := r.pairMoves(ctx, g, placed(of), func(*folder) bool { return true })
 	if err != nil {
@@ -368,9 +383,10 @@ func (r *run) firstRun() bool {
 
 // waitForFirst leaves the messages to the next round that may be copies of one that
 // is known only by then, or be on their way from where that is: pairCopies tells. Such a one
-// is tied in this round, to a file in another folder; or, where there are rounds left, it is
-// downloaded in this one: Gmail shows each in several folders. Then the first one is that of
-// the folder that people look at first.
+// is tied in this round, to a file in another folder; or, where there are rounds left, it has
+// moved, or is brought here, in this one: Gmail shows each in several folders. Then the first one
+// is that of the folder that people look at first. What of one message is copied at once waits
+// for the first, too, unless folders are labels: it may be on its way through them.
 func (r *run) waitForFirst(g *gathered, left bool) {
 	folders := r.usable(func(f *folder) bool {
 		return len(g.newRemote[f]) > 0 && r.wanted(f.name) && f.policy.Direction != conflict.Push
@@ -380,9 +396,17 @@ func (r *run) waitForFirst(g *gathered, left bool) {
 	if !left && len(ties) == 0 {
 		return
 	}
+	along := left && !r.Remote.Abilities().Labels
+	for _, f := range r.usable(func(f *folder) bool { return along && len(g.newRemote[f]) > 0 }) {
+		for _, item := range g.newRemote[f] {
+			if at := momentOf(item.Message); item.From != nil {
+				ties[at] = append(ties[at], f.name)
+			}
+		}
+	}
 	for _, f := range folders {
 		g.newRemote[f] = slices.DeleteFunc(g.newRemote[f], func(item *conflict.Item) bool {
-			if item.From != nil || item.Source != nil {
+			if item.From != nil || item.Source != nil && !along {
 				return false
 			}
 			at := momentOf(item.Message)

@@ -172,7 +172,8 @@ const (
 	// nothing can leave its folder, and not put into Trash.
 	Replace
 	// Copied: messages elsewhere were taken for copies of Folder's, which may yet be about to
-	// leave it. One that is gone when it is read next has moved.
+	// leave it; or Row's message has moved to where it may have come from Folder, too. One that
+	// is gone when that is read next has moved.
 	Copied
 )
 
@@ -186,7 +187,7 @@ func (k IntentKind) String() string {
 type Intent struct {
 	ID       IntentID
 	Kind     IntentKind
-	Row      RowID    // what is moved or copied; 0 for an upload of what is nowhere else
+	Row      RowID    // what is moved or copied, or has moved; 0 for an upload of what is nowhere else
 	Folder   FolderID // where the file is, for an upload; else where the row, or what was copied, is
 	Key      Key      // the file, for an upload or a move here
 	Identity Identity

@@ -283,6 +283,9 @@ func (w *world) beforeCall(call sim.Call) error {
 		p.strike("server "+call.Method, "not reached")
 		return mail.ErrUnreachable
 	}
+	if call.Method == "RenameFolder" {
+		w.renames(call.Folder, call.Target)
+	}
 	return nil
 }
 

@@ -483,6 +483,7 @@ func (w *world) folderChange(d *device) {
 			}
 		}
 		if phone {
+			w.renames(folder, fresh)
 			w.server.RenameFolder(folder, fresh)
 		} else if err := d.mail().Rename(d.directory(folder), d.directory(fresh)); err != nil {
 			w.note("(%v)", err)

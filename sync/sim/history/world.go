@@ -94,6 +94,27 @@ func newWorld(h *History, lane Lane, cover Coverage) (*world, error) {
 	return w, nil
 }
 
+// renames notes that a folder of the server gets another name, and those inside it do. Where the
+// server gives new numbers with it, what a device has copied from there for want of MOVE, and was
+// kept from removing, stays: nothing is removed by what was known of other numbers.
+func (w *world) renames(folder, to mail.Folder) {
+	for _, name := range w.server.Folders() {
+		if name != folder && !name.Inside(folder) {
+			continue
+		}
+		for _, m := range w.server.Messages(name) {
+			t := w.tokenOf(string(m.Raw))
+			switch {
+			case t == nil || !w.copied[place{name, m.UID}]:
+			case w.server.Options.NewNumbers:
+				t.copies++
+			default:
+				w.copied[place{to + name[len(folder):], m.UID}] = true
+			}
+		}
+	}
+}
+
 func (w *world) note(format string, args ...any) {
 	if w.history.Log || w.history.Verbose {
 		w.log = append(w.log, "  "+fmt.Sprintf(format, args...))

@@ -1,0 +1,117 @@
+package sync_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"mailtwin/conflict/mail"
+	"mailtwin/sync/sim"
+)
+
+// A message is copied on the server while the server refuses what was changed of it here, so
+// that the run does not read its folder once more. Then somebody removes the copy, and moves the
+// message to where that was: its file goes there, too, with what was changed.
+func TestAMessageThatTakesThePlaceOfItsCopy(t *testing.T) {
+	s := account(t)
+	uid := s.Deliver("Lists", onWire(letter("copied")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	d.rename(d.find("Lists", "About copied."), "cur", "RS")
+	copied := s.Copy("Lists", uid, "Archive")
+	s.Before = func(call sim.Call) error {
+		if call.Method == "Store" {
+			return mail.ErrRefused
+		}
+		return nil
+	}
+	if rep, err := d.run(); err != nil || len(rep.Problems) != 1 {
+		t.Fatalf("%v, %v", err, rep.Problems)
+	}
+	s.Before = nil
+	d.has("Archive", 1)
+	must(t, s.Expunge("Archive", copied))
+	s.Move("Lists", uid, "Archive")
+	d.sync()
+	d.once("About copied.")
+	if got, want := s.Messages("Archive")[0].Flags, flags(`\Seen`, `\Answered`); !got.Equal(want) {
+		t.Errorf("it has %v, want %v", got, want)
+	}
+	d.inStep()
+	d.quiet()
+}
+
+// A message is moved on twice on the server, and for a moment it is in all three folders, or in
+// two while it has left the first. It is one message still, whatever is done here meanwhile with
+// the file of the folder in the middle, and also if the run dies before it has looked again.
+func TestAMessageThatIsMovedOnWhileItMoves(t *testing.T) {
+	for name, act := range map[string]func(d *device, path string){
+		"untouched": func(*device, string) {},
+		"flagged":   func(d *device, path string) { d.rename(path, "cur", "FS") },
+		"moved":     func(d *device, path string) { d.moveHere(path, "Drafts", "1.other:2,S") },
+		"back":      func(d *device, path string) { d.moveHere(path, "Lists", "1.other:2,S") },
+	} {
+		for _, way := range [][2]mail.Folder{{"INBOX", "Archive"}, {"Archive", "INBOX"}} {
+			for _, left := range []bool{false, true} { // the first folder
+				t.Run(fmt.Sprint(name, " through ", way[0], ", left ", left), func(t *testing.T) {
+					steps := onAndOn(t, way, left, act, 0)
+					for at := 2; at <= steps && name == "moved"; at += 2 { // after each effect
+						onAndOn(t, way, left, act, at)
+					}
+				})
+			}
+		}
+	}
+}
+
+func onAndOn(t *testing.T, way [2]mail.Folder, left bool, act func(d *device, path string), die int) (steps int) {
+	s := account(t)
+	must(t, s.CreateFolder("Drafts"))
+	uid := s.Deliver("Lists", onWire(letter("moved")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.opts.Connections = 1
+	d.sync()
+	middle := s.Copy("Lists", uid, way[0])
+	s.Copy(way[0], middle, way[1])
+	if left {
+		must(t, s.Expunge("Lists", uid))
+	}
+	ends := func(folder mail.Folder) {
+		switch {
+		case folder == "Lists" && !left:
+			left = true
+			must(t, s.Expunge("Lists", uid))
+		case folder == way[0] && middle != 0:
+			for path, text := range d.files(way[0]) {
+				if strings.Contains(text, "About moved.") {
+					act(d, path)
+				}
+			}
+			must(t, s.Expunge(way[0], middle))
+			middle = 0
+		}
+	}
+	scans := map[mail.Folder]int{}
+	s.Before = func(call sim.Call) error {
+		if call.Method == "Scan" {
+			// Whoever looks a second time finds that it has gone.
+			if scans[call.Folder]++; call.Folder == "Lists" || scans[call.Folder] > 1 {
+				ends(call.Folder)
+			}
+		}
+		return nil
+	}
+	steps = len(d.dies(die))
+	s.Before = nil
+	ends("Lists")
+	ends(way[0])
+	d.sync()
+	d.sync()
+	if die > 0 {
+		t.Logf("killed at step %d", die)
+	}
+	d.once("About moved.")
+	d.inStep()
+	d.quiet()
+	return steps
+}
