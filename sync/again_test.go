@@ -110,36 +110,6 @@ func TestAServerRestoredToTheLastCursorIsLookedAt(t *testing.T) {
 	d.quiet()
 }
 
-// Somebody keeps a copy of a message in Trash, and the phone moves the message while a sync reads
-// the folders; then the server gets a backup back in which it is where it was. All that is here of
-// it is the copy: the message is not thrown away for that, as if somebody had moved it there.
-func TestARestoredServerThrowsNothingAway(t *testing.T) {
-	s := account(t)
-	uid := s.Deliver("Lists", onWire(letter("kept")), flags(`\Seen`), day)
-	other := s.Deliver("Lists", onWire(letter("other")), flags(`\Seen`), day)
-	d := newDevice(t, s)
-	d.sync()
-	backup := s.Snapshot()
-	d.put("Trash", "1.other:2,S", letter("kept"))
-	d.sync()
-	must(t, s.AddFlags("Lists", other, flags(`\Answered`)))
-	s.Before = func(call sim.Call) error {
-		if call.Method == "Scan" && call.Folder == "Lists" {
-			s.Move("Lists", uid, "Archive")
-		}
-		return nil
-	}
-	d.sync()
-	s.Before = nil
-	s.Restore(backup)
-	d.sync()
-	d.sync()
-	d.has("Lists", 2)
-	d.has("Trash", 1)
-	d.inStep()
-	d.quiet()
-}
-
 // A Maildir is restored, and its times are those that base has, since the disk has coarse
 // ones. A new message comes to the folder before anything else: what the backup lacks is not
 // gone for that.

@@ -124,18 +124,14 @@ func unpaired(files []*conflict.Item) []*conflict.Item {
 }
 
 // pairFollowing finds, where the server follows the Maildir, the messages that are in
-// another folder there than their files. None is thrown away so: what is in Trash here may as
-// well be a copy, of one that has gone elsewhere on the server before that was restored.
+// another folder there than their files.
 func (r *run) pairFollowing(ctx context.Context, g *gathered, arrived []*conflict.Item) error {
 	if !r.follows(mail.Remote) {
 		return nil
 	}
 	of := map[*conflict.Item]*conflict.Item{}
-	w := r.world()
 	for _, file := range unpaired(arrived) {
-		if !w.Discards(file.Folder) {
-			of[r.settledOnce(file)] = file
-		}
+		of[r.settledOnce(file)] = file
 	}
 	ties, err := r.pairMoves(ctx, g, placed(of), func(*folder) bool { return true })
 	if err != nil {

@@ -229,7 +229,6 @@ var onceFailedSince = []struct {
 	{6037475, 0, nil},  // a message halfway to another folder when its file was known again
 	{10500663, 0, nil}, // a message that is moved on while it moves, and is in three folders for a moment
 	{20094685, 0, nil}, // a refused file that has moved on when the folder of its message gets new UIDs
-	{20033585, 0, nil}, // a message of a restored server of which all that was here was a copy in Trash
 	{20085706, 0, nil}, // a folder that got new UIDs while a device was kept from removing what it had copied
 	{20141818, 0, nil}, // an upload that got nowhere, and an equal message that was copied in Trash
 	{10100348, 0, nil}, // a message that moved to where its copy was, of which base has another UID
