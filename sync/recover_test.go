@@ -32,6 +32,8 @@ func (d *device) dieAt(step string) {
 // failRecord syncs, and the first commit after an effect fails, as on a full disk.
 func (d *device) failRecord(effect string) {
 	d.t.Helper()
+	d.opts.Connections = 1 // one effect after the other
+	defer func() { d.opts.Connections = 0 }()
 	c := sim.NewCrash(0)
 	done, failed := false, false
 	c.Strike = func(when, name string) error {
