@@ -177,11 +177,17 @@ func (t *tying) strictlyUndecided(r *Item, files []*Item) bool {
 // sizeOf tells whether r has the size that l has, or had before a program added to it,
 // or that the server announces for it.
 func (t *tying) sizeOf(l, r *Item) bool {
-	return r.Message.Size == l.Identity.Size || l.Identity.BareSize != 0 && r.Message.Size == l.Identity.BareSize || l.Row != nil && l.Row.RemoteSize != 0 && r.Message.Size == l.Row.RemoteSize
+	for i, size := range l.Sizes() {
+		if size == r.Message.Size && (i == 0 || size != 0) { // a message may be empty
+			return true
+		}
+	}
+	return false
 }
 
 // Sizes gives the sizes that the message of a file, of which all is known, may have on the
-// server: those of which sizeOf tells, 0 for what there is not.
+// server: that of the file; without what a program has added to it; and the one that the server
+// has told before. The last two are 0 where there is none.
 func (i *Item) Sizes() [3]int64 {
 	sizes := [3]int64{i.Identity.Size, i.Identity.BareSize}
 	if i.Row != nil {

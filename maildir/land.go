@@ -200,8 +200,8 @@ func (m *incoming) Discard() {
 }
 
 // hardenBatch is how many files are made durable before a run that is to end is seen
-// to be.
-const hardenBatch = 256
+// to be. What a run lands at once is not more, so that it is one sync of the file system.
+const hardenBatch = 1024
 
 // Harden is Local.Harden.
 func (t *Tree) Harden(ctx context.Context, folder mail.Folder, keys []mail.Key) (err error) {

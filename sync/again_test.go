@@ -188,9 +188,7 @@ func TestAFolderThatIsLetGoTakesAlongWhatWasFlagged(t *testing.T) {
 	if rep := d.sync(); len(rep.Held) != 1 {
 		t.Fatalf("held: %+v", rep.Held)
 	}
-	d.opts.AllowDeletes, d.opts.Only = true, []mail.Folder{"Archive"}
-	d.sync()
-	d.opts.AllowDeletes, d.opts.Only = false, nil
+	d.allow("Archive")
 	if _, err := os.Stat(d.dir("Archive")); err == nil {
 		t.Error("Archive is still there")
 	}

@@ -118,9 +118,7 @@ func TestAFolderThatIsRenamedHereAndDeletedThere(t *testing.T) {
 				t.Fatalf("renamed on the %v side: held %+v", side, rep.Held)
 			}
 		}
-		d.opts.AllowDeletes, d.opts.Only = true, []mail.Folder{"New"}
-		d.sync()
-		d.opts.AllowDeletes, d.opts.Only = false, nil
+		d.allow("New")
 		d.sync()
 		d.both("Work", "Work/in", "Work/none")
 	}

@@ -140,9 +140,7 @@ func TestAVanishedFolderWithMailIsHeld(t *testing.T) {
 			if c.side == mail.Local && len(s.Messages("Lists/go")) != 2 || c.side == mail.Remote && len(d.files("Lists/go")) != 2 {
 				t.Fatal("its messages are gone")
 			}
-			d.opts.AllowDeletes, d.opts.Only = true, []mail.Folder{"Lists/go"}
-			d.sync()
-			d.opts.AllowDeletes, d.opts.Only = false, nil
+			d.allow("Lists/go")
 			d.sync()
 			if d.hasFolder("Lists/go") || slices.Contains(s.Folders(), "Lists/go") {
 				t.Errorf("it is still there: here %v, server %v", d.hasFolder("Lists/go"), s.Folders())
@@ -208,9 +206,7 @@ func TestMailThatLeftAFolderOnBothSidesBeforeThatWasRemoved(t *testing.T) {
 	d.once("About a list post.")
 	d.has("Archive", 0)
 	d.has("INBOX", 4)
-	d.opts.AllowDeletes, d.opts.Only = true, []mail.Folder{"Lists/go"}
-	d.sync()
-	d.opts.AllowDeletes, d.opts.Only = false, nil
+	d.allow("Lists/go")
 	d.sync()
 	d.inStep()
 	d.quiet()
@@ -398,9 +394,7 @@ func TestAVanishedFolderThatGainedMailStays(t *testing.T) {
 	d.sync()
 	must(t, os.RemoveAll(d.dir("Lists/go")))
 	s.Deliver("Lists/go", onWire(letter("just came")), mail.Flags{}, day)
-	d.opts.AllowDeletes, d.opts.Only = true, []mail.Folder{"Lists/go"}
-	d.sync()
-	d.opts.AllowDeletes, d.opts.Only = false, nil
+	d.allow("Lists/go")
 	d.sync()
 	if n := len(s.Messages("Lists/go")); n != 1 {
 		t.Errorf("%d messages are left in it", n)

@@ -10,9 +10,9 @@ import (
 )
 
 func main() {
-	// What a sync holds is small, and most of its garbage is short-lived: to collect it more
-	// than twice as often costs a hundredth of its time, and saves a quarter of its memory. Who
-	// says otherwise in GOGC is heard.
+	// What a sync holds is small, and most of its garbage is short-lived. To collect it more
+	// than twice as often takes 4 % more of the processor for 10,000 messages, and a seventh less
+	// memory, and keeps a million below 150 MB. Who says otherwise in GOGC is heard.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(40)
 	}

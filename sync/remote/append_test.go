@@ -24,7 +24,7 @@ func eachLiteral(t *testing.T, test func(t *testing.T, caps string)) {
 // appendServer plays a server up to the literal of an APPEND, for which it has to ask
 // unless plus, and tells what came then, up to the end of the connection.
 func appendServer(t *testing.T, caps string, after func(s *script, tag string, size int, ask func()) bool) (Options, <-chan string) {
-	got := make(chan string, 10)
+	got := make(chan string, 40)
 	return scripted(t, func(s *script) {
 		s.login(caps)
 		for {
@@ -80,6 +80,24 @@ func (u *uploads) run(ctx context.Context, a *Account) {
 	}, func(done mail.Appended) { u.answers = append(u.answers, done) })
 }
 
+// inOneBreath uploads so many letters, which has to take one round trip, and gives the answers.
+func inOneBreath(t *testing.T, a *Account, n int) []mail.Appended {
+	t.Helper()
+	if err := a.CreateFolder(t.Context(), "Next"); err != nil { // LIST comes with the first command
+		t.Fatal(err)
+	}
+	before := a.Traffic().RoundTrips
+	u := &uploads{texts: letters(n)}
+	u.run(t.Context(), a)
+	if len(u.answers) != n {
+		t.Fatalf("%d answers", len(u.answers))
+	}
+	if trips := a.Traffic().RoundTrips - before; trips != 1 {
+		t.Errorf("%d round trips", trips)
+	}
+	return u.answers
+}
+
 // letters makes so many messages.
 func letters(n int) (texts []string) {
 	for i := range n {
@@ -103,7 +121,7 @@ func pipeServer(t *testing.T, answer func(s *script, tag string, n int)) Options
 
 // The server answers nothing until it has all of them.
 func TestUploadsDoNotWaitForEachOther(t *testing.T) {
-	const n = 8 // appendServer keeps no more commands
+	const n = 8
 	var tags []string
 	a := open(t, pipeServer(t, func(s *script, tag string, _ int) {
 		if tags = append(tags, tag); len(tags) < n {
@@ -113,22 +131,10 @@ func TestUploadsDoNotWaitForEachOther(t *testing.T) {
 			s.say(fmt.Sprintf("%s OK [APPENDUID 7 %d] done", tag, 100+i))
 		}
 	}))
-	if err := a.CreateFolder(t.Context(), "Next"); err != nil { // LIST comes with the first command
-		t.Fatal(err)
-	}
-	before := a.Traffic().RoundTrips
-	u := &uploads{texts: letters(n)}
-	u.run(t.Context(), a)
-	if len(u.answers) != n {
-		t.Fatalf("%d answers", len(u.answers))
-	}
-	for i, done := range u.answers {
+	for i, done := range inOneBreath(t, a, n) {
 		if want := (mail.Appended{UID: mail.UID(100 + i), UIDValidity: 7}); done != want {
 			t.Errorf("no. %d: %+v, want %+v", i+1, done, want)
 		}
-	}
-	if n := a.Traffic().RoundTrips - before; n != 1 {
-		t.Errorf("%d round trips", n)
 	}
 }
 
@@ -164,22 +170,32 @@ func TestAFolderThatGetsManyMessagesIsSelected(t *testing.T) {
 				}
 			}
 		}))
-		if err := a.CreateFolder(t.Context(), "Next"); err != nil { // LIST comes with the first command
-			t.Fatal(err)
-		}
-		before := a.Traffic().RoundTrips
-		u := &uploads{texts: letters(n)}
-		u.run(t.Context(), a)
-		if len(u.answers) != n {
-			t.Fatalf("%d answers", len(u.answers))
-		}
-		for i, done := range u.answers {
+		for i, done := range inOneBreath(t, a, n) {
 			if done.Err != nil {
 				t.Errorf("no. %d: %v", i+1, done.Err)
 			}
 		}
-		if n := a.Traffic().RoundTrips - before; n != 1 {
-			t.Errorf("%d round trips", n)
+	}
+}
+
+// ... also where the server has to be asked for each literal.
+func TestAFolderThatGetsManyMessagesIsSelectedBetweenLiteralsThatAreAskedFor(t *testing.T) {
+	const n = manyAppends + 4
+	opts, _ := appendServer(t, "UIDPLUS", func(s *script, tag string, size int, ask func()) bool {
+		ask()
+		io.ReadFull(s.r, make([]byte, size+2))
+		s.say(tag + " OK [APPENDUID 7 1] done")
+		return true
+	})
+	a := open(t, opts)
+	u := &uploads{texts: letters(n)}
+	u.run(t.Context(), a)
+	if len(u.answers) != n {
+		t.Fatalf("%d answers", len(u.answers))
+	}
+	for i, done := range u.answers {
+		if done.Err != nil {
+			t.Errorf("no. %d: %v", i+1, done.Err)
 		}
 	}
 }

@@ -56,7 +56,6 @@ func (s *socket) queued() int {
 	if s == nil {
 		return 0
 	}
-	s.unsent = 0
 	if s.raw.Control(s.ask) != nil || s.err != nil {
 		return 0
 	}
