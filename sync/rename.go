@@ -30,13 +30,16 @@ func (rn *renaming) at(side mail.Side) *mail.Folder {
 	return &rn.remote
 }
 
+// errForbidden is why a folder keeps two names that the user wants it to keep.
+var errForbidden = errors.New("direction does not let it be renamed")
+
 // renames is what a run knows of the folders that it renames, by their IDs. It lasts
 // while both sides are listed again and again.
 type renames struct {
 	goals     map[mail.FolderID]mail.Folder
 	overruled map[mail.FolderID]mail.Folder
-	stuck     map[mail.FolderID]string // why it keeps two names for now
-	stuckNow  bool                     // one more does, so that what was to follow may not
+	stuck     map[mail.FolderID]error // why it keeps two names for now
+	stuckNow  bool                    // one more does, so that what was to follow may not
 	// along are the names that folders must have now if they went along with the one
 	// that they lie in.
 	along [2]map[mail.FolderID]mail.Folder
@@ -73,8 +76,8 @@ func (r *run) rename(ctx context.Context) (bool, error) {
 		return true, nil
 	}
 	for _, rn := range all {
-		if why := r.renames.stuck[rn.f.base.ID]; why != "" {
-			r.leaveOut(rn)
+		if why := r.renames.stuck[rn.f.base.ID]; why != nil {
+			r.leaveOut(rn, why)
 		}
 		// Another folder has its name there.
 		rn.f.onLocal, rn.f.onRemote = rn.f.onLocal && rn.local != "", rn.f.onRemote && rn.remote != ""
@@ -139,7 +142,7 @@ func (r *run) setGoals(all []*renaming) {
 	if r.renames.goals == nil {
 		r.renames.goals = map[mail.FolderID]mail.Folder{}
 		r.renames.overruled = map[mail.FolderID]mail.Folder{}
-		r.renames.stuck = map[mail.FolderID]string{}
+		r.renames.stuck = map[mail.FolderID]error{}
 		r.renames.along = [2]map[mail.FolderID]mail.Folder{{}, {}}
 	}
 	for _, rn := range all {
@@ -175,7 +178,7 @@ func (r *run) renameOn(ctx context.Context, side mail.Side, all []*renaming) (di
 	by := map[mail.Folder]*renaming{} // by where it stands
 	for _, rn := range all {
 		at := *rn.at(side)
-		if at == "" || at == rn.name || rn.name == "" || r.renames.stuck[rn.f.base.ID] != "" {
+		if at == "" || at == rn.name || rn.name == "" || r.renames.stuck[rn.f.base.ID] != nil {
 			continue
 		}
 		by[at] = rn
@@ -189,9 +192,8 @@ func (r *run) renameOn(ctx context.Context, side mail.Side, all []*renaming) (di
 		}
 		switch {
 		case forbids == "direction":
-			why := fmt.Sprintf("is called %q %s, and direction does not let it be renamed %s", *rn.at(side.Other()), where(side.Other()), where(side))
-			r.stick(side, all, rn, why)
-			r.once(rn.f.name, why)
+			r.stick(side, all, rn, errForbidden)
+			r.once(rn.f.name, fmt.Sprintf("is called %q %s, and %s %s", *rn.at(side.Other()), where(side.Other()), errForbidden, where(side)))
 		case forbids != "":
 			// One name was removed, and one was made: each setting says what comes of it.
 		case r.renames.times >= maxRenaming:
@@ -203,7 +205,7 @@ func (r *run) renameOn(ctx context.Context, side mail.Side, all []*renaming) (di
 	if r.DryRun {
 		for _, s := range wanted {
 			r.report.Actions = append(r.report.Actions, fmt.Sprintf("%s: rename the folder to %q %s", s.From, s.To, where(side)))
-			r.renames.stuck[by[s.From].f.base.ID] = "a dry run renames nothing"
+			r.renames.stuck[by[s.From].f.base.ID] = errForbidden
 		}
 		return false, nil
 	}
@@ -215,7 +217,7 @@ func (r *run) renameOn(ctx context.Context, side mail.Side, all []*renaming) (di
 	}
 	for _, s := range steps {
 		rn := by[s.From]
-		if rn == nil || r.renames.stuck[rn.f.base.ID] != "" {
+		if rn == nil || r.renames.stuck[rn.f.base.ID] != nil {
 			continue
 		}
 		if side == mail.Local {
@@ -264,7 +266,7 @@ func (r *run) there(side mail.Side, name mail.Folder) bool {
 
 // stick notes why a folder keeps two names for now, and with it what lies in it and
 // would go along: a step with that alone would put something in its way.
-func (r *run) stick(side mail.Side, all []*renaming, rn *renaming, why string) {
+func (r *run) stick(side mail.Side, all []*renaming, rn *renaming, why error) {
 	from := *rn.at(side)
 	for _, inner := range all {
 		if at := *inner.at(side); inner == rn || at.Inside(from) && inner.name.Inside(rn.name) {
@@ -277,14 +279,17 @@ func (r *run) stick(side mail.Side, all []*renaming, rn *renaming, why string) {
 // failRename reports that a folder cannot be renamed. Nothing else is tried with it:
 // to bring its messages over one by one would be what nobody asked for.
 func (r *run) failRename(side mail.Side, all []*renaming, rn *renaming, err error) {
-	r.stick(side, all, rn, err.Error())
+	r.stick(side, all, rn, err)
 	r.problem(rn.f, err, "rename it there yourself, or take the rename back; until then it is not synced")
 }
 
 // leaveOut leaves a folder out of the run that has two names, under both of them, with
 // what lies in it and is not on both sides.
-func (r *run) leaveOut(rn *renaming) {
+func (r *run) leaveOut(rn *renaming, why error) {
 	rn.f.vanished = true
+	if here := r.folders[rn.local]; here != nil && why != errForbidden {
+		rn.f.passedOver = here.stamp != rn.f.base.Local
+	}
 	for _, f := range r.folders {
 		for _, at := range []mail.Folder{rn.f.name, rn.local, rn.remote} {
 			switch {
@@ -318,7 +323,7 @@ func (r *run) recordNames(ctx context.Context, all []*renaming) (bool, error) {
 	ready := map[mail.Folder]*renaming{}
 	for _, rn := range all {
 		in := func(at mail.Folder) bool { return at == rn.name || at == "" }
-		if r.renames.stuck[rn.f.base.ID] == "" && rn.name != "" && rn.name != rn.f.name && in(rn.local) && in(rn.remote) && rn.local+rn.remote != "" {
+		if r.renames.stuck[rn.f.base.ID] == nil && rn.name != "" && rn.name != rn.f.name && in(rn.local) && in(rn.remote) && rn.local+rn.remote != "" {
 			if err := r.secureName(ctx, rn); err != nil && ends(err) {
 				return false, err
 			} else if err != nil {

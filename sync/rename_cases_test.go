@@ -372,3 +372,29 @@ func TestWhatLeftAFolderWhoseRenameWasRefused(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// A folder is renamed here, and the server refuses that. Meanwhile a message moves, here into
+// that folder, and there into another one. It is one message still.
+func TestWhatMovedIntoAFolderWhoseRenameWasRefused(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, os.Rename(d.dir("Lists/go"), d.dir("Posts")))
+	d.moveHere(d.find("INBOX", "About read."), "Posts", "1.other:2,S")
+	s.Move("INBOX", 2, "Archive")
+	s.Before = func(call sim.Call) error {
+		if call.Method == "RenameFolder" {
+			return mail.ErrRefused
+		}
+		return nil
+	}
+	if rep, err := d.run(); err != nil || len(rep.Problems) != 1 {
+		t.Fatalf("%v, %v", err, rep.Problems)
+	}
+	s.Before = nil
+	d.sync()
+	d.sync()
+	d.once("About read.")
+	d.inStep()
+	d.quiet()
+}
