@@ -93,9 +93,10 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 func (g *gathered) leaveUnlearnt(f *folder) {
 	for _, item := range g.newRemote[f] {
 		if f.unlearnt == nil {
-			f.unlearnt = map[int64]bool{}
+			f.unlearnt = map[int64][]int64{}
 		}
-		f.unlearnt[item.Message.Size] = true
+		m := momentOf(item.Message)
+		f.unlearnt[m.size] = append(f.unlearnt[m.size], m.date)
 	}
 	g.newRemote[f] = nil
 }
@@ -113,12 +114,22 @@ func (r *run) mayBeUnlearnt(g *gathered, item *conflict.Item, of []*folder) *fol
 			return f
 		}
 		for _, size := range r.settledOnce(item).Sizes() {
-			if may && f.unlearnt[size] {
+			if may && f.unlearnt[size] != nil {
 				return f
 			}
 		}
 	}
 	return nil
+}
+
+// wasUnlearnt tells whether a new message may be one that has left a folder which has lost track
+// of its files, and of whose messages too little could be learnt in this run to know them again:
+// it is of such a size and date. Its file may be in that folder.
+func (r *run) wasUnlearnt(m mail.Message) bool {
+	at := momentOf(m)
+	return slices.ContainsFunc(r.allFolders(), func(f *folder) bool {
+		return f.loss != conflict.NoLoss && slices.Contains(f.unlearnt[at.size], at.date)
+	})
 }
 
 // Nor is a move one step to those who look on: with Dovecot, a message is in its new folder

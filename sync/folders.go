@@ -75,9 +75,9 @@ type folder struct {
 	// What the gathering of this round found, for settle to store.
 	view *mail.View
 	news backlog // new messages of the server that no plan has yet
-	// unlearnt are the sizes of new messages of the server of which too little could be learnt
-	// to tell whether they have files; nil: of all of them enough was.
-	unlearnt map[int64]bool
+	// unlearnt are, by their sizes, the dates of new messages of the server of which too little
+	// could be learnt to tell whether they have files; nil: of all of them enough was.
+	unlearnt map[int64][]int64
 	listing  *mail.Listing
 	said     *mail.Access // what the server has said in an earlier round, which need not be in base
 	unsafe   bool         // something was left undone: cursor and stamp must stay
@@ -355,30 +355,40 @@ func (r *run) matchFolders(ctx context.Context) error {
 	if err := r.commit(ctx, batch); err != nil {
 		return err
 	}
+	again := false
 	for _, f := range gone {
-		if err := r.fail(f, r.clearAway(ctx, f)); err != nil {
+		back, err := r.clearAway(ctx, f)
+		if err := r.fail(f, err); err != nil {
 			return err
 		}
+		if back {
+			f.base, f.onLocal, f.unfinished = mail.FolderBase{Name: f.name}, true, false
+			f.unclear, f.localMoved, f.localDirty = true, true, true
+			r.folders[f.name], again = f, true
+		}
+	}
+	if again {
+		return r.matchFolders(ctx)
 	}
 	return nil
 }
 
 // clearAway removes what is left of a folder whose removal here did not come to its end, and
-// which base has forgotten. One that got a message meanwhile is whole again after that, and
-// there in the next run.
-func (r *run) clearAway(ctx context.Context, f *folder) error {
+// which base has forgotten. It tells whether that got a message meanwhile: then it is a folder
+// again, and a new one.
+func (r *run) clearAway(ctx context.Context, f *folder) (back bool, err error) {
 	if r.DryRun || !f.unfinished {
-		return nil
+		return false, nil
 	}
-	err := r.Local.RemoveFolder(ctx, f.name)
+	err = r.Local.RemoveFolder(ctx, f.name)
 	if err == nil || errors.Is(err, mail.ErrGone) { // it may have gone with the last one inside it
-		return r.Local.ForgetFolder(ctx, f.name)
+		return false, r.Local.ForgetFolder(ctx, f.name)
 	}
 	if _, failed := r.Local.Scan(ctx, f.name, f.letters); failed != nil {
-		return err
+		return false, err
 	}
-	r.once(f.name, gainedMail) // or it is on its way: the folder is whole again
-	return nil
+	r.once(f.name, "was to be removed, and has new mail, or gets some: it stays")
+	return true, nil
 }
 
 // complete makes sure of a folder that is new here and not known to be whole.

@@ -138,8 +138,8 @@ func (r *run) mayHaveMoved(ctx context.Context, g *gathered, item *conflict.Item
 // awaitFiles leaves out the new messages that may be files of which too little is known in
 // this round: new ones of their folder that could not be read, or of any where their folder has
 // lost track of its own; and those that an interrupted run may have uploaded, wherever they went
-// since, and that could not be read, or that a scan lacks which is not believed. Unless they have come from elsewhere, they
-// wait for the next round.
+// since, and that could not be read, or that a scan lacks which is not believed. Unless they have
+// come from elsewhere, they wait for the next round, or run.
 func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) []*conflict.Item {
 	if r.DryRun {
 		return news
@@ -148,7 +148,7 @@ func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) []*confl
 		if item.From != nil {
 			return false
 		}
-		wait, again := false, g.unmeasured[f] || f.loss != conflict.NoLoss && len(g.unmeasured) > 0
+		wait, again := r.wasUnlearnt(item.Message), g.unmeasured[f] || f.loss != conflict.NoLoss && len(g.unmeasured) > 0
 		for _, in := range r.intents {
 			at := r.folderOf(in.Folder)
 			if in.Kind != mail.Upload || at == nil || !at.synced() || item.Message.Size != in.Identity.Size ||
@@ -156,7 +156,6 @@ func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) []*confl
 				continue
 			}
 			if !at.usable() {
-				r.leave(f) // until the next run
 				wait = true
 			} else if at.listing == nil || g.unmeasured[at] || misses(at, in) || g.unsure[upload{in.Folder, in.Key}] {
 				r.dirty(at, mail.Local)
@@ -164,9 +163,11 @@ func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) []*confl
 				again = true
 			}
 		}
-		if wait = wait || again; again {
+		if again {
 			r.dirty(f, mail.Local)
 			r.dirty(f, mail.Remote)
+		}
+		if wait = wait || again; wait {
 			r.leave(f)
 		}
 		return wait
