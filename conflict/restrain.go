@@ -38,9 +38,14 @@ func restrain(a *Action, info FolderInfo) bool {
 
 // letBe makes of an action that is kept back, and that was to revive a message whose removal
 // was held, or under way, one that takes this back. Else the next plan, which need not know
-// what it was revived for, would remove it. It tells whether the action is such a one.
+// what it was revived for, would remove it. One that moved on one side, and is gone where base
+// has it, is new where it went. It tells whether the action is such a one.
 func (a *Action) letBe() bool {
 	row := a.Item.Row
+	if a.Item.Followed {
+		*a = Action{Kind: Drop, Item: a.Item, Why: whyBothGone}
+		return true
+	}
 	if row == nil || row.State != mail.Held {
 		return false
 	}

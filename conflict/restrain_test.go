@@ -46,3 +46,26 @@ func TestWhatAServerDoesNotKeepStaysADifference(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatMovedAndMayNotBeCarriedOverIsNewWhereItWent: it is gone where base has it, on both
+// sides, and no later plan has to wonder about it.
+func TestWhatMovedAndMayNotBeCarriedOverIsNewWhereItWent(t *testing.T) {
+	for direction, to := range map[Direction]*Item{
+		Pull: {Folder: "Lists", Local: New, File: mail.File{Key: "k2", Name: "k2"}},
+		Push: {Folder: "Lists", Remote: New, Message: mail.Message{UID: 9}},
+	} {
+		for _, row := range []mail.Row{
+			{ID: 1, Key: "k", UID: 1, Name: "k"},
+			{ID: 1, Key: "k", UID: 1, Name: "k", State: mail.Held, Gone: mail.Remote, Why: "more than half"},
+		} {
+			w := world1(Policy{}, "Trash", true)
+			w.Folders["Lists"] = FolderInfo{Policy: Policy{Direction: direction}}
+			item := &Item{Folder: mail.Inbox, Row: &row, Local: Gone, Remote: Gone}
+			item.Follow(to, 2)
+			plan := Make([]*Item{item}, w)
+			if len(plan.Actions) != 1 || plan.Actions[0].Kind != Drop || len(plan.Decisions) != 0 {
+				t.Errorf("direction %v, %v: %+v", direction, row.State, plan)
+			}
+		}
+	}
+}

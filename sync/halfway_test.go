@@ -2,6 +2,7 @@ package sync_test
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -114,4 +115,33 @@ func onAndOn(t *testing.T, way [2]mail.Folder, left bool, act func(d *device, pa
 	d.inStep()
 	d.quiet()
 	return steps
+}
+
+// A folder is renamed on the server, and gets new UIDs. While its messages are read, to find
+// out which of its files they are, one of them moves to INBOX, and the connection fails: that
+// one is not fetched from there as long as its file may be in the folder.
+func TestAMessageThatLeavesAFolderBeforeItsFileIsKnownAgain(t *testing.T) {
+	s := account(t)
+	s.Options.NewNumbers = true
+	d := newDevice(t, s)
+	d.opts.Connections = 1
+	d.sync()
+	must(t, s.RenameFolder("Lists/go", "Posts"))
+	s.Before = func(call sim.Call) error {
+		if call.Folder != "Posts" || call.Method != "Identify" && call.Method != "Fetch" {
+			return nil
+		}
+		if m := s.Messages("Posts"); len(m) > 0 {
+			s.Move("Posts", m[0].UID, "INBOX")
+		}
+		return io.ErrUnexpectedEOF
+	}
+	if rep, err := d.run(); err != nil || len(rep.Problems) != 1 {
+		t.Fatalf("%v, %v", err, rep.Problems)
+	}
+	s.Before = nil
+	d.sync()
+	d.once("About a list post.")
+	d.inStep()
+	d.quiet()
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -399,6 +400,25 @@ func TestAVanishedFolderThatGainedMailStays(t *testing.T) {
 	if n := len(s.Messages("Lists/go")); n != 1 {
 		t.Errorf("%d messages are left in it", n)
 	}
+	d.inStep()
+	d.quiet()
+}
+
+// A folder is removed on the server, and somebody saves a message into it here while it follows,
+// which a crash interrupts: the next run makes it a folder again, on both sides, with the message.
+func TestAFolderThatGetsMailWhenItIsHalfRemoved(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	d.put("Archive", "1.saved:2,S", letter("saved"))
+	must(t, os.Mkdir(filepath.Join(d.dir("Archive"), ".mailtwin-unfinished"), 0o700))
+	must(t, os.Remove(filepath.Join(d.dir("Archive"), "tmp")))
+	must(t, os.Remove(filepath.Join(d.dir("Archive"), "new")))
+	must(t, s.DeleteFolder("Archive"))
+	if rep := d.sync(); rep.Remote.New != 1 || len(rep.Skipped) != 1 {
+		t.Errorf("report: %+v", rep)
+	}
+	d.has("Archive", 1)
 	d.inStep()
 	d.quiet()
 }

@@ -223,16 +223,20 @@ var onceFailedSince = []struct {
 	{6129, 28007, []int{3, 8, 10, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22}},
 	// a backup in the same tick of the clock as what it lacks
 	{7207306, 0, []int{8, 10, 13, 14, 15, 16, 20}},
-	{9306817, 0, nil},  // a file that a reader renamed in the run that held its removal
-	{9010838, 0, nil},  // a copy whose record failed, and with it what said where it is
-	{5007382, 0, nil},  // a file under both names of a move, and a program that moves it on by the old one
-	{6037475, 0, nil},  // a message halfway to another folder when its file was known again
-	{10500663, 0, nil}, // a message that is moved on while it moves, and is in three folders for a moment
-	{20094685, 0, nil}, // a refused file that has moved on when the folder of its message gets new UIDs
-	{20085706, 0, nil}, // a folder that got new UIDs while a device was kept from removing what it had copied
-	{20141818, 0, nil}, // an upload that got nowhere, and an equal message that was copied in Trash
-	{10100348, 0, nil}, // a message that moved to where its copy was, of which base has another UID
-	{6045898, 0, nil},  // a folder that was removed, and left by the one inside it, before that was recorded
+	{20161426, 0, []int{3, 5, 15, 26}}, // a message that came into a folder that was half removed
+	{9306817, 0, nil},                  // a file that a reader renamed in the run that held its removal
+	{9010838, 0, nil},                  // a copy whose record failed, and with it what said where it is
+	{5007382, 0, nil},                  // a file under both names of a move, and a program that moves it on by the old one
+	{6037475, 0, nil},                  // a message halfway to another folder when its file was known again
+	{10500663, 0, nil},                 // a message that is moved on while it moves, and is in three folders for a moment
+	{20094685, 0, nil},                 // a refused file that has moved on when the folder of its message gets new UIDs
+	{20085706, 0, nil},                 // a folder that got new UIDs while a device was kept from removing what it had copied
+	{20141818, 0, nil},                 // an upload that got nowhere, and an equal message that was copied in Trash
+	{10100348, 0, nil},                 // a message that moved to where its copy was, of which base has another UID
+	{20100572, 0, nil},                 // a message that moved into a folder whose rename was refused, and elsewhere there
+	{20191448, 0, nil},                 // a message that left a folder which had lost track, and could not be read on
+	{20161426, 0, nil},                 // a file that moved while its removal was held, where nothing is pushed
+	{6045898, 0, nil},                  // a folder that was removed, and left by the one inside it, before that was recorded
 }
 
 // onceFailedAt are those in which all that happened befell one call.
