@@ -3,6 +3,7 @@ package sync_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	gosync "sync"
@@ -108,6 +109,48 @@ func TestAServerRestoredToTheLastCursorIsLookedAt(t *testing.T) {
 	d.sync()
 	d.inStep()
 	d.quiet()
+}
+
+// The server gets an older backup back, and its messages follow where their files went. But a
+// file that was copied into Trash is not what became of its message, unless that was removed here
+// since, as programs do that copy to Trash first.
+func TestWhatWasCopiedBeforeTheServerWasRestored(t *testing.T) {
+	for name, c := range map[string]struct {
+		remove func(d *device)
+		left   int
+	}{
+		"and removed here":          {func(d *device) { must(t, os.Remove(d.find("Lists/go", "About a list post."))) }, 0},
+		"and removed on the server": {func(d *device) { must(t, d.server.Expunge("Lists/go", 1)) }, 1},
+		"and removed on both sides": {func(d *device) {
+			must(t, os.Remove(d.find("Lists/go", "About a list post.")))
+			must(t, d.server.Expunge("Lists/go", 1))
+		}, 0},
+		"and kept": {func(*device) {}, 1},
+	} {
+		for _, together := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, " at once ", together), func(t *testing.T) {
+				s := account(t)
+				d := newDevice(t, s)
+				d.sync()
+				backup := s.Snapshot()
+				d.put("Trash", "1.copied:2,R", letter("a list post"))
+				if !together {
+					d.sync()
+				}
+				c.remove(d)
+				d.sync()
+				s.Deliver("INBOX", onWire(letter("later")), mail.Flags{}, day)
+				d.sync()
+				s.Restore(backup)
+				d.sync()
+				d.sync()
+				d.has("Lists/go", c.left)
+				d.has("Trash", 1)
+				d.inStep()
+				d.quiet()
+			})
+		}
+	}
 }
 
 // A Maildir is restored, and its times are those that base has, since the disk has coarse

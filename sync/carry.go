@@ -327,6 +327,7 @@ func (r *run) dropRows(ctx context.Context, w *work) error {
 	for _, a := range w.rows {
 		if a.Kind == conflict.Drop && !r.takeDoomed(a.Item.Row) {
 			batch.DropRows = append(batch.DropRows, a.Item.Row.ID)
+			r.noteReplaced([]*conflict.Action{a})
 		}
 	}
 	return r.commit(ctx, batch)
@@ -432,6 +433,9 @@ const syncedEvery = time.Hour
 // settle moves the cursors and stamps of the folders whose changes have all been
 // applied to where their gathering began.
 func (r *run) settle(ctx context.Context) error {
+	if err := r.settleReplaced(ctx); err != nil {
+		return err
+	}
 	batch := &mail.Batch{}
 	now := r.Now().Truncate(time.Second)
 	for _, f := range r.usable(func(f *folder) bool { return f.view != nil || f.listing != nil }) {

@@ -110,6 +110,8 @@ type run struct {
 	arrived map[*conflict.Item]bool
 	// doomed are the rows that are to be dropped in this round, by their keys.
 	doomed map[upload]mail.RowID
+	// replaced are the rows that are gone since another one took their place.
+	replaced []*mail.Row
 	// unread are the new files that could not be read.
 	unread []unread
 	// waiting are the pending messages that this round has left to the next one.

@@ -56,6 +56,9 @@ type folder struct {
 	// forgotten is what base has of the folder still, though a loss makes it worth nothing; nil:
 	// there is no such.
 	forgotten *mail.FolderBase
+	// copies are the files of which a base that is worth nothing any more says that they were made
+	// of another one; nil: nobody asks.
+	copies map[mail.Key]bool
 	// full is the size of the smallest message that was refused by this run because of a
 	// quota: none that is larger would be taken. 0: no such one.
 	full int64

@@ -205,11 +205,52 @@ func (r *run) dropForgotten(ctx context.Context) error {
 			f.base = *old
 			continue
 		case old.ID != 0:
+			if err := r.rememberCopies(ctx, f, old.ID); err != nil {
+				return err
+			}
 			batch.DropFolders = append(batch.DropFolders, old.ID)
 		}
 		batch.PutFolders = append(batch.PutFolders, &f.base)
 		f.forgotten = nil
 	}
+	return r.commit(ctx, batch)
+}
+
+// rememberCopies notes which files of a folder, whose messages are to follow where the files are,
+// are copies: what they were made of did not become them.
+func (r *run) rememberCopies(ctx context.Context, f *folder, old mail.FolderID) error {
+	if side, known := f.loss.Follows(); !known || side != mail.Remote {
+		return nil
+	}
+	f.copies = map[mail.Key]bool{}
+	for row, err := range r.State.RowsByKey(ctx, old) {
+		if err != nil {
+			return fmt.Errorf("read the state: %w", err)
+		}
+		if row.CopyOf != 0 {
+			f.copies[row.Key] = true
+		}
+	}
+	return nil
+}
+
+// settleReplaced records that what a copy was made of is gone, and the copy is where it went. By then
+// it is none any more.
+func (r *run) settleReplaced(ctx context.Context) error {
+	batch := &mail.Batch{}
+	for _, gone := range r.replaced {
+		rows, err := r.State.Alike(ctx, gone.Fingerprint)
+		if err != nil {
+			return fmt.Errorf("read the state: %w", err)
+		}
+		for _, row := range rows {
+			if row.CopyOf == gone.ID {
+				row.CopyOf = 0
+				batch.PutRows = append(batch.PutRows, &row)
+			}
+		}
+	}
+	r.replaced = nil
 	return r.commit(ctx, batch)
 }
 

@@ -131,7 +131,9 @@ func (r *run) pairFollowing(ctx context.Context, g *gathered, arrived []*conflic
 	}
 	of := map[*conflict.Item]*conflict.Item{}
 	for _, file := range unpaired(arrived) {
-		of[r.settledOnce(file)] = file
+		if !r.folders[file.Folder].copies[file.File.Key] {
+			of[r.settledOnce(file)] = file
+		}
 	}
 	ties, err := r.pairMoves(ctx, g, placed(of), func(*folder) bool { return true })
 	if err != nil {

@@ -148,10 +148,23 @@ func (r *run) expunged(ctx context.Context, v *visit) error {
 		}
 	}
 	r.removed(v.folder, mail.Local, len(v.expunge))
+	r.noteReplaced(v.expunge)
 	if err := r.commit(ctx, batch); err != nil {
 		return err
 	}
 	return r.removeFiles(ctx, v.folder, purged)
+}
+
+// noteReplaced notes which messages have gone since another one took their place: see
+// settleReplaced.
+func (r *run) noteReplaced(gone []*conflict.Action) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range gone {
+		if copied := a.Item.Moved; copied != nil && copied.Row != nil && copied.Row.CopyOf == a.Item.Row.ID {
+			r.replaced = append(r.replaced, a.Item.Row)
+		}
+	}
 }
 
 // marked takes in that messages were marked \Deleted, and are left there for want of anything

@@ -434,8 +434,11 @@ func (r *run) record(ctx context.Context, o *outgoing, first bool) error {
 	}
 	row := r.rowOf(f, o)
 	row.UID, row.State, row.Date, row.Flags = a.UID, mail.Settled, o.date.Truncate(time.Second), o.action.Base
-	if source := o.action.Item.Source; o.action.Kind == conflict.CopyRemote {
+	source := o.action.Item.Source
+	if source != nil {
 		row.CopyOf = source.Row.ID
+	}
+	if o.action.Kind == conflict.CopyRemote {
 		row.Identity, row.RemoteSize, row.RemoteDigest = source.Row.Identity, source.Row.RemoteSize, source.Row.RemoteDigest
 		row.EmailID = source.Row.EmailID // or the next listing tells another one
 		row.TakeFile(o.id)
