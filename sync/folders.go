@@ -56,8 +56,7 @@ type folder struct {
 	// forgotten is what base has of the folder still, though a loss makes it worth nothing; nil:
 	// there is no such.
 	forgotten *mail.FolderBase
-	// copies are the files of which a base that is worth nothing any more says that they were made
-	// of another one; nil: nobody asks.
+	// copies are files that were not thrown away, though they are in Trash: see rememberCopies.
 	copies map[mail.Key]bool
 	// full is the size of the smallest message that was refused by this run because of a
 	// quota: none that is larger would be taken. 0: no such one.
@@ -71,7 +70,8 @@ type folder struct {
 
 	lettering stdsync.Mutex // guards letters while messages are brought across
 	letters   mail.Letters
-	read      mail.Cursor // of the last scan in this run; zero: there was none
+	read      mail.Cursor       // of the last scan in this run; zero: there was none
+	damaged   map[mail.Key]bool // files that this run could not read
 	// missed are the rows whose files the last scan lacks, which does not say that they are
 	// gone: it is not believed, or somebody is at work here.
 	missed map[mail.RowID]bool

@@ -31,9 +31,9 @@ func (r *run) dropFruitless(ctx context.Context, g *gathered) error {
 }
 
 // misses tells whether the last scan of a folder lacks the file that an interrupted run was
-// about to upload, and is not believed.
+// about to upload, and is not believed, or this run could not read it.
 func misses(f *folder, in mail.Intent) bool {
-	return f.listing != nil && !f.listing.Believed && !lists(f.listing, in.Key)
+	return f.damaged[in.Key] || f.listing != nil && !f.listing.Believed && !lists(f.listing, in.Key)
 }
 
 func lists(listing *mail.Listing, key mail.Key) bool {
@@ -155,7 +155,7 @@ func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) []*confl
 				at == f && item.Message.UID < in.UIDNext {
 				continue
 			}
-			if !at.usable() {
+			if !at.usable() || at.damaged[in.Key] {
 				wait = true
 			} else if at.listing == nil || g.unmeasured[at] || misses(at, in) || g.unsure[upload{in.Folder, in.Key}] {
 				r.dirty(at, mail.Local)

@@ -216,10 +216,11 @@ func (r *run) dropForgotten(ctx context.Context) error {
 	return r.commit(ctx, batch)
 }
 
-// rememberCopies notes which files of a folder, whose messages are to follow where the files are,
-// are copies: what they were made of did not become them.
+// rememberCopies notes which files of Trash are copies of messages that somebody has removed on
+// the server since. The server's messages follow where the files are; but these were not thrown
+// away, and what is equal to such a file is not what that was before.
 func (r *run) rememberCopies(ctx context.Context, f *folder, old mail.FolderID) error {
-	if side, known := f.loss.Follows(); !known || side != mail.Remote {
+	if side, known := f.loss.Follows(); !known || side != mail.Remote || !r.world().Discards(f.name) {
 		return nil
 	}
 	f.copies = map[mail.Key]bool{}
@@ -227,7 +228,14 @@ func (r *run) rememberCopies(ctx context.Context, f *folder, old mail.FolderID) 
 		if err != nil {
 			return fmt.Errorf("read the state: %w", err)
 		}
-		if row.CopyOf != 0 {
+		if row.CopyOf == 0 {
+			continue
+		}
+		alike, err := r.State.Alike(ctx, row.Fingerprint)
+		if err != nil {
+			return fmt.Errorf("read the state: %w", err)
+		}
+		if !slices.ContainsFunc(alike, func(first mail.Row) bool { return first.ID == row.CopyOf }) {
 			f.copies[row.Key] = true
 		}
 	}

@@ -247,9 +247,13 @@ func (r *run) measureAll(ctx context.Context, g *gathered, f *folder) error {
 			case errors.Is(err, mail.ErrDamaged):
 				left[i] = true
 				r.skipFile(f, err)
-				if stat, err = r.Local.Stat(gctx, f.name, item.File); err == nil {
-					r.mu.Lock()
-					defer r.mu.Unlock()
+				stat, err = r.Local.Stat(gctx, f.name, item.File)
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				if f.damaged == nil {
+					f.damaged = map[mail.Key]bool{}
+				}
+				if f.damaged[item.File.Key] = true; err == nil {
 					r.unread = append(r.unread, unread{f.name, stat})
 				}
 			case err != nil:

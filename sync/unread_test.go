@@ -260,3 +260,23 @@ func TestStaleListingsRemoveNothing(t *testing.T) {
 		})
 	}
 }
+
+// A run dies that has uploaded a file, and when the next one comes the disk does not give the
+// file: its message waits for it, and is not brought here as a second one.
+func TestAFileThatCannotBeReadOnceItIsUploaded(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	d.put("INBOX", "1.saved:2,S", letter("saved"))
+	d.dieAt("after Remote.Append")
+	s.Deliver("INBOX", onWire(letter("new")), mail.Flags{}, day)
+	d.suffers(damaged{folder: "INBOX", reads: true})
+	d.find("INBOX", "About new.")
+	if n := len(d.files("INBOX")); n != 5 {
+		t.Errorf("INBOX has %d files, want 5", n)
+	}
+	d.sync()
+	d.once("About saved.")
+	d.inStep()
+	d.quiet()
+}
