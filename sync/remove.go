@@ -79,7 +79,7 @@ func (r *run) removedThere(ctx context.Context, v *visit) error {
 // refused tells until when removals from a folder wait for uploads that the server has
 // refused; zero: for none.
 type refused struct {
-	once time.Time // for those that it has refused once: what was removed since may be the old form of one
+	once time.Time // for those that it had refused no more than once before: what was removed since may be the old form of one
 	any  time.Time // for all of them
 }
 
@@ -100,6 +100,10 @@ func (r *run) refused(ctx context.Context, f *folder) (w refused, err error) {
 	if err != nil {
 		return w, fmt.Errorf("read the state: %w", err)
 	}
+	before := map[mail.RowID]int{}
+	for _, row := range r.unsettled[f.base.ID] {
+		before[row.ID] = row.Tries
+	}
 	for _, row := range rows {
 		if row.Folder != f.base.ID || row.State != mail.Pending || row.UID != 0 || r.dooms(row) {
 			continue
@@ -107,7 +111,7 @@ func (r *run) refused(ctx context.Context, f *folder) (w refused, err error) {
 		if w.any.Before(row.RetryAt) {
 			w.any = row.RetryAt
 		}
-		if row.Tries == 1 && w.once.Before(row.RetryAt) {
+		if (row.Tries == 1 || before[row.ID] == 1) && w.once.Before(row.RetryAt) {
 			w.once = row.RetryAt
 		}
 	}
