@@ -344,8 +344,8 @@ func (r *run) surelyGone(ctx context.Context, g *gathered, f *folder, gone []*co
 func (r *run) keptThoughGone(item *conflict.Item) bool {
 	kept := item.Local == conflict.Flags || item.Followed ||
 		item.Local == conflict.Same && r.folders[item.Folder].policy.OnRemoteDelete == conflict.KeepFile
-	return item.Row != nil && item.Row.State == mail.Settled && item.Remote == conflict.Gone &&
-		item.Moved == nil && item.From == nil && kept
+	known := item.Row != nil && (item.Row.State == mail.Settled || item.Row.State == mail.Landing)
+	return known && item.Remote == conflict.Gone && item.Moved == nil && item.From == nil && kept
 }
 
 // asRead is how far the folder was when this run has read it last.

@@ -510,3 +510,30 @@ func halfway(t *testing.T, state bool, act func(d *device, path string)) {
 	d.inStep()
 	d.quiet()
 }
+
+// A run dies before it has given a message its place. The next one does, and sees that it is gone
+// on the server, where somebody is moving it, while a reader flags its file: that is not
+// uploaded.
+func TestAMoveHalfwayOfWhatWasLanding(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.opts.Connections = 1
+	d.sync()
+	uid := s.Deliver("Lists", onWire(letter("landing")), mail.Flags{}, day)
+	d.dieAt("before Local.Publish")
+	moved := false
+	s.Before = func(call sim.Call) error {
+		if call.Method == "Scan" && call.Folder == "Lists" && !moved {
+			moved = true
+			s.Move("Lists", uid, "Archive")
+			d.rename(d.find("Lists", "About landing."), "cur", "F")
+		}
+		return nil
+	}
+	d.sync()
+	s.Before = nil
+	d.sync()
+	d.once("About landing.")
+	d.inStep()
+	d.quiet()
+}
