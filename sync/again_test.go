@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	gosync "sync"
@@ -151,6 +152,37 @@ func TestWhatWasCopiedBeforeTheServerWasRestored(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The server gets an older backup back, and its messages cannot be read: a file is not uploaded
+// that may be one of them, and has gone elsewhere since.
+func TestAMessageThatCannotBeReadAndIsToFollowItsFile(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	backup := s.Snapshot()
+	d.moveHere(d.find("INBOX", "About read."), "Archive", "1.moved:2,S")
+	d.sync()
+	for _, folder := range []mail.Folder{"INBOX", "Archive"} {
+		s.Deliver(folder, onWire(letter("later in "+string(folder))), mail.Flags{}, day)
+	}
+	d.sync()
+	s.Restore(backup)
+	s.Before = func(call sim.Call) error {
+		if call.Folder == "INBOX" && (call.Method == "Identify" || call.Method == "Fetch") {
+			return io.ErrUnexpectedEOF
+		}
+		return nil
+	}
+	if rep, err := d.run(); err != nil || len(rep.Problems) != 1 {
+		t.Fatalf("%v, %v", err, rep.Problems)
+	}
+	s.Before = nil
+	d.sync()
+	d.once("About read.")
+	d.has("Archive", 2)
+	d.inStep()
+	d.quiet()
 }
 
 // A Maildir is restored, and its times are those that base has, since the disk has coarse

@@ -102,13 +102,14 @@ func (g *gathered) leaveUnlearnt(f *folder) {
 }
 
 // mayBeUnlearnt gives the one of these folders of whose unlearnt messages a file that has none
-// may have one, nil if there is none: it lies in that folder, or may have been there, and has
-// such a size.
+// may have one, nil if there is none: it lies in that folder, or may have been there, or the
+// message is to follow it, and it has such a size.
 func (r *run) mayBeUnlearnt(g *gathered, item *conflict.Item, of []*folder) *folder {
 	if len(of) == 0 || item.From != nil || !item.Lonely() || item.Row != nil && item.Row.UID != 0 || !r.folders[item.Folder].usable() {
 		return nil
 	}
 	_, may := g.uploaded[item]
+	may = may || r.follows(mail.Remote)
 	for _, f := range of {
 		if item.Folder == f.name {
 			return f
