@@ -271,7 +271,33 @@ func (w *world) restore() {
 		}
 	}
 	w.lostUnlessElsewhere(now)
+	w.formsOf(now)
 	w.restored = true
+}
+
+// formsOf notes of which messages that the server has lost there are several forms, since a program
+// has added a field to one: each is new mail.
+func (w *world) formsOf(gone map[string]bool) {
+	forms := map[*token]map[string]bool{}
+	for _, d := range w.devices {
+		for _, folder := range d.folders() {
+			for _, f := range d.files(folder) {
+				t := w.tokenOf(f.text)
+				if t == nil {
+					continue
+				}
+				if forms[t] == nil {
+					forms[t] = map[string]bool{}
+				}
+				forms[t][f.text] = true
+			}
+		}
+	}
+	for t, of := range forms {
+		if _, lost := gone[t.name]; lost {
+			t.copies += len(of) - 1
+		}
+	}
 }
 
 // leaves notes that messages leave a folder of the server. One may have the UID of
