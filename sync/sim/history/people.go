@@ -281,7 +281,12 @@ func (w *world) actOn(d *device, folder mail.Folder, f file, t *token) {
 		e.text = strings.Replace(t.text, "This is "+t.name, "This is "+e.name, 1) + strings.Repeat("+", 1000*len(w.tokens)) + "\n"
 		e.removed = folder == trash
 		w.mayPurge(e, f.flags())
-		t.became, t.editor, t.runs = e, d, d.runs
+		if t.became == nil {
+			t.editor = d
+		} else {
+			t.editor = nil // there are two of it, and which of them leaves the server is not told
+		}
+		t.became, t.runs = e, d.runs
 		w.tokens[e.name], w.bodies[e.text] = e, e.name
 		w.note("%s: %s in %s is edited and becomes %s", d.name, t.name, folder, e.name)
 		t.removed = true
