@@ -177,11 +177,13 @@ func (t *Tree) moveDir(from, to string) error {
 		}
 		return err
 	}
+	var failed error
 	if !isShort(path.Base(to)) {
 		// It says what the directory was called, and would keep it from being removed.
-		if err := t.fs.Unlink(path.Join(to, nameFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+		if err := t.fs.Unlink(path.Join(to, nameFile)); !errors.Is(err, fs.ErrNotExist) {
+			failed = err
 		}
 	}
-	return errors.Join(t.sync(path.Dir(to)), t.sync(path.Dir(from)))
+	// Others see its new name, and may put mail there, whatever else fails.
+	return errors.Join(failed, t.sync(path.Dir(to)), t.sync(path.Dir(from)))
 }
