@@ -43,7 +43,7 @@ const (
 	// it still is.
 	Part
 	// Note: nothing is done; the row follows what changed about a message that is, and
-	// stays, on one side, and is not held any more.
+	// stays, on one side, and is neither held nor landing any more.
 	Note
 	// Hold: nothing is done; the row says that a removal waits for consent.
 	Hold

@@ -38,7 +38,8 @@ func restrain(a *Action, info FolderInfo) bool {
 
 // letBe makes of an action that is kept back, and that was to revive a message whose removal
 // was held, or under way, one that takes this back. Else the next plan, which need not know
-// what it was revived for, would remove it. One that moved on one side, and is gone where base
+// what it was revived for, would remove it. One whose landing was interrupted is where it was to
+// land. One that moved on one side, and is gone where base
 // has it, is new where it went. It tells whether the action is such a one.
 func (a *Action) letBe() bool {
 	row := a.Item.Row
@@ -46,7 +47,7 @@ func (a *Action) letBe() bool {
 		*a = Action{Kind: Drop, Item: a.Item, Why: whyBothGone}
 		return true
 	}
-	if row == nil || row.State != mail.Held {
+	if row == nil || row.State != mail.Held && (row.State != mail.Landing || !a.Item.here()) {
 		return false
 	}
 	*a = Action{Kind: Note, Item: a.Item, Flags: row.Flags}

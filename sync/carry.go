@@ -307,7 +307,7 @@ func (r *run) keepRows(ctx context.Context, w *work) error {
 				row.UID = 0
 			}
 		case conflict.Note:
-			if row.Flags = a.Flags; row.State == mail.Held {
+			if row.Flags = a.Flags; row.State == mail.Held || row.State == mail.Landing {
 				row.State, row.Gone, row.Why, row.RetryAt = mail.Settled, 0, "", time.Time{}
 			}
 		case conflict.Hold:

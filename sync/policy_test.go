@@ -238,6 +238,31 @@ func TestWhatIsRevivedWhereNothingIsPushed(t *testing.T) {
 	d.quiet()
 }
 
+// A run dies before it records where a message has landed, somebody flags the file, and the
+// message goes on the server. It is as with what was recorded.
+func TestWhatHasLandedAndIsRevivedWhereNothingIsPushed(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.opts.Connections = 1
+	d.opts.Policy = always(conflict.Policy{Direction: conflict.Pull})
+	d.sync()
+	uid := s.Deliver("Archive", onWire(letter("wanted")), flags(`\Seen`), day)
+	d.dieAt("after Local.SyncFolder")
+	d.rename(d.find("Archive", "About wanted."), "cur", "FS")
+	must(t, s.Expunge("Archive", uid))
+	d.sync()
+	if n := len(d.files("Archive")); n != 1 {
+		t.Fatalf("Archive has %d files", n)
+	}
+	d.quiet()
+	d.opts.Policy = nil
+	d.sync()
+	d.sync()
+	d.has("Archive", 1)
+	d.inStep()
+	d.quiet()
+}
+
 // A message that moves while the folders are read has not left the server, and its file is
 // not kept where it was, but moves.
 func TestAFileIsNotKeptWhoseMessageMovesMeanwhile(t *testing.T) {
