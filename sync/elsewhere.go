@@ -277,20 +277,27 @@ func (r *run) changedSince(ctx context.Context) (got, unread bool, changed map[*
 	changed = map[*folder]bool{}
 	for _, listed := range listing.Folders {
 		f := r.folders[listed.Name]
-		if f != nil && f.unread() {
-			now, was := listed.Status, f.base.Remote
-			unread = unread || now.UIDNext > was.UIDNext || now.UIDNext > 0 && now.UIDValidity != was.UIDValidity
-		}
-		if f == nil || !f.usable() || listed.NoSelect {
+		if f == nil || listed.NoSelect || !f.unread() && !f.usable() {
 			continue
 		}
 		status := listed.Status
 		if status.UIDNext == 0 { // there are servers that have to be asked for each
 			examined, err := r.Remote.Examine(ctx, f.name)
-			if err := r.fail(f, err); err != nil {
-				return false, false, nil, err
+			if err != nil && (ends(err) || f.usable()) {
+				if err := r.fail(f, err); err != nil {
+					return false, false, nil, err
+				}
+			}
+			if err != nil {
+				unread = true // nobody knows
+				continue
 			}
 			status = examined.Status
+		}
+		if f.unread() {
+			was := f.base.Remote
+			unread = unread || status.UIDNext > was.UIDNext || status.UIDNext > 0 && status.UIDValidity != was.UIDValidity
+			continue
 		}
 		was := r.asRead(f)
 		if status.UIDNext > was.UIDNext {

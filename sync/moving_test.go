@@ -2,6 +2,7 @@ package sync_test
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -414,6 +415,51 @@ func TestAFileInAFolderThatIsLeftForThisRun(t *testing.T) {
 	d.has("Lists/go", 1)
 	d.inStep()
 	d.quiet()
+}
+
+// A message moves here and there, and the folder that it has moved to there cannot be read in this
+// run: its file waits, also where the server has to be asked for the status of each folder, and may
+// not tell.
+func TestAFileWhoseMessageIsWhereItCannotBeRead(t *testing.T) {
+	for name, silent := range map[string]func(call sim.Call) bool{
+		"which tells its status": nil,
+		"which has to be asked":  func(sim.Call) bool { return false },
+		"which tells nothing":    func(call sim.Call) bool { return call.Method == "Examine" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			s.Options.NoStatus = silent != nil
+			uid := s.Deliver("Lists", onWire(letter("moved")), flags(`\Seen`), day)
+			d := newDevice(t, s)
+			d.opts.Connections = 1
+			d.sync()
+			moved := false
+			s.Before = func(call sim.Call) error {
+				if call.Method == "Scan" && call.Folder == "Lists" && !moved {
+					moved = true
+					d.moveHere(d.find("Lists", "About moved."), "Archive", "1.other:2,S")
+					s.Move("Lists", uid, "INBOX")
+				}
+				if call.Folder == "INBOX" && (call.Method == "Identify" || call.Method == "Scan" && moved || silent != nil && silent(call)) {
+					return io.ErrUnexpectedEOF
+				}
+				return nil
+			}
+			s.Deliver("INBOX", onWire(letter("new")), mail.Flags{}, day)
+			if _, err := d.run(); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(s.Messages("Archive")); n != 0 {
+				t.Errorf("it was put into Archive")
+			}
+			s.Before = nil
+			d.sync()
+			d.sync()
+			d.once("About moved.")
+			d.inStep()
+			d.quiet()
+		})
+	}
 }
 
 // An upload was not recorded, and another device has begun to move its message: where that is

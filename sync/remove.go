@@ -12,14 +12,17 @@ import (
 	"mailtwin/conflict/mail"
 )
 
-const whyBehind = "removed here when the server refused a new file of the folder, which may be its new form"
+const (
+	whyBehind  = "removed here when the server refused a new file of the folder, which may be its new form"
+	whyDamaged = "removed here when a new file of the folder could not be read, which may be its new form"
+)
 
 // remove adds to a visit the removals from a folder of the server, of messages whose files were
 // removed here.
 //
 // If an upload into the folder failed, in this round or before, removals wait: a mail program
 // that rewrites a message makes a new file and removes the old one, and the new bytes must be
-// on the server before the old ones leave it.
+// on the server before the old ones leave it. So they do where a new file cannot be read.
 func (r *run) remove(ctx context.Context, w *work, v *visit) error {
 	f := w.folder
 	if len(w.remote) == 0 {
@@ -31,11 +34,15 @@ func (r *run) remove(ctx context.Context, w *work, v *visit) error {
 	}
 	wait := &mail.Batch{}
 	for _, a := range w.remote {
-		until := refused.until(a.Item.Row)
+		until, why := refused.until(a.Item.Row), whyBehind
+		if len(f.damaged) > 0 && a.Item.Moved == nil && a.Item.Row.State == mail.Settled {
+			// It may never be readable; so this one waits for as long as it takes to put that right.
+			until, why = r.Now().Add(firstRetry).Truncate(time.Second), whyDamaged
+		}
 		switch {
 		case !purges(a) && !until.IsZero():
 			row := *a.Item.Row
-			row.State, row.Gone, row.Why, row.RetryAt = mail.Held, mail.Local, whyBehind, until
+			row.State, row.Gone, row.Why, row.RetryAt = mail.Held, mail.Local, why, until
 			wait.PutRows = append(wait.PutRows, &row)
 		case !purges(a) && (w.behind || a.Item.Moved != nil && !r.safe(a.Item.Moved)):
 			r.leave(f)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
@@ -279,4 +280,38 @@ func TestAFileThatCannotBeReadOnceItIsUploaded(t *testing.T) {
 	d.once("About saved.")
 	d.inStep()
 	d.quiet()
+}
+
+// A program saves the new form of a message, which cannot be read, and removes the old one: that
+// stays for as long as it takes to put it right. What can never be read holds nothing back for ever.
+func TestTheOldFormStaysWhenTheNewOneCannotBeRead(t *testing.T) {
+	for _, ever := range []bool{false, true} {
+		s := account(t)
+		d := newDevice(t, s)
+		now := time.Now()
+		d.opts.Now = func() time.Time { return now }
+		d.sync()
+		before := len(s.Messages("INBOX"))
+		must(t, os.Remove(d.find("INBOX", "About read.")))
+		d.put("INBOX", "1.edited:2,S", letter("edited"))
+		unread := damaged{folder: "INBOX", reads: true}
+		for range 2 {
+			d.suffers(unread)
+			if n := len(s.Messages("INBOX")); n != before {
+				t.Fatalf("INBOX has %d messages of %d", n, before)
+			}
+		}
+		now = now.Add(time.Hour)
+		if ever {
+			d.suffers(unread)
+			if n := len(s.Messages("INBOX")); n != before-1 {
+				t.Errorf("an hour later INBOX has %d messages, want %d", n, before-1)
+			}
+		}
+		d.sync()
+		d.once("About edited.")
+		d.has("INBOX", before)
+		d.inStep()
+		d.quiet()
+	}
 }
