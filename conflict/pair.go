@@ -389,11 +389,10 @@ func MarkMoved(gone, arrived []*Item, letters func(mail.Folder) mail.Letters) (l
 
 // rename makes an item whose file has another key whole again.
 func rename(i, file *Item, letters mail.Letters) {
-	if i.Row.Key == "" { // another message had taken its name
-		row := *i.Row
-		row.Key = file.File.Key
-		i.Row = &row
-	}
+	row := *i.Row
+	row.TakeFile(file.Identity)              // a program may have added something
+	row.Key = cmp.Or(row.Key, file.File.Key) // if another message had taken its name
+	i.Row = &row
 	i.File, i.Stat, i.Identity, i.Local = file.File, file.Stat, file.Identity, Same
 	i.File.Flags = FlagsOf(file.File, i.Row.Flags, letters)
 	if !i.File.Flags.Equal(i.Row.Flags) {

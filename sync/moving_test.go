@@ -417,6 +417,23 @@ func TestAFileInAFolderThatIsLeftForThisRun(t *testing.T) {
 	d.quiet()
 }
 
+// A program gives a file another name and a field more, and its message moves on the server: the
+// file follows, and is what that message is.
+func TestAFileThatGotAFieldAndWhoseMessageMoves(t *testing.T) {
+	s := account(t)
+	uid := s.Deliver("Lists", onWire(letter("moved")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, os.Remove(d.find("Lists", "About moved.")))
+	d.put("Lists", "1.other:2,FS", strings.Replace(letter("moved"), "\n", "\nContent-Length: 42\n", 1))
+	s.Move("Lists", uid, "Archive")
+	d.sync()
+	d.sync()
+	d.has("Archive", 1)
+	d.has("Trash", 0)
+	d.quiet()
+}
+
 // A message moves here and there, and the folder that it has moved to there cannot be read in this
 // run: its file waits, also where the server has to be asked for the status of each folder, and may
 // not tell.
