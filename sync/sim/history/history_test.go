@@ -235,6 +235,7 @@ var onceFailedSince = []struct {
 	{10100348, 0, nil},                 // a message that moved to where its copy was, of which base has another UID
 	{20100572, 0, nil},                 // a message that moved into a folder whose rename was refused, and elsewhere there
 	{20191448, 0, nil},                 // a message that left a folder which had lost track, and could not be read on
+	{24070811, 0, nil},                 // a file that got another name and a field more, and whose message moved
 	{20161426, 0, nil},                 // a file that moved while its removal was held, where nothing is pushed
 	{6045898, 0, nil},                  // a folder that was removed, and left by the one inside it, before that was recorded
 }
