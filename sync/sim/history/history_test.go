@@ -235,6 +235,16 @@ var onceFailedSince = []struct {
 	{10100348, 0, nil},                 // a message that moved to where its copy was, of which base has another UID
 	{20100572, 0, nil},                 // a message that moved into a folder whose rename was refused, and elsewhere there
 	{20191448, 0, nil},                 // a message that left a folder which had lost track, and could not be read on
+	{20033585, 0, nil},                 // a file in Trash that was a copy, and a server that was restored
+	{22048946, 0, nil},                 // ... and one that was a copy, and has moved since
+	{22096718, 0, nil},                 // the old form of a file that was refused once, and again when its removal was seen
+	{22112724, 0, nil},                 // a file that could not be read once it was uploaded
+	{23012466, 0, nil},                 // a message halfway to another folder that had just landed, and was flagged
+	{23075732, 0, nil},                 // a message that was to follow its file, and could not be read
+	{24019347, 0, nil},                 // mail that came into a folder which was not made to the end
+	{24099443, 0, nil},                 // a file whose landing was not recorded, and that may not go where it is wanted
+	{24116455, 0, nil},                 // a message that has moved to where it cannot be read, and a server without status
+	{24129291, 0, nil},                 // the old form of a file that cannot be read
 	{24070811, 0, nil},                 // a file that got another name and a field more, and whose message moved
 	{20161426, 0, nil},                 // a file that moved while its removal was held, where nothing is pushed
 	{6045898, 0, nil},                  // a folder that was removed, and left by the one inside it, before that was recorded
