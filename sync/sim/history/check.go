@@ -193,7 +193,8 @@ func (w *world) consent(d *device, folder mail.Folder) {
 
 // checkCost: a sync with nothing to do is one round trip. But where folders are held that have
 // other numbers, each sync looks whether one of them is not another one by now; and where a
-// file has moved to one, its message waits, and its folder is looked at each time.
+// file has moved to one, its message waits, and its folder is looked at each time, as is the one
+// that it may have moved to there.
 func (w *world) checkCost(d *device, trips int, held []engine.Held) {
 	most := 1
 	for _, h := range held {
@@ -201,7 +202,10 @@ func (w *world) checkCost(d *device, trips int, held []engine.Held) {
 			t := w.tokenOf(f.text)
 			return t != nil && w.isThere(t)
 		})
-		if w.renewed || moved {
+		switch {
+		case moved:
+			most += 4 // to read both, to know the message again, and to see that nothing else has come
+		case w.renewed:
 			most++
 		}
 	}
