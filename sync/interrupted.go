@@ -148,7 +148,7 @@ func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) []*confl
 		if item.From != nil {
 			return false
 		}
-		wait, again := r.wasUnlearnt(item.Message), g.unmeasured[f] || f.loss != conflict.NoLoss && len(g.unmeasured) > 0
+		wait, again := r.wasUnlearnt(item.Message) || r.mayBeUnread(f, item.Message), g.unmeasured[f] || f.loss != conflict.NoLoss && len(g.unmeasured) > 0
 		for _, in := range r.intents {
 			at := r.folderOf(in.Folder)
 			if in.Kind != mail.Upload || at == nil || !at.synced() || item.Message.Size != in.Identity.Size ||
@@ -171,6 +171,15 @@ func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) []*confl
 			r.leave(f)
 		}
 		return wait
+	})
+}
+
+// mayBeUnread tells whether a message of a folder whose messages and files are to be known again,
+// or for the first time, may be a file that could not be read: it has that one's time.
+func (r *run) mayBeUnread(f *folder, m mail.Message) bool {
+	anew := f.loss != conflict.NoLoss || f.outrun || f.base.Remote.Unread()
+	return anew && slices.ContainsFunc(r.unread, func(u unread) bool {
+		return u.folder == f.name && time.Unix(0, u.stat.ModTime).Unix() == m.Date.Unix()
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
 	engine "mailtwin/sync"
+	"mailtwin/sync/sim"
 )
 
 // damaged is a Maildir one folder of which the disk does not give any more.
@@ -313,5 +314,32 @@ func TestTheOldFormStaysWhenTheNewOneCannotBeRead(t *testing.T) {
 		d.has("INBOX", before)
 		d.inStep()
 		d.quiet()
+	}
+}
+
+// A folder gets new UIDs, or the state is lost, and one of its files cannot be read: the message
+// that it may be is not brought here beside it, and all others are.
+func TestAFileThatCannotBeReadWhenItsFolderIsKnownAgain(t *testing.T) {
+	for name, lose := range map[string]func(d *device){
+		"new UIDs":     func(d *device) { must(t, d.server.ChangeUIDValidity("Lists")) },
+		"a lost state": func(d *device) { d.state = sim.NewState() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			s.Deliver("Lists", onWire(letter("unread")), flags(`\Seen`), day.Add(time.Hour))
+			d := newDevice(t, s)
+			d.sync()
+			lose(d)
+			s.Deliver("Lists", onWire(letter("new")), mail.Flags{}, day)
+			d.suffers(damaged{folder: "Lists", reads: true})
+			d.find("Lists", "About new.")
+			if n := len(d.files("Lists")); n != 2 {
+				t.Errorf("Lists has %d files, want 2", n)
+			}
+			d.sync()
+			d.has("Lists", 2)
+			d.inStep()
+			d.quiet()
+		})
 	}
 }
