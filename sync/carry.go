@@ -441,6 +441,12 @@ func (r *run) settle(ctx context.Context) error {
 	for _, f := range r.usable(func(f *folder) bool { return f.view != nil || f.listing != nil }) {
 		if f.unsafe {
 			f.stale = f.stale || f.view != nil
+			// What base had stands for other rows by now: a Maildir that is restored to that must not
+			// pass for it.
+			if old := f.base.Local.WithoutTimes(); f.listing != nil && f.listing.Stamp != f.base.Local && old != f.base.Local {
+				f.base.Local = old
+				batch.PutFolders = append(batch.PutFolders, &f.base)
+			}
 			continue
 		}
 		batch.DropIntents = append(batch.DropIntents, r.answered(f)...)
