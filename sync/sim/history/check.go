@@ -205,7 +205,7 @@ func (w *world) checkCost(d *device, trips int, held []engine.Held) {
 		switch {
 		case moved:
 			most += 4 // to read both, to know the message again, and to see that nothing else has come
-		case w.renewed:
+		case w.renewed, len(d.files(h.Folder)) > 0: // one of those may have moved there, and be gone on the server
 			most++
 		}
 	}

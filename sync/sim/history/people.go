@@ -251,6 +251,7 @@ func (w *world) actOn(d *device, folder mail.Folder, f file, t *token) {
 		text := f.text
 		if !strings.Contains(text, added) && w.chance(3) {
 			text = strings.Replace(text, "\n", "\n"+added, 1)
+			w.changesForm(t)
 		}
 		w.note("%s: %s is saved from %s to %s", d.name, t.name, folder, to)
 		w.movesMeanwhile(t)
@@ -306,6 +307,16 @@ func (w *world) movesMeanwhile(t *token) {
 	for _, d := range w.devices {
 		if d.old {
 			t.copies++ // see forgotten
+		}
+	}
+}
+
+// changesForm notes that a program has added a field to a message. A device that has lost its
+// state, and has it in its old form, takes the two for two messages.
+func (w *world) changesForm(t *token) {
+	for _, d := range w.devices {
+		if _, here := w.tokensOn(d)[t.name]; here && !d.synced {
+			t.copies++
 		}
 	}
 }
