@@ -14,7 +14,8 @@ import (
 
 // scanLocal scans the local folders that may have changed. A message that moves
 // while folders are scanned one after another can be missed in both; so what is gone
-// counts only if, after the last scan, no folder has changed since its own.
+// counts only if, after the last scan, no folder has changed since its own. So it is where a
+// folder has lost track: then a message is fetched because no file is found.
 func (r *run) scanLocal(ctx context.Context, g *gathered) error {
 	found := map[*folder][]conflict.LocalChange{}
 	for try := 0; ; try++ {
@@ -40,7 +41,7 @@ func (r *run) scanLocal(ctx context.Context, g *gathered) error {
 		if err != nil {
 			return err
 		}
-		if !anyGone(found) {
+		if !anyGone(found) && len(r.losses) == 0 {
 			break
 		}
 		moved, err := r.stampsMoved(ctx)

@@ -284,6 +284,32 @@ func TestAMoveOutOfAFolderThatIsNotScanned(t *testing.T) {
 	d.quiet()
 }
 
+// A state is lost, and a file moves out of a folder that is yet to be scanned into one that was:
+// its message is not brought here beside it.
+func TestAFileThatIsMetInNoFolderOnceTheStateIsLost(t *testing.T) {
+	s := account(t)
+	s.Deliver("Lists", onWire(letter("moved")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.opts.Connections = 1
+	d.sync()
+	d.state = sim.NewState()
+	once := true
+	d.local = func(l engine.Local) engine.Local {
+		return early{l, func(folder mail.Folder) {
+			if once && folder == "Lists" {
+				once = false
+				must(t, os.Rename(d.find("Lists", "About moved."), filepath.Join(d.dir("Archive"), "cur", "2.other:2,S")))
+			}
+		}}
+	}
+	d.sync()
+	d.local = nil
+	d.sync()
+	d.once("About moved.")
+	d.inStep()
+	d.quiet()
+}
+
 // slow is a Maildir in which something happens just before a file is moved.
 type slow struct {
 	engine.Local
