@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	stdsync "sync"
+	"sync/atomic"
 	"time"
 
 	"mailtwin/conflict"
@@ -97,6 +98,8 @@ type run struct {
 	renames   renames
 	intents   []mail.Intent // that an earlier run left open
 	unsettled map[mail.FolderID][]mail.Row
+	early     early        // nil: nothing was read before its turn yet
+	commits   atomic.Int64 // that have ended
 
 	mu     stdsync.Mutex // guards report, intents, and the folders' dirty marks and letters
 	report Report
@@ -304,7 +307,9 @@ func (r *run) commit(ctx context.Context, b *mail.Batch) error {
 	}
 	r.dropUploads(b)
 	r.makeRoom(b)
-	if err := r.State.Commit(ctx, b); err != nil {
+	err := r.State.Commit(ctx, b)
+	r.commits.Add(1) // not before: see glance
+	if err != nil {
 		return fmt.Errorf("record in the state: %w", err)
 	}
 	r.forgetIntents(b.DropIntents)

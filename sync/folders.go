@@ -190,13 +190,19 @@ func (r *run) meet(ctx context.Context) error {
 	}
 	var remote mail.RemoteListing
 	var local []mail.LocalFolder
+	bases := make(map[mail.Folder]mail.FolderBase, len(known))
+	for _, base := range known {
+		bases[base.Name] = base
+	}
 	g, gctx := newCrew(ctx, r.Connections)
 	g.Go(func() (err error) {
 		remote, err = r.Remote.Folders(gctx)
 		return err
 	})
 	g.Go(func() (err error) {
-		local, err = r.Local.Folders(gctx, r.knownLocally())
+		if local, err = r.Local.Folders(gctx, r.knownLocally()); err == nil {
+			r.glanceFirst(gctx, bases, local)
+		}
 		return err
 	})
 	if err := g.Wait(); err != nil {

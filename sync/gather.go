@@ -114,7 +114,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 			f.remoteDirty = true
 		}
 	}
-	if err := r.scanRemote(ctx, g); err != nil {
+	if err := r.scanBoth(ctx, g); err != nil {
 		return nil, err
 	}
 	for _, f := range r.folders {
@@ -131,6 +131,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	if err := r.scanLocal(ctx, g); err != nil {
 		return nil, err
 	}
+	clear(r.early)
 	if err := r.dropForgotten(ctx); err != nil {
 		return nil, err
 	}
@@ -201,11 +202,11 @@ func (r *run) rowsByUID(ctx context.Context, f *folder) iter.Seq2[mail.Row, erro
 	return r.State.RowsByUID(ctx, f.base.ID)
 }
 
-func (r *run) rowsByKey(ctx context.Context, f *folder) iter.Seq2[mail.Row, error] {
-	if f.base.ID == 0 {
+func (r *run) rowsByKey(ctx context.Context, id mail.FolderID) iter.Seq2[mail.Row, error] {
+	if id == 0 {
 		return func(func(mail.Row, error) bool) {}
 	}
-	return r.State.RowsByKey(ctx, f.base.ID)
+	return r.State.RowsByKey(ctx, id)
 }
 
 func (r *run) scanRemote(ctx context.Context, g *gathered) error {

@@ -17,6 +17,9 @@ import (
 // counts only if, after the last scan, no folder has changed since its own. So it is where a
 // folder has lost track: then a message is fetched because no file is found.
 func (r *run) scanLocal(ctx context.Context, g *gathered) error {
+	if err := r.dropOutdated(ctx); err != nil {
+		return err
+	}
 	found := map[*folder][]conflict.LocalChange{}
 	for try := 0; ; try++ {
 		folders := r.usable(func(f *folder) bool { return f.localDirty })
@@ -24,7 +27,7 @@ func (r *run) scanLocal(ctx context.Context, g *gathered) error {
 			if other, err := r.isOther(ctx, f); other || err != nil {
 				return err
 			}
-			changes, err := r.diffLocal(ctx, f)
+			changes, err := r.diffLocal(ctx, f, true)
 			if err != nil {
 				return err
 			}
@@ -108,31 +111,52 @@ func (r *run) mend(ctx context.Context, f *folder) (bool, error) {
 	return true, r.Local.SyncFolder(ctx, f.name)
 }
 
-// diffLocal scans one folder of the Maildir.
-func (r *run) diffLocal(ctx context.Context, f *folder) ([]conflict.LocalChange, error) {
-	listing := mail.Listing{Files: func(func(mail.File) bool) {}}
-	if f.onLocal {
+// diffLocal scans one folder of the Maildir, unless it may take what was read before.
+func (r *run) diffLocal(ctx context.Context, f *folder, early bool) ([]conflict.LocalChange, error) {
+	var diff localDiff
+	if early {
+		diff, early = r.glanced(f)
+	}
+	if !early {
 		var err error
-		if listing, err = r.Local.Scan(ctx, f.name, f.base.Letters); err != nil {
+		if f.onLocal {
+			diff, err = r.readLocal(ctx, f.base)
+		} else {
+			diff, err = r.diffListing(ctx, f.base, mail.Listing{Files: func(func(mail.File) bool) {}})
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
-	f.listing, f.letters, f.missed = &listing, listing.Letters, map[mail.RowID]bool{}
-	for _, problem := range listing.Problems {
+	f.listing, f.letters, f.missed = &diff.listing, diff.listing.Letters, diff.missed
+	for _, problem := range diff.listing.Problems {
 		r.once(f.name, problem.Error())
 	}
-	var changes []conflict.LocalChange
-	for c, err := range conflict.DiffLocal(r.rowsByKey(ctx, f), listing.Files, listing.Letters) {
+	return diff.changes, nil
+}
+
+// readLocal lists a folder of the Maildir, and compares it with base.
+func (r *run) readLocal(ctx context.Context, base mail.FolderBase) (localDiff, error) {
+	listing, err := r.Local.Scan(ctx, base.Name, base.Letters)
+	if err != nil {
+		return localDiff{}, err
+	}
+	return r.diffListing(ctx, base, listing)
+}
+
+func (r *run) diffListing(ctx context.Context, base mail.FolderBase, listing mail.Listing) (localDiff, error) {
+	diff := localDiff{listing: listing, missed: map[mail.RowID]bool{}}
+	for c, err := range conflict.DiffLocal(r.rowsByKey(ctx, base.ID), listing.Files, listing.Letters) {
 		if err != nil {
-			return nil, fmt.Errorf("read the state: %w", err)
+			return localDiff{}, fmt.Errorf("read the state: %w", err)
 		}
 		if c.Change == conflict.Gone && !listing.Believed && !heldAs(c.Row, mail.Local) {
-			f.missed[c.Row.ID] = true
+			diff.missed[c.Row.ID] = true
 			continue
 		}
-		changes = append(changes, c)
+		diff.changes = append(diff.changes, c)
 	}
-	return changes, nil
+	return diff, nil
 }
 
 func anyGone(found map[*folder][]conflict.LocalChange) bool {

@@ -100,12 +100,18 @@ type outgoing struct {
 
 // uploadBatch uploads a batch. What is wrong with one folder does not keep the others.
 func (r *run) uploadBatch(ctx context.Context, all []*sending) error {
+	g, gctx := newCrew(ctx, r.Connections) // the disk syncs several files as soon as one
+	for _, s := range all {
+		g.Go(func() error {
+			if s.err = r.prepare(gctx, s); s.err != nil {
+				s.out = nil
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // errors stand in the sendings
 	intents := &mail.Batch{}
 	for _, s := range all {
-		if s.err = r.prepare(ctx, s); s.err != nil {
-			s.out = nil
-			continue
-		}
 		for _, o := range s.out {
 			intents.PutIntents = append(intents.PutIntents, o.intent)
 		}

@@ -228,7 +228,7 @@ func (r *run) gatherHeld(ctx context.Context, g *gathered) error {
 }
 
 func (r *run) gatherHeldOne(ctx context.Context, g *gathered, f *folder) error {
-	changes, err := r.diffLocal(ctx, f)
+	changes, err := r.diffLocal(ctx, f, false)
 	if err != nil {
 		return err
 	}
@@ -336,7 +336,7 @@ func (r *run) newInHeld(ctx context.Context, gone []*conflict.Item) (map[mail.Di
 		if !f.held || !f.onLocal || !f.localMoved || f.failed != nil {
 			continue
 		}
-		changes, err := r.diffLocal(ctx, f)
+		changes, err := r.diffLocal(ctx, f, false)
 		if err := r.fail(f, err); err != nil {
 			return nil, err
 		}

@@ -1,0 +1,131 @@
+package sync
+
+import (
+	"context"
+	"slices"
+
+	"mailtwin/conflict"
+	"mailtwin/conflict/mail"
+)
+
+// While a run waits for the server it reads what it will need of the Maildir: the folders that
+// have changed, beside base's rows of them. That is no scan yet. When it is the turn of that,
+// what was read stands for it if a scan would find the same now: the listing is believed, the
+// folder still has its stamp, by which the next run would not look at it either, and base has
+// the same rows. Else it is thrown away. So nothing that rests on what is read after what is
+// any different.
+
+// glance is what was read of a folder before its turn.
+type glance struct {
+	id      mail.FolderID
+	letters mail.Letters // base's
+	commits int64        // run.commits before base's rows were read: one that was under way ends later
+	localDiff
+}
+
+// localDiff is what a scan of a folder here finds.
+type localDiff struct {
+	listing mail.Listing
+	changes []conflict.LocalChange
+	missed  map[mail.RowID]bool // see folder.missed
+}
+
+// early are the glances of one gathering.
+type early map[mail.Folder]*glance
+
+// glanceAt reads folders. What goes wrong shows again when they are scanned.
+func (r *run) glanceAt(ctx context.Context, folders []mail.FolderBase) early {
+	found := make([]*glance, len(folders))
+	crew, ctx := newCrew(ctx, r.Connections)
+	for i, base := range folders {
+		crew.Go(func() error {
+			g := &glance{id: base.ID, letters: base.Letters, commits: r.commits.Load()}
+			diff, err := r.readLocal(ctx, base)
+			if g.localDiff = diff; err == nil && diff.listing.Believed {
+				found[i] = g
+			}
+			return nil
+		})
+	}
+	_ = crew.Wait()
+	early := early{}
+	for i, base := range folders {
+		if found[i] != nil {
+			early[base.Name] = found[i]
+		}
+	}
+	return early
+}
+
+// glanceFirst reads the folders that have changed since the last run.
+func (r *run) glanceFirst(ctx context.Context, known map[mail.Folder]mail.FolderBase, local []mail.LocalFolder) {
+	if r.early != nil || r.Connections == 1 {
+		return // something was renamed since; or the server has answered by now: see crew
+	}
+	var changed []mail.FolderBase
+	for _, lf := range local {
+		base := known[lf.Name]
+		if base.ID == 0 || base.Local == (mail.Stamp{}) || lf.Unfinished || lf.Stamp == (mail.Stamp{}) || lf.Stamp == base.Local ||
+			r.Selected != nil && !r.Selected(lf.Name) {
+			continue
+		}
+		changed = append(changed, base)
+	}
+	r.early = r.glanceAt(ctx, changed)
+}
+
+// scanBoth has the server's folders scanned, and reads meanwhile those here that will be.
+func (r *run) scanBoth(ctx context.Context, g *gathered) error {
+	remote := r.usable(func(f *folder) bool { return f.remoteDirty && f.onRemote })
+	var changed []mail.FolderBase
+	for _, f := range r.usable(func(f *folder) bool { return f.localDirty && f.onLocal && f.base.ID != 0 }) {
+		if r.early[f.name] == nil {
+			changed = append(changed, f.base)
+		}
+	}
+	if len(remote) == 0 || len(changed) == 0 || r.Connections == 1 {
+		return r.scanRemote(ctx, g)
+	}
+	var more early
+	reading, rctx := newCrew(ctx, 2)
+	reading.Go(func() error { more = r.glanceAt(rctx, changed); return nil })
+	reading.Go(func() error { return r.scanRemote(ctx, g) }) // sessions that it has dialled outlive it
+	err := reading.Wait()
+	if r.early == nil {
+		r.early = early{}
+	}
+	for name, g := range more {
+		r.early[name] = g
+	}
+	return err
+}
+
+// dropOutdated drops what was read of folders that have changed since.
+func (r *run) dropOutdated(ctx context.Context) error {
+	if len(r.early) == 0 {
+		return nil
+	}
+	local, err := r.Local.Folders(ctx, r.knownLocally())
+	if err != nil {
+		return err
+	}
+	for name, g := range r.early {
+		at, there := slices.BinarySearchFunc(local, name, func(lf mail.LocalFolder, name mail.Folder) int { return compare(lf.Name, name) })
+		if !there || local[at].Unfinished || local[at].Stamp != g.listing.Stamp {
+			delete(r.early, name)
+		}
+	}
+	return nil
+}
+
+// glanced gives what was read of a folder if it is what a scan would find, once.
+func (r *run) glanced(f *folder) (localDiff, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	g := r.early[f.name]
+	delete(r.early, f.name)
+	if g == nil || !f.onLocal || g.id != f.base.ID || g.letters != f.base.Letters || g.commits != r.commits.Load() {
+		return localDiff{}, false
+	}
+	return g.localDiff, true
+}
