@@ -59,8 +59,8 @@ func (r *run) glanceAt(ctx context.Context, folders []mail.FolderBase) early {
 
 // glanceFirst reads the folders that have changed since the last run.
 func (r *run) glanceFirst(ctx context.Context, known map[mail.Folder]mail.FolderBase, local []mail.LocalFolder) {
-	if r.early != nil || r.Connections == 1 {
-		return // something was renamed since; or the server has answered by now: see crew
+	if r.early != nil {
+		return // something was renamed since
 	}
 	var changed []mail.FolderBase
 	for _, lf := range local {
@@ -83,11 +83,11 @@ func (r *run) scanBoth(ctx context.Context, g *gathered) error {
 			changed = append(changed, f.base)
 		}
 	}
-	if len(remote) == 0 || len(changed) == 0 || r.Connections == 1 {
+	if len(remote) == 0 || len(changed) == 0 {
 		return r.scanRemote(ctx, g)
 	}
 	var more early
-	reading, rctx := newCrew(ctx, 2)
+	reading, rctx := newCrew(ctx, min(r.Connections, 2))
 	reading.Go(func() error { more = r.glanceAt(rctx, changed); return nil })
 	reading.Go(func() error { return r.scanRemote(ctx, g) }) // sessions that it has dialled outlive it
 	err := reading.Wait()

@@ -329,8 +329,8 @@ func (r *run) presume(f *folder, item *conflict.Item) {
 
 // keepWhatMayHaveMoved takes back that files are gone which may have moved: to a folder
 // that has changed and cannot be looked at, or be worked on, any more, or that is held and has
-// new files of that content, to a file of their size that cannot be read, or to one that was renamed before it could be. Those that are gone, or
-// have moved, on the server, too, are left out: what is to be done depends on the file.
+// new files of that content, to a file of their size that cannot be read, or to one that was renamed before it could be. They are left out, whatever has become of
+// them on the server: what is to be done depends on the file.
 func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) []*conflict.Item {
 	unknown, stopped := mail.Folder(""), false
 	for _, f := range r.folders {
@@ -371,7 +371,6 @@ func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) []*confl
 		if item.Followed || item.Remote == conflict.Gone {
 			continue
 		}
-		left = append(left, item)
 		if to != "" {
 			kept[[2]mail.Folder{item.Folder, to}]++
 		}

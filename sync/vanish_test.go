@@ -355,6 +355,35 @@ func TestAFileThatMovesToAFolderThatIsHeld(t *testing.T) {
 	d.quiet()
 }
 
+// ... and its message gets a flag meanwhile: that waits as well, and no run tries to give it to a
+// file that is not there.
+func TestAFlagOfAFileThatMovedToAFolderThatIsHeld(t *testing.T) {
+	s := account(t)
+	uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, s.DeleteFolder("Lists/go"))
+	d.moveHere(d.find("Archive", "About moved."), "Lists/go", "1.other:2,RS")
+	d.sync()
+	must(t, s.AddFlags("Archive", uid, flags(`\Flagged`)))
+	d.sync()
+	d.crash = sim.NewCrash(0)
+	d.sync()
+	if n := d.crash.Steps(); n > 0 {
+		t.Errorf("one more sync has effects: %v", d.crash.Names())
+	}
+	d.crash = nil
+	must(t, s.CreateFolder("Lists/go"))
+	d.sync()
+	d.once("About moved.")
+	d.has("Archive", 0)
+	d.inStep()
+	if places := placesOf(s, "About moved."); len(places) != 1 || places[0] != `Lists/go \Flagged \Answered \Seen` {
+		t.Errorf("it is there as %q", places)
+	}
+	d.quiet()
+}
+
 // A folder is gone on the server and held, by a device whose files are kept, and another device makes
 // it again: what the first one has kept is new mail there, since nobody can tell whether it was
 // removed or the server has lost it.
