@@ -185,6 +185,33 @@ func TestAMessageThatCannotBeReadAndIsToFollowItsFile(t *testing.T) {
 	d.quiet()
 }
 
+// A state is lost, a message has moved, and the folder with its file cannot be read in that run: it
+// is not fetched to where it went, but its file follows in the next one.
+func TestAMessageWhoseFileIsInAFolderThatFails(t *testing.T) {
+	s := account(t)
+	uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	s.Deliver("Archive", onWire("Subject: no ID\n\nStays.\n"), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	d.state = sim.NewState()
+	s.Move("Archive", uid, "Lists")
+	s.Before = func(call sim.Call) error {
+		if call.Method == "Fetch" && call.Folder == "Archive" {
+			return io.ErrUnexpectedEOF
+		}
+		return nil
+	}
+	if rep, err := d.run(); err != nil || len(rep.Problems) != 1 || rep.Local.New != 0 {
+		t.Fatalf("%v, %+v", err, rep)
+	}
+	s.Before = nil
+	d.sync()
+	d.once("About moved.")
+	d.has("Lists", 1)
+	d.inStep()
+	d.quiet()
+}
+
 // A Maildir is restored, and its times are those that base has, since the disk has coarse
 // ones. A new message comes to the folder before anything else: what the backup lacks is not
 // gone for that.

@@ -135,6 +135,15 @@ func (r *run) leaveEnds(a *conflict.Action) {
 	}
 }
 
+// hasFile notes that a new message has a file, in a folder that this run does not work on: in the
+// next round nothing may be known of that.
+func (f *folder) hasFile(uid mail.UID) {
+	if f.filed == nil {
+		f.filed = map[mail.UID]bool{}
+	}
+	f.filed[uid] = true
+}
+
 // share hands the plan's actions to their folders. Folders that failed, or that the
 // command line leaves out, keep their cursor and stamp, so that the next run meets
 // the same changes again.
@@ -158,6 +167,9 @@ func (r *run) share(plan conflict.Plan) map[*folder]*work {
 			source := r.folders[from.Folder]
 			if !source.yields() || !r.wanted(source.name) {
 				source.unsafe, f.unsafe = true, true
+				if a.Kind == conflict.MoveLocal {
+					f.hasFile(a.Item.Message.UID)
+				}
 				continue
 			}
 			workOf(works, source) // it changes, too

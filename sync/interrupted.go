@@ -148,7 +148,7 @@ func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) []*confl
 		if item.From != nil {
 			return false
 		}
-		wait, again := r.wasUnlearnt(item.Message) || r.mayBeUnread(f, item.Message), g.unmeasured[f] || f.loss != conflict.NoLoss && len(g.unmeasured) > 0
+		wait, again := f.filed[item.Message.UID] || r.wasUnlearnt(item.Message) || r.mayBeUnread(f, item.Message), g.unmeasured[f] || f.loss != conflict.NoLoss && len(g.unmeasured) > 0
 		for _, in := range r.intents {
 			at := r.folderOf(in.Folder)
 			if in.Kind != mail.Upload || at == nil || !at.synced() || item.Message.Size != in.Identity.Size ||
