@@ -149,6 +149,7 @@ func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) []*confl
 			return false
 		}
 		wait, again := f.filed[item.Message.UID] || r.wasUnlearnt(item.Message) || r.mayBeUnread(f, item.Message), g.unmeasured[f] || f.loss != conflict.NoLoss && len(g.unmeasured) > 0
+		again = again || r.mayBeMissed(g, item.Message)
 		for _, in := range r.intents {
 			at := r.folderOf(in.Folder)
 			if in.Kind != mail.Upload || at == nil || !at.synced() || item.Message.Size != in.Identity.Size ||
@@ -172,6 +173,19 @@ func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) []*confl
 		}
 		return wait
 	})
+}
+
+// mayBeMissed tells whether a new message may be one that has left where base has it, and whose
+// file no scan could find, nor say that it is gone.
+func (r *run) mayBeMissed(g *gathered, m mail.Message) bool {
+	for _, f := range r.folders {
+		for id := range f.missed {
+			if known := g.rows[id]; known != nil && known.Remote == conflict.Gone && known.Row.ServerSize() == m.Size {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // mayBeUnread tells whether a message of a folder whose messages and files are to be known again,

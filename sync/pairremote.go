@@ -17,6 +17,7 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 	var gone, vanished []*conflict.Item
 	for _, item := range g.known() {
 		switch {
+		case r.folders[item.Folder].missed[item.Row.ID]: // whether it has a file is not known
 		case item.Remote == conflict.Gone && item.Lonely():
 			gone = append(gone, item)
 		case item.Vanished() && (item.Moved == nil || item.Moved.Row != nil):

@@ -249,6 +249,7 @@ var onceFailedSince = []struct {
 	{26038277, 0, nil},                 // a Maildir that was restored to what base was in step with before it changed
 	{26072903, 0, nil},                 // a file that was met in no folder when one of them had lost track
 	{27096026, 0, nil},                 // a message whose file is in a folder that had lost track, and failed
+	{28061780, 0, nil},                 // a message that moved away and back, and whose file no scan had found
 	{24070811, 0, nil},                 // a file that got another name and a field more, and whose message moved
 	{20161426, 0, nil},                 // a file that moved while its removal was held, where nothing is pushed
 	{6045898, 0, nil},                  // a folder that was removed, and left by the one inside it, before that was recorded
