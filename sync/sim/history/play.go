@@ -314,8 +314,10 @@ func (w *world) leaves(folder mail.Folder, uids mail.UIDSet) {
 			t.copies++ // see forgotten
 		}
 	}
+	there := w.server.Folders()
 	for at, t := range w.reused {
-		if at.folder == folder && uids.Has(at.uid) {
+		renamed := !slices.Contains(there, at.folder) // then it may be this one
+		if (at.folder == folder || renamed) && uids.Has(at.uid) {
 			t.removed, t.expunged = true, true
 			t.copies++
 		}
