@@ -19,6 +19,7 @@ var (
 		"sync/remote":   {"conflict/mail", "sync/remote/wire"},
 		"sync/imaptest": {"conflict/mail", "sync/imaptest"},
 		"sync/sim":      {"conflict/mail", "sync", "sync/sim"},
+		"sync/watch":    {"conflict/mail"},
 		"sync/sim/disk": {"maildir"}, "sync/sim/disktest": {"maildir"},
 		"sync/sim/history": {"conflict", "conflict/mail", "maildir", "statedb", "sync", "sync/sim", "sync/sim/disk"},
 		"sync":             {"conflict", "conflict/mail"},

@@ -1,0 +1,260 @@
+// Package watch is the live loop of one account: it says when to sync. What is
+// synced, and in which safe order, is the engine's; no correctness rests on a hint.
+package watch
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"mailtwin/conflict/mail"
+)
+
+const (
+	localQuiet  = 200 * time.Millisecond // a burst of local events is one batch
+	localMost   = time.Second            // but waits no longer than this
+	remoteQuiet = 75 * time.Millisecond
+	remoteMost  = 300 * time.Millisecond
+	defaultPoll = time.Minute
+	safetyPoll  = 20 * time.Minute // where announcements cover every folder
+	tick        = 20 * time.Second // how often the clocks are compared
+	suspended   = 10 * time.Second // wall against monotonic clock: more is a suspend
+	steady      = time.Minute      // a link that lived so long is no flapping one
+)
+
+// Account is what the loop drives. Its methods are never called at once.
+type Account interface {
+	// Sync does one ordinary run. It ends soon after ctx is cancelled.
+	Sync(ctx context.Context) error
+	// LocalStale tells whether a folder's stamps differ from those the last run
+	// left in the base. It needs no network.
+	LocalStale(ctx context.Context) (bool, error)
+}
+
+// Remote makes links to the server's announcements.
+type Remote interface {
+	Connect(ctx context.Context) (Link, error)
+}
+
+// Link is one connection that announces. The loop closes it.
+type Link interface {
+	// Hints has one buffered element at least, so that a hint given during a run
+	// waits; the link drops a hint only while another waits.
+	Hints() <-chan struct{}
+	// Done is closed when the link is cut.
+	Done() <-chan struct{}
+	// CoversAll tells whether a change in any folder is announced.
+	CoversAll() bool
+	Close() error
+}
+
+// Loop is the loop of one account. Its fields are set before Run.
+type Loop struct {
+	Account Account
+	Local   <-chan struct{}  // local hints, buffered as Link.Hints; nil: none
+	Remote  Remote           // nil: poll only
+	Poll    time.Duration    // 0: one minute
+	Ready   func()           // called once, after the first sync that succeeded; may be nil
+	Wall    func() time.Time // nil: the wall clock
+	Log     *slog.Logger     // nil: slog.Default
+
+	link     Link
+	linked   time.Time
+	network  *backoff.ExponentialBackOff
+	login    *backoff.ExponentialBackOff
+	saidErr  string
+	wall     time.Time
+	mono     time.Time
+	wasReady bool
+}
+
+// errCut says that the announcements ended; it is waited out as network trouble is.
+var errCut = errors.New("the server's announcements were cut")
+
+// Run syncs, then waits for a reason to sync again, until ctx is cancelled. It starts
+// no goroutine: when it has returned, nothing of it runs.
+func (l *Loop) Run(ctx context.Context) {
+	l.network = growing(time.Second, time.Minute)
+	l.login = growing(2*time.Minute, time.Hour)
+	if l.Wall == nil {
+		l.Wall = time.Now
+	}
+	if l.Log == nil {
+		l.Log = slog.Default()
+	}
+	l.suspended()
+	defer l.drop()
+	for ctx.Err() == nil {
+		err := l.round(ctx)
+		for err != nil && ctx.Err() == nil {
+			l.tell(err)
+			l.drop()
+			l.pause(ctx, err)
+			err = l.round(ctx)
+		}
+		if ctx.Err() == nil && l.idle(ctx) == errCut {
+			l.drop()
+			if time.Since(l.linked) < steady {
+				l.pause(ctx, errCut)
+			}
+		}
+	}
+}
+
+func growing(first, most time.Duration) *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval, b.Multiplier = first, most, 2
+	b.Reset()
+	return b
+}
+
+// round links before it syncs: a change after the sync looked is then announced.
+func (l *Loop) round(ctx context.Context) error {
+	if l.link == nil && l.Remote != nil {
+		link, err := l.Remote.Connect(ctx)
+		if err != nil {
+			return err
+		}
+		l.link, l.linked = link, time.Now()
+	}
+	if err := l.Account.Sync(ctx); err != nil {
+		return err
+	}
+	l.saidErr = ""
+	l.login.Reset()
+	if l.link == nil || time.Since(l.linked) >= steady {
+		l.network.Reset()
+	}
+	if !l.wasReady && l.Ready != nil {
+		l.Ready()
+	}
+	l.wasReady = true
+	return nil
+}
+
+// idle returns when there is a reason to sync: errCut if the link is gone, else nil.
+func (l *Loop) idle(ctx context.Context) error {
+	var remote, cut <-chan struct{}
+	every := l.Poll
+	if every <= 0 {
+		every = defaultPoll
+	}
+	if l.link != nil {
+		remote, cut = l.link.Hints(), l.link.Done()
+		if l.link.CoversAll() {
+			every = max(every, safetyPoll)
+		}
+	}
+	poll := time.NewTimer(every)
+	defer poll.Stop()
+	clocks := time.NewTicker(tick)
+	defer clocks.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-poll.C:
+			return nil
+		case <-cut:
+			return errCut
+		case <-remote:
+			settle(ctx, remote, remoteQuiet, remoteMost)
+			return nil
+		case <-l.Local:
+			settle(ctx, l.Local, localQuiet, localMost)
+			// What the last run wrote is in the base: its echo ends here.
+			if stale, err := l.Account.LocalStale(ctx); stale || err != nil {
+				return nil
+			}
+		case <-clocks.C:
+			if l.suspended() {
+				l.drop() // the peer may have forgotten it
+				return nil
+			}
+		}
+	}
+}
+
+// pause waits out a failure. A Maildir that is back, or a laptop that woke, ends it.
+func (l *Loop) pause(ctx context.Context, err error) {
+	wait, local := l.network.NextBackOff(), (<-chan struct{})(nil)
+	switch {
+	case errors.Is(err, mail.ErrLogin):
+		wait = l.login.NextBackOff()
+	case errors.Is(err, mail.ErrMissing):
+		wait, local = time.Minute, l.Local
+	}
+	// Jitter may exceed the most that the interval may grow to.
+	if !errors.Is(err, mail.ErrLogin) {
+		wait = min(wait, time.Minute)
+	}
+	timer := time.NewTimer(min(wait, time.Hour))
+	defer timer.Stop()
+	clocks := time.NewTicker(tick)
+	defer clocks.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			return
+		case <-local:
+			settle(ctx, local, localQuiet, localMost)
+			return
+		case <-clocks.C:
+			if l.suspended() && !errors.Is(err, mail.ErrLogin) {
+				return
+			}
+		}
+	}
+}
+
+// tell says a failure once, until it is another one or a sync succeeded.
+func (l *Loop) tell(err error) {
+	if text := err.Error(); text != l.saidErr {
+		l.saidErr = text
+		l.Log.Warn("sync failed; it is tried again", "err", err)
+	}
+}
+
+func (l *Loop) drop() {
+	if l.link == nil {
+		return
+	}
+	if err := l.link.Close(); err != nil {
+		l.Log.Debug("close the announcements", "err", err)
+	}
+	l.link = nil
+}
+
+// suspended tells whether, since it was last called, the wall clock went on while the
+// monotonic clock stood.
+func (l *Loop) suspended() bool {
+	wall, mono := l.Wall().Round(0), time.Now()
+	slept := !l.mono.IsZero() && wall.Sub(l.wall)-mono.Sub(l.mono) > suspended
+	l.wall, l.mono = wall, mono
+	return slept
+}
+
+// settle waits until no hint came for quiet, at most for most.
+func settle(ctx context.Context, hints <-chan struct{}, quiet, most time.Duration) {
+	end := time.NewTimer(most)
+	defer end.Stop()
+	calm := time.NewTimer(quiet)
+	defer calm.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-end.C:
+			return
+		case <-calm.C:
+			return
+		case <-hints:
+			calm.Reset(quiet)
+		}
+	}
+}
