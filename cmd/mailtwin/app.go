@@ -39,6 +39,7 @@ const rootHelp = `mailtwin keeps a local twin of your IMAP mailbox: a Maildir an
 the server, in step both ways.
 
   mailtwin sync [ACCOUNT[:FOLDER]...]    bring both sides together, once
+  mailtwin watch [ACCOUNT...]            stay, and sync as things change
   mailtwin status [ACCOUNT...]           what is where, and what waits
   mailtwin folders [ACCOUNT...]          the server's folders, and what they map to
   mailtwin conflicts                     where both sides changed, and what was done
@@ -138,7 +139,7 @@ func (a *App) root(code *int) *cobra.Command {
 		}
 		usual(cmd, args)
 	})
-	root.AddCommand(a.syncCommand(code), a.statusCommand(code), a.foldersCommand(code), a.conflictsCommand(code), a.restoreCommand(code), a.demoCommand(code), a.versionCommand())
+	root.AddCommand(a.syncCommand(code), a.watchCommand(code), a.statusCommand(code), a.foldersCommand(code), a.conflictsCommand(code), a.restoreCommand(code), a.demoCommand(code), a.versionCommand())
 	return root
 }
 

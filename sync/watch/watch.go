@@ -1,11 +1,11 @@
 // Package watch is the live loop of one account: it says when to sync. What is
-// synced, and in which safe order, is the engine's; no correctness rests on a hint.
+// synced, and in which safe order, is the engine's. Hints only say that it is time to look;
+// no correctness rests on them.
 package watch
 
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -23,11 +23,18 @@ const (
 	tick        = 20 * time.Second // how often the clocks are compared
 	suspended   = 10 * time.Second // wall against monotonic clock: more is a suspend
 	steady      = time.Minute      // a link that lived so long is no flapping one
+
+	// Between tries, where the network or the server fails, and where the login is refused:
+	// who tries that often is locked out.
+	networkFirst, networkMost = time.Second, time.Minute
+	loginFirst, loginMost     = 2 * time.Minute, time.Hour
 )
 
 // Account is what the loop drives. Its methods are never called at once.
 type Account interface {
-	// Sync does one ordinary run. It ends soon after ctx is cancelled.
+	// Sync does one ordinary run, and tells people what came of it. It ends soon after ctx
+	// is cancelled. What went wrong with single messages and folders is no error here; the
+	// next run meets it again.
 	Sync(ctx context.Context) error
 	// LocalStale tells whether a folder's stamps differ from those the last run
 	// left in the base. It needs no network.
@@ -48,7 +55,7 @@ type Link interface {
 	Done() <-chan struct{}
 	// CoversAll tells whether a change in any folder is announced.
 	CoversAll() bool
-	Close() error
+	Close()
 }
 
 // Loop is the loop of one account. Its fields are set before Run.
@@ -57,18 +64,14 @@ type Loop struct {
 	Local   <-chan struct{}  // local hints, buffered as Link.Hints; nil: none
 	Remote  Remote           // nil: poll only
 	Poll    time.Duration    // 0: one minute
-	Ready   func()           // called once, after the first sync that succeeded; may be nil
 	Wall    func() time.Time // nil: the wall clock
-	Log     *slog.Logger     // nil: slog.Default
 
-	link     Link
-	linked   time.Time
-	network  *backoff.ExponentialBackOff
-	login    *backoff.ExponentialBackOff
-	saidErr  string
-	wall     time.Time
-	mono     time.Time
-	wasReady bool
+	link    Link
+	linked  time.Time
+	network *backoff.ExponentialBackOff
+	login   *backoff.ExponentialBackOff
+	wall    time.Time
+	mono    time.Time
 }
 
 // errCut says that the announcements ended; it is waited out as network trouble is.
@@ -77,20 +80,15 @@ var errCut = errors.New("the server's announcements were cut")
 // Run syncs, then waits for a reason to sync again, until ctx is cancelled. It starts
 // no goroutine: when it has returned, nothing of it runs.
 func (l *Loop) Run(ctx context.Context) {
-	l.network = growing(time.Second, time.Minute)
-	l.login = growing(2*time.Minute, time.Hour)
+	l.network, l.login = growing(networkFirst, networkMost), growing(loginFirst, loginMost)
 	if l.Wall == nil {
 		l.Wall = time.Now
-	}
-	if l.Log == nil {
-		l.Log = slog.Default()
 	}
 	l.suspended()
 	defer l.drop()
 	for ctx.Err() == nil {
 		err := l.round(ctx)
 		for err != nil && ctx.Err() == nil {
-			l.tell(err)
 			l.drop()
 			l.pause(ctx, err)
 			err = l.round(ctx)
@@ -123,15 +121,10 @@ func (l *Loop) round(ctx context.Context) error {
 	if err := l.Account.Sync(ctx); err != nil {
 		return err
 	}
-	l.saidErr = ""
 	l.login.Reset()
 	if l.link == nil || time.Since(l.linked) >= steady {
 		l.network.Reset()
 	}
-	if !l.wasReady && l.Ready != nil {
-		l.Ready()
-	}
-	l.wasReady = true
 	return nil
 }
 
@@ -178,20 +171,19 @@ func (l *Loop) idle(ctx context.Context) error {
 	}
 }
 
-// pause waits out a failure. A Maildir that is back, or a laptop that woke, ends it.
+// pause waits out a failure. A laptop that woke ends it, and a Maildir that is back.
 func (l *Loop) pause(ctx context.Context, err error) {
-	wait, local := l.network.NextBackOff(), (<-chan struct{})(nil)
+	var wait time.Duration
+	local := (<-chan struct{})(nil)
 	switch {
 	case errors.Is(err, mail.ErrLogin):
-		wait = l.login.NextBackOff()
+		wait = min(l.login.NextBackOff(), loginMost) // with its jitter it may be more
 	case errors.Is(err, mail.ErrMissing):
-		wait, local = time.Minute, l.Local
+		wait, local = networkMost, l.Local
+	default:
+		wait = min(l.network.NextBackOff(), networkMost)
 	}
-	// Jitter may exceed the most that the interval may grow to.
-	if !errors.Is(err, mail.ErrLogin) {
-		wait = min(wait, time.Minute)
-	}
-	timer := time.NewTimer(min(wait, time.Hour))
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	clocks := time.NewTicker(tick)
 	defer clocks.Stop()
@@ -212,21 +204,11 @@ func (l *Loop) pause(ctx context.Context, err error) {
 	}
 }
 
-// tell says a failure once, until it is another one or a sync succeeded.
-func (l *Loop) tell(err error) {
-	if text := err.Error(); text != l.saidErr {
-		l.saidErr = text
-		l.Log.Warn("sync failed; it is tried again", "err", err)
-	}
-}
-
 func (l *Loop) drop() {
 	if l.link == nil {
 		return
 	}
-	if err := l.link.Close(); err != nil {
-		l.Log.Debug("close the announcements", "err", err)
-	}
+	l.link.Close()
 	l.link = nil
 }
 

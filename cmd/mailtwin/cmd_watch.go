@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"mailtwin/maildir"
+	engine "mailtwin/sync"
+	"mailtwin/sync/watch"
+)
+
+func (a *App) watchCommand(code *int) *cobra.Command {
+	return &cobra.Command{
+		Use:   "watch [ACCOUNT...]",
+		Short: "stay, and bring both sides together as they change",
+		Long: `Stay, and bring the Maildir and the server together: what changes here at once, what
+changes on the server each poll_interval. What goes wrong is said once, and tried again
+later. SIGTERM and SIGINT end it.`,
+		Example: `  mailtwin watch
+  mailtwin watch alice
+
+Exit codes: 0 ended by a signal; 1 another watch has an account, which was left out;
+2 usage or configuration.`,
+		ValidArgsFunction: a.completeAccounts,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			*code = a.watch(cmd.Context(), args)
+			return nil
+		},
+	}
+}
+
+// watch carries out the command, and gives the exit code.
+func (a *App) watch(ctx context.Context, args []string) int {
+	targets, err := a.syncTargets(args, syncFlags{})
+	if err != nil {
+		return exitUsage
+	}
+	for _, t := range targets {
+		err := usable(t.account)
+		if len(t.folders) > 0 {
+			err = errors.New("watch is for whole accounts; `folders` in the configuration says which folders are synced")
+		}
+		if err != nil {
+			a.complain(t.account.Name, "", err, "")
+			return exitUsage
+		}
+	}
+	// systemd waits for that, so an account that cannot be reached must not keep it from coming.
+	var tried, ended sync.WaitGroup
+	codes := make([]int, len(targets))
+	for i, t := range targets {
+		tried.Add(1)
+		ended.Go(func() { codes[i] = a.watchAccount(ctx, t, sync.OnceFunc(tried.Done)) })
+	}
+	tried.Wait()
+	a.notify(daemon.SdNotifyReady)
+	stopping := context.AfterFunc(ctx, func() { a.notify(daemon.SdNotifyStopping) })
+	ended.Wait()
+	stopping()
+	return together(codes)
+}
+
+// notify tells systemd, if that has started us.
+func (a *App) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		a.log.Warn("systemd is not told", "state", state, "error", err)
+	}
+}
+
+// watchAccount watches one account until ctx ends. It calls tried after the first sync, whatever
+// came of that, and also if there is none.
+func (a *App) watchAccount(ctx context.Context, t target, tried func()) int {
+	defer tried()
+	name := t.account.Name
+	// Not the lock of a sync: `mailtwin sync` may come in between.
+	unlock, err := lockAccount(ctx, filepath.Join(a.stateDir(name), "watch"), 0, func(*busyError) {})
+	if busy := (*busyError)(nil); errors.As(err, &busy) {
+		err = errors.New(strings.Replace(busy.who(), "another sync", "another watch", 1))
+	}
+	if err != nil {
+		a.complain(name, "", err, "")
+		return exitFailed
+	}
+	defer unlock()
+
+	account := &watched{app: a, target: t, tried: tried}
+	if _, err := os.Stat(t.account.Maildir); errors.Is(err, fs.ErrNotExist) {
+		// The first sync makes it; one that comes later the watcher notices late. What goes wrong
+		// goes wrong in the loop, too.
+		_ = account.Sync(ctx)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watcher := maildir.Watch(ctx, t.account.Maildir, maildir.WatchOptions{Layout: layouts[t.account.Layout]})
+	defer watcher.Close()
+	hints := make(chan struct{}, 1)
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	defer cancel()
+	telling.Go(func() { a.hints(ctx, name, watcher, hints) })
+
+	loop := watch.Loop{Account: account, Local: hints, Poll: t.account.PollInterval}
+	loop.Run(ctx)
+	return exitOK
+}
+
+// hints hands on that something may have changed here, until ctx ends.
+func (a *App) hints(ctx context.Context, name string, watcher *maildir.Watcher, hints chan<- struct{}) {
+	for {
+		changes, err := watcher.Wait(ctx)
+		if err != nil {
+			return
+		}
+		for _, n := range changes.Notices {
+			a.complain(name, n.Folder, errors.New(n.Text), "")
+		}
+		select {
+		case hints <- struct{}{}:
+		default: // there is one that was not taken yet
+		}
+	}
+}
+
+// watched is an account as the loop drives it.
+type watched struct {
+	app    *App
+	target target
+	tried  func()
+	said   string // what was wrong last
+}
+
+// Sync is watch.Account.Sync.
+func (w *watched) Sync(ctx context.Context) error {
+	o := w.app.syncAccount(ctx, w.target, syncFlags{wait: lockWait}, nil)
+	if ctx.Err() != nil {
+		return ctx.Err() // what was cut off is no news
+	}
+	w.tell(o)
+	w.tried()
+	return o.err
+}
+
+// tell says what went wrong, unless it is what was wrong before.
+func (w *watched) tell(o outcome) {
+	var all []string
+	for _, c := range o.complaints() {
+		all = append(all, c.String())
+	}
+	if text := strings.Join(all, "\n"); text != w.said {
+		if w.said = text; text == "" {
+			w.app.log.Info("all is well again", "account", o.account)
+		}
+		w.app.printComplaints(o)
+	}
+	for _, n := range o.report.Lost {
+		fmt.Fprintln(w.app.Stderr, line(o.account, n.Folder, n.Text, ""))
+	}
+	if none := (engine.Counts{}); o.err == nil && (o.report.Local != none || o.report.Remote != none) {
+		w.app.log.Info("synced", "account", o.account, "what", o.summary(false), "took", o.duration.Round(time.Millisecond))
+	}
+}
+
+// LocalStale is watch.Account.LocalStale.
+func (w *watched) LocalStale(ctx context.Context) (bool, error) {
+	acc := w.target.account
+	s, err := w.app.rooms.open(ctx, acc, true)
+	if err != nil {
+		return false, fmt.Errorf("open the account: %w", err)
+	}
+	defer s.close()
+	if s.opts.Local == nil {
+		return true, nil // it was never synced
+	}
+	return engine.Stale(ctx, s.opts.Local, s.opts.State, acc.Selected)
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"mailtwin/conflict/mail"
+	engine "mailtwin/sync"
+)
+
+// watching is a computer on which `mailtwin watch` runs.
+type watching struct {
+	*computer
+	runs   chan engine.Report // of each run that ended well
+	failed chan error         // of each other one
+	stop   func() result
+}
+
+// watch starts `mailtwin watch`. before, if not nil, comes before each run, and may have it fail.
+func (d *computer) watch(before func() error) *watching {
+	d.Helper()
+	w := &watching{computer: d, runs: make(chan engine.Report, 100), failed: make(chan error, 100)}
+	var stdout, stderr bytes.Buffer
+	app := &App{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Env: func(k string) string { return d.env[k] }}
+	app.rooms.run = func(ctx context.Context, opts engine.Options) (rep engine.Report, err error) {
+		if before != nil {
+			err = before()
+		}
+		if err == nil {
+			rep, err = engine.Run(ctx, opts)
+		}
+		if err != nil {
+			w.failed <- err
+		} else {
+			w.runs <- rep
+		}
+		return rep, err
+	}
+	ctx, cancel := context.WithCancel(d.Context())
+	ended := make(chan int)
+	go func() { ended <- app.Run(ctx, []string{"--config", d.config, "watch"}); close(ended) }()
+	var r *result
+	w.stop = func() result {
+		if r == nil {
+			cancel()
+			select {
+			case code := <-ended:
+				r = &result{code, stdout.String(), stderr.String()}
+			case <-time.After(30 * time.Second):
+				d.Fatal("it does not end")
+			}
+		}
+		return *r
+	}
+	d.Cleanup(func() { w.stop() })
+	return w
+}
+
+// run waits for the next run that ends well.
+func (w *watching) run() engine.Report {
+	w.Helper()
+	select {
+	case rep := <-w.runs:
+		return rep
+	case <-time.After(30 * time.Second):
+		w.Fatal("it does not sync")
+		return engine.Report{}
+	}
+}
+
+// until waits for the run that does it.
+func (w *watching) until(what string, does func(engine.Report) bool) {
+	w.Helper()
+	for range 100 {
+		if does(w.run()) {
+			return
+		}
+	}
+	w.Fatalf("no run brings %s", what)
+}
+
+// What changes on either side is on the other one soon, and the end is orderly.
+func TestWatch(t *testing.T) {
+	s := embedded(t)
+	d := s.device("laptop", `poll_interval = "1s"`)
+	s.deliver("INBOX", note("first"), none)
+	w := d.watch(nil)
+	w.until("what was there", func(r engine.Report) bool { return r.Local.New == 1 })
+
+	d.save("INBOX", "cur", "1.saved.host:2,S", note("saved"), then)
+	w.until("a new file", func(r engine.Report) bool { return r.Remote.New == 1 })
+	s.want("INBOX on the server", s.there("INBOX"), "first", "saved")
+	d.reflag(d.find("INBOX", "saved"), "FS")
+	w.until("a flag", func(r engine.Report) bool { return r.Remote.Flags == 1 })
+	d.remove(d.find("INBOX", "saved"))
+	w.until("a removal", func(r engine.Report) bool { return r.Remote.Removed == 1 })
+	s.want("INBOX on the server", s.there("INBOX"), "first")
+
+	s.deliver("Archive", note("second"), seen)
+	w.until("new mail", func(r engine.Report) bool { return r.Local.New == 1 })
+	s.want("Archive here", d.subjects("Archive"), "second")
+
+	if r := d.exits(1, "watch"); !strings.Contains(r.stderr, "alice: another watch, process ") {
+		t.Errorf("a second watch says %q", r.stderr)
+	}
+	d.sync() // it comes in between
+	if r := w.stop(); r.code != 0 || r.stdout != "" || r.stderr != "" {
+		t.Errorf("it ended with %d, and printed %q and %q", r.code, r.stdout, r.stderr)
+	}
+	for _, folder := range d.folders() {
+		left, err := os.ReadDir(filepath.Join(d.maildir, string(folder), "tmp"))
+		if err != nil || len(left) > 0 {
+			t.Errorf("tmp/ of %s has %v, %v", folder, left, err)
+		}
+	}
+	settle2(d)
+}
+
+// Its own changes are no reason to sync once more: there are as many runs as changes.
+func TestWatchDoesNotEcho(t *testing.T) {
+	s := embedded(t)
+	d := s.device("laptop", `poll_interval = "1h"`)
+	s.deliver("INBOX", note("first"), none)
+	d.sync()
+	w := d.watch(nil)
+	w.run()
+	for i := range 5 {
+		s.deliver("Archive", note(fmt.Sprint("there ", i)), seen) // so that a run changes both sides
+		d.save("INBOX", "cur", fmt.Sprintf("%d.saved.host:2,S", i), note(fmt.Sprint("here ", i)), then)
+		if r := w.run(); r.Remote.New != 1 || r.Local.New != 1 {
+			t.Errorf("change %d: %+v", i, r)
+		}
+	}
+	w.stop()
+	if n := len(w.runs); n != 0 {
+		t.Errorf("there were %d more runs", n)
+	}
+}
+
+// What goes wrong is said once, and tried again until it goes well.
+func TestWatchTriesAgain(t *testing.T) {
+	s := embedded(t)
+	d := s.device("laptop", `poll_interval = "1h"`)
+	d.sync()
+	tries := 0
+	w := d.watch(func() error {
+		if tries++; tries < 3 {
+			return fmt.Errorf("dial: %w", mail.ErrUnreachable)
+		}
+		return nil
+	})
+	w.run()
+	if r := w.stop(); r.code != 0 || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(r.stderr, "alice: dial: ") || len(w.failed) != 2 {
+		t.Errorf("it ended with %d, said %q, and failed %d times", r.code, r.stderr, len(w.failed))
+	}
+}
+
+func TestWatchIsForWholeAccounts(t *testing.T) {
+	d := embedded(t).device("laptop")
+	if r := d.exits(2, "watch", "alice:INBOX"); !strings.Contains(r.stderr, "whole accounts") {
+		t.Errorf("it says %q", r.stderr)
+	}
+	d.exits(2, "watch", "bob")
+}
