@@ -64,9 +64,14 @@ func (a *App) watch(ctx context.Context, args []string) int {
 	}
 	tried.Wait()
 	a.notify(daemon.SdNotifyReady)
-	stopping := context.AfterFunc(ctx, func() { a.notify(daemon.SdNotifyStopping) })
-	ended.Wait()
-	stopping()
+	all := make(chan struct{})
+	go func() { ended.Wait(); close(all) }()
+	select {
+	case <-ctx.Done():
+		a.notify(daemon.SdNotifyStopping)
+		<-all
+	case <-all:
+	}
 	return together(codes)
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -86,8 +87,16 @@ func (w *watching) until(what string, does func(engine.Report) bool) {
 }
 
 // What changes on either side is on the other one soon, and the end is orderly.
-func TestWatch(t *testing.T) {
-	s := embedded(t)
+func TestWatch(t *testing.T) { watchBothSides(embedded(t), settle2) }
+
+func TestWatchOnDovecot(t *testing.T) {
+	stories(t, map[string]func(s *story){
+		"both sides": func(s *story) { watchBothSides(s, (*computer).quiet) },
+	})
+}
+
+func watchBothSides(s *story, rest func(d *computer)) {
+	s.Helper()
 	d := s.device("laptop", `poll_interval = "1s"`)
 	s.deliver("INBOX", note("first"), none)
 	w := d.watch(nil)
@@ -107,19 +116,19 @@ func TestWatch(t *testing.T) {
 	s.want("Archive here", d.subjects("Archive"), "second")
 
 	if r := d.exits(1, "watch"); !strings.Contains(r.stderr, "alice: another watch, process ") {
-		t.Errorf("a second watch says %q", r.stderr)
+		s.Errorf("a second watch says %q", r.stderr)
 	}
 	d.sync() // it comes in between
 	if r := w.stop(); r.code != 0 || r.stdout != "" || r.stderr != "" {
-		t.Errorf("it ended with %d, and printed %q and %q", r.code, r.stdout, r.stderr)
+		s.Errorf("it ended with %d, and printed %q and %q", r.code, r.stdout, r.stderr)
 	}
 	for _, folder := range d.folders() {
 		left, err := os.ReadDir(filepath.Join(d.maildir, string(folder), "tmp"))
 		if err != nil || len(left) > 0 {
-			t.Errorf("tmp/ of %s has %v, %v", folder, left, err)
+			s.Errorf("tmp/ of %s has %v, %v", folder, left, err)
 		}
 	}
-	settle2(d)
+	rest(d)
 }
 
 // Its own changes are no reason to sync once more: there are as many runs as changes.
@@ -167,4 +176,35 @@ func TestWatchIsForWholeAccounts(t *testing.T) {
 		t.Errorf("it says %q", r.stderr)
 	}
 	d.exits(2, "watch", "bob")
+}
+
+// systemd is told when the first sync was tried, also of an account that cannot be reached, and
+// when it is to end.
+func TestWatchTellsSystemd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	t.Setenv("NOTIFY_SOCKET", path)
+	d := embedded(t).device("laptop", `poll_interval = "1h"`)
+	told := func(want string) {
+		t.Helper()
+		if err := socket.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 100)
+		n, err := socket.Read(buf)
+		if got := string(buf[:n]); err != nil || got != want {
+			t.Errorf("it is told %q, %v, want %q", got, err, want)
+		}
+	}
+	w := d.watch(func() error { return mail.ErrUnreachable })
+	told("READY=1")
+	if len(w.failed) == 0 {
+		t.Error("it was told before the first sync")
+	}
+	w.stop()
+	told("STOPPING=1")
 }

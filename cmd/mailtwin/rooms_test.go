@@ -24,7 +24,7 @@ var (
 		"sync/sim/history": {"conflict", "conflict/mail", "maildir", "statedb", "sync", "sync/sim", "sync/sim/disk"},
 		"sync":             {"conflict", "conflict/mail"},
 		"cmd/internal":     {"conflict", "conflict/mail", "sync", "cmd/internal"},
-		"cmd/mailtwin": {"conflict", "conflict/mail", "maildir", "statedb", "sync", "sync/remote",
+		"cmd/mailtwin": {"conflict", "conflict/mail", "maildir", "statedb", "sync", "sync/remote", "sync/watch",
 			"sync/imaptest", "sync/imaptest/corpus", "cmd/internal"},
 		// It runs the program as people do, and so knows nothing of its rooms.
 		"docs/bench": {"conflict/mail", "sync/imaptest/corpus", "sync/imaptest/dovecot"},
