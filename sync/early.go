@@ -33,6 +33,10 @@ type localDiff struct {
 // early are the glances of one gathering.
 type early map[mail.Folder]*glance
 
+// aPart is which part of all folders must have changed for it to pay to read them early: to see
+// that they are still as they were takes a look at all of them.
+const aPart = 8
+
 // glanceAt reads folders. What goes wrong shows again when they are scanned.
 func (r *run) glanceAt(ctx context.Context, folders []mail.FolderBase) early {
 	found := make([]*glance, len(folders))
@@ -71,7 +75,9 @@ func (r *run) glanceFirst(ctx context.Context, known map[mail.Folder]mail.Folder
 		}
 		changed = append(changed, base)
 	}
-	r.early = r.glanceAt(ctx, changed)
+	if len(changed)*aPart >= len(local) {
+		r.early = r.glanceAt(ctx, changed)
+	}
 }
 
 // scanBoth has the server's folders scanned, and reads meanwhile those here that will be.
@@ -83,7 +89,7 @@ func (r *run) scanBoth(ctx context.Context, g *gathered) error {
 			changed = append(changed, f.base)
 		}
 	}
-	if len(remote) == 0 || len(changed) == 0 {
+	if len(remote) == 0 || len(changed) == 0 || len(changed)*aPart < len(r.folders) {
 		return r.scanRemote(ctx, g)
 	}
 	var more early
