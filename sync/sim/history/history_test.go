@@ -159,7 +159,7 @@ const fastBudget, aimedBudget = 8000, 1200
 
 // rare are the calls that come so seldom that chance does not strike them in each way.
 var rare = []string{
-	"Local.RemoveFolder", "Local.ForgetFolder", "Local.RenameFolder", "Local.SetLetters", "Local.Reflag", "Local.Move", "Local.Remove", "Local.Resume", "Incoming.Keep",
+	"Local.RemoveFolder", "Local.ForgetFolder", "Local.RenameFolder", "Local.SetLetters", "Local.Reflag", "Local.Move", "Local.Link", "Local.Remove", "Local.Resume", "Incoming.Keep",
 	"Remote.Append", "Remote.Store", "Remote.Move", "Remote.Copy", "Remote.Expunge", "Remote.DeleteFolder", "Remote.RenameFolder",
 }
 
