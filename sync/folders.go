@@ -191,10 +191,6 @@ func (r *run) meet(ctx context.Context) error {
 	}
 	var remote mail.RemoteListing
 	var local []mail.LocalFolder
-	bases := make(map[mail.Folder]mail.FolderBase, len(known))
-	for _, base := range known {
-		bases[base.Name] = base
-	}
 	g, gctx := newCrew(ctx, r.Connections)
 	g.Go(func() (err error) {
 		remote, err = r.Remote.Folders(gctx)
@@ -202,7 +198,7 @@ func (r *run) meet(ctx context.Context) error {
 	})
 	g.Go(func() (err error) {
 		if local, err = r.Local.Folders(gctx, r.knownLocally()); err == nil {
-			r.glanceFirst(gctx, bases, local)
+			r.glanceFirst(gctx, local)
 		}
 		return err
 	})
@@ -234,11 +230,20 @@ func (r *run) meet(ctx context.Context) error {
 	return nil
 }
 
+// knownLocally is what base has of all folders on disk.
 func (r *run) knownLocally() []mail.LocalFolder {
-	var known []mail.LocalFolder
+	bases := make([]mail.FolderBase, 0, len(r.folders))
 	for _, f := range r.folders {
-		if f.base.OnLocal {
-			known = append(known, mail.LocalFolder{Name: f.name, Stamp: f.base.Local})
+		bases = append(bases, f.base)
+	}
+	return onDisk(bases)
+}
+
+func onDisk(bases []mail.FolderBase) []mail.LocalFolder {
+	var known []mail.LocalFolder
+	for _, base := range bases {
+		if base.OnLocal {
+			known = append(known, mail.LocalFolder{Name: base.Name, Stamp: base.Local})
 		}
 	}
 	slices.SortFunc(known, func(a, b mail.LocalFolder) int { return compare(a.Name, b.Name) })

@@ -148,12 +148,13 @@ func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) []*confl
 		if item.From != nil {
 			return false
 		}
-		wait, again := f.filed[item.Message.UID] || r.wasUnlearnt(item.Message) || r.mayBeUnread(f, item.Message), g.unmeasured[f] || f.loss != conflict.NoLoss && len(g.unmeasured) > 0
-		again = again || r.mayBeMissed(g, item.Message)
+		m := item.Message
+		wait := f.filed[m.UID] || r.wasUnlearnt(m) || r.mayBeUnread(f, m)
+		again := g.unmeasured[f] || f.loss != conflict.NoLoss && len(g.unmeasured) > 0 || r.mayBeMissed(g, m)
 		for _, in := range r.intents {
 			at := r.folderOf(in.Folder)
-			if in.Kind != mail.Upload || at == nil || !at.synced() || item.Message.Size != in.Identity.Size ||
-				at == f && item.Message.UID < in.UIDNext {
+			if in.Kind != mail.Upload || at == nil || !at.synced() || m.Size != in.Identity.Size ||
+				at == f && m.UID < in.UIDNext {
 				continue
 			}
 			if !at.usable() || at.damaged[in.Key] {
