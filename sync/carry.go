@@ -275,7 +275,7 @@ func (r *run) intend(ctx context.Context, works map[*folder]*work) error {
 		for _, a := range w.movesHere {
 			from := a.Item.From
 			batch.PutIntents = append(batch.PutIntents, &mail.Intent{
-				Kind: mail.Move, Row: from.Row.ID, Folder: r.folders[from.Folder].base.ID, Key: from.Row.Key,
+				Kind: mail.Move, Row: from.Row.ID, Folder: r.folders[from.Folder].base.ID, Key: fileOf(from).Key,
 				Identity: from.Row.Identity, Created: r.Now().Truncate(time.Second),
 			})
 		}

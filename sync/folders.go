@@ -34,12 +34,13 @@ type folder struct {
 	resettled bool
 	messages  int // rows on both sides before the run
 
-	stamp       mail.Stamp // of the local folder, as it was listed
-	localMoved  bool       // changed here since it was last in step
-	passedOver  bool       // changed here, and could not be given the name that it has there
-	unclear     bool       // was listed and could not be looked at
-	unfinished  bool       // is none, but what is left of one that was being made or removed
-	localDirty  bool       // is to be scanned before base may be trusted again
+	stamp       mail.Stamp  // of the local folder, as it was listed
+	localMoved  bool        // changed here since it was last in step
+	passedOver  bool        // changed here, and could not be given the name that it has there
+	named       mail.Folder // what it is called here, if it was passed over
+	unclear     bool        // was listed and could not be looked at
+	unfinished  bool        // is none, but what is left of one that was being made or removed
+	localDirty  bool        // is to be scanned before base may be trusted again
 	remoteDirty bool
 	changed     bool  // something changed locally, for the report
 	stale       bool  // what a scan of the server found has changed rows, and its cursor is not stored

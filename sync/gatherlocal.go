@@ -397,14 +397,22 @@ func (r *run) settleLanded(ctx context.Context, gone []*conflict.Item) error {
 
 // fetchAgain makes downloads of the messages whose landing was interrupted and whose
 // files are nowhere, under no other name either: a crash came before they were published,
-// or somebody was quick to remove them, which cannot be told apart.
-func fetchAgain(gone []*conflict.Item) {
+// or somebody was quick to remove them, which cannot be told apart. And of those whose files an
+// interrupted run was about to move to where their messages were by then, and that are where they
+// were again, as on a server that was restored: the file was not removed from there.
+func (r *run) fetchAgain(gone []*conflict.Item) {
 	for _, item := range gone {
-		if item.Row.State != mail.Landing || item.Local != conflict.Gone || item.Moved != nil {
+		why := "its download was interrupted"
+		if r.followed[item.Row.ID] && item.Row.State == mail.Settled && item.Remote != conflict.Gone {
+			why = "its file was moved, and it was not"
+		} else if item.Row.State != mail.Landing {
+			continue
+		}
+		if item.Local != conflict.Gone || item.Moved != nil {
 			continue
 		}
 		row := *item.Row
-		row.Key, row.State, row.Why = "", mail.Pending, "its download was interrupted"
+		row.Key, row.State, row.Why = "", mail.Pending, why
 		item.Row, item.Local, item.Due = &row, conflict.Same, true
 	}
 }

@@ -1,6 +1,7 @@
 package sync_test
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -252,6 +253,34 @@ func TestALinkedFileThatIsUnderBothNamesOfItsMove(t *testing.T) {
 	d.has("Archive", 1)
 	d.inStep()
 	d.quiet()
+}
+
+// A message moves on the server, and its file elsewhere here. The run dies as the file has followed
+// the message, and the power leaves it both names: the one that its reader gave it goes.
+func TestAFileThatFollowsFromElsewhereUnderBothItsNames(t *testing.T) {
+	for _, name := range []string{"", "1.other:2,S"} {
+		prepare := func() (*device, string) {
+			s := account(t)
+			uid := s.Deliver("Lists", onWire(letter("moved")), flags(`\Seen`), day)
+			d := newDevice(t, s)
+			d.opts.Connections = 1
+			d.sync()
+			s.Move("Lists", uid, "Archive")
+			path := d.find("Lists", "About moved.")
+			return d, d.moveHere(path, "INBOX", cmp.Or(name, filepath.Base(path)))
+		}
+		d, _ := prepare()
+		inbox, at := len(d.files("INBOX"))-1, slices.Index(d.dies(0), "after Local.Move")+1
+		d, old := prepare()
+		d.dies(at)
+		must(t, os.Link(d.find("Archive", "About moved."), old))
+		d.sync()
+		d.has("INBOX", inbox)
+		d.has("Lists", 0)
+		d.has("Archive", 1)
+		d.inStep()
+		d.quiet()
+	}
 }
 
 // A run moves a file here and dies before it records that; the next one records that the

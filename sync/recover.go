@@ -65,6 +65,10 @@ func (r *run) recoverFiles(ctx context.Context) error {
 	for _, in := range r.intents {
 		if f := r.folderOf(in.Folder); in.Kind == mail.Move && in.Key != "" && f != nil && f.usable() && f.onLocal {
 			ended.DropIntents = append(ended.DropIntents, in.ID)
+			if r.followed == nil {
+				r.followed = map[mail.RowID]bool{}
+			}
+			r.followed[in.Row] = true
 		}
 	}
 	return r.commit(ctx, ended)
@@ -133,14 +137,16 @@ func (r *run) begunIn(ctx context.Context, f *folder) ([]begun, error) {
 	return files, nil
 }
 
-// movedBy is the row of the file that an intent moves; nil if base has it otherwise by now.
+// movedBy is the row of the file that an intent moves, as that lay where it was to be moved from:
+// base may have it elsewhere still, since a program has moved it before. nil if there is none.
 func (r *run) movedBy(ctx context.Context, in mail.Intent) (*mail.Row, error) {
 	rows, err := r.State.Alike(ctx, in.Identity.Fingerprint)
 	if err != nil {
 		return nil, fmt.Errorf("read the state: %w", err)
 	}
 	for _, row := range rows {
-		if row.ID == in.Row && row.Key == in.Key && row.Folder == in.Folder {
+		if row.ID == in.Row {
+			row.Folder, row.Key = in.Folder, in.Key
 			return &row, nil
 		}
 	}

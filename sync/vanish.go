@@ -189,7 +189,7 @@ func (r *run) dissolve(ctx context.Context, f *folder) error {
 		}
 		r.stirred = true
 	}
-	f.vanished = true // for the rest of the run there is nothing to do in it
+	f.vanished, f.held = true, false // for the rest of the run there is nothing to do in it
 	if err := r.commit(ctx, &mail.Batch{DropFolders: []mail.FolderID{f.base.ID}}); err != nil || !f.onLocal {
 		return err
 	}

@@ -140,10 +140,12 @@ func (w *world) makesWay(d *device, problems []*engine.Problem) bool {
 		fresh := mail.Folder(fmt.Sprintf("Folder %d", w.names))
 		w.note("%s: as told, %s becomes %s %s", d.name, folder, fresh, m[2])
 		w.hit("rest", "made way for a folder")
+		w.parts(d, folder)
 		var err error
 		if m[2] == "here" {
 			err = d.mail().Rename(d.directory(folder), d.directory(fresh))
 		} else {
+			w.renames(folder, fresh)
 			err = w.server.RenameFolder(folder, fresh)
 		}
 		if err != nil {
@@ -151,6 +153,20 @@ func (w *world) makesWay(d *device, problems []*engine.Problem) bool {
 		}
 	}
 	return len(problems) > 0
+}
+
+// parts notes that a folder gets another name than the one of the other side, as somebody was told
+// to. What is in both is in two folders then: nothing tells that these were one.
+func (w *world) parts(d *device, folder mail.Folder) {
+	here := map[*token]bool{}
+	for _, f := range d.files(folder) {
+		here[w.tokenOf(f.text)] = true
+	}
+	for _, m := range w.server.Messages(folder) {
+		if t := w.tokenOf(string(m.Raw)); t != nil && here[t] {
+			t.copies++
+		}
+	}
 }
 
 // goes gives those of what a device holds that people let go: where files are kept none goes here.
