@@ -123,13 +123,24 @@ func (w *world) rest() {
 // maxAdvice bounds how often people get another round for doing as they were told.
 const maxAdvice = 2
 
-var inTheWay = regexp.MustCompile(`^rename it to "([^"]+)" (here|on the server)$`)
+var (
+	inTheWay = regexp.MustCompile(`^rename it to "([^"]+)" (here|on the server)$`)
+	noFolder = regexp.MustCompile(`: its directory "([^"]+)" has neither cur nor new: .*remove`)
+)
 
 // makesWay: where all that a device complains of are folders that stand where others are
 // to be renamed to, somebody gives them another name, as the hint says. That happens where
-// a device has forgotten what it has renamed, or others have.
+// a device has forgotten what it has renamed, or others have. And what is left of a folder that
+// is gone somebody removes, where a device has forgotten that.
 func (w *world) makesWay(d *device, problems []*engine.Problem) bool {
 	for _, p := range problems {
+		if m := noFolder.FindStringSubmatch(p.Err.Error()); m != nil {
+			w.note("%s: as told, %s is removed", d.name, m[1])
+			if d.mail().Rmdir(m[1]) != nil {
+				return false
+			}
+			continue
+		}
 		what, _, _ := strings.Cut(p.Err.Error(), ": ")
 		m := inTheWay.FindStringSubmatch(what)
 		if m == nil || !errors.Is(p.Err, mail.ErrExists) {

@@ -241,6 +241,8 @@ var onceFailedSince = []struct {
 	{31088006, 0, []int{5, 6, 8, 9, 10, 14, 16, 18}},                   // a file that is saved elsewhere, and that the power leaves in tmp/
 	{32032139, 0, []int{4, 8, 10, 16, 18, 21, 22, 24, 26}},             // a UID that a restored server gives out for the second time
 	{32043384, 0, []int{5, 12, 13, 15, 17, 18, 19, 20, 22}},            // the same as 31001149, of a copy
+	{33071378, 0, []int{2, 4, 7, 8, 13}},                               // what is left of a folder that is gone, which a state has forgotten
+	{33136973, 0, []int{11, 14, 20, 25}},                               // two equal messages of which one was read, in a folder that got new UIDs
 	// a backup in the same tick of the clock as what it lacks
 	{7207306, 0, []int{8, 10, 13, 14, 15, 16, 20}},
 	{20161426, 0, []int{3, 5, 15, 26}}, // a message that came into a folder that was half removed

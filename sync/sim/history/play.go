@@ -191,6 +191,10 @@ func (w *world) powerOff(d *device) {
 	}
 	w.note("the power of %s goes", d.name)
 	w.hit("power", "lost")
+	if d.Tick == 1 {
+		d.power(w.r)
+		return
+	}
 	was := &device{Device: d.Device, world: w, disk: d.disk.Clone()}
 	d.power(w.r)
 	w.alike = w.alike || slices.ContainsFunc(d.folders(), func(f mail.Folder) bool { return d.looksAlike(was, f) })
