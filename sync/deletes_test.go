@@ -328,3 +328,27 @@ func TestWhatWasMovedThereAndRemovedHereAndRefused(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// What the server has copied to Trash, and refused to expunge, is not copied there once more; also
+// where it tells UIDNEXT only to who asks.
+func TestARefusedRemovalIsInTrashOnce(t *testing.T) {
+	for _, status := range []bool{true, false} {
+		s := account(t)
+		s.Options.NoMove, s.Options.NoStatus = true, !status
+		d := newDevice(t, s)
+		d.sync()
+		must(t, os.Remove(d.find("Lists/go", "About a list post.")))
+		s.Before = func(c sim.Call) error {
+			if c.Method == "Expunge" {
+				return mail.ErrRefused
+			}
+			return nil
+		}
+		d.run()
+		s.Before = nil
+		d.sync()
+		d.has("Lists/go", 0)
+		d.has("Trash", 1)
+		d.inStep()
+	}
+}

@@ -224,11 +224,18 @@ func (r *run) intendTrash(ctx context.Context, v *visit) error {
 		return err
 	}
 	move := r.Remote.Abilities().Move
+	status := r.onServer[target].Status
+	if status.UIDNext == 0 && !move { // there are servers that have to be asked
+		examined, err := r.Remote.Examine(ctx, target)
+		if err != nil {
+			return err
+		}
+		status = examined.Status
+	}
 	intents := &mail.Batch{}
 	for _, a := range v.trash {
 		t := &trashing{action: a, intent: r.intentOf(mail.Move, a.Item.Row), moving: &mail.Moving{UID: a.Item.UID(), To: target}}
 		if t.intent == nil {
-			status := r.onServer[target].Status
 			t.intent = &mail.Intent{
 				Kind: mail.Move, Row: a.Item.Row.ID, Folder: v.folder.base.ID, Identity: a.Item.Row.Identity,
 				UIDValidity: status.UIDValidity, UIDNext: status.UIDNext, Created: r.Now().Truncate(time.Second),
