@@ -114,7 +114,7 @@ func (a *App) watchAccount(ctx context.Context, t target, tried func()) int {
 	defer cancel()
 	telling.Go(func() { a.hints(ctx, name, watcher, hints) })
 
-	loop := watch.Loop{Account: account, Local: hints, Poll: t.account.PollInterval}
+	loop := watch.Loop{Account: account, Local: hints, Remote: &announcer{app: a, account: t.account}, Poll: t.account.PollInterval}
 	loop.Run(ctx)
 	return exitOK
 }
