@@ -94,13 +94,15 @@ func (l *Listener) doze(ending context.Context, s *session, folder mail.Folder) 
 		if t.Word == "FETCH" && !modSeqs {
 			l.hear(t)
 		}
+		l.over(t)
 		select {
 		case changed <- struct{}{}:
 		default:
 		}
 	})
+	var looked time.Time
 	for {
-		look, err := l.nap(ending, s, changed)
+		look, err := l.nap(ending, s, changed, looked)
 		if err != nil {
 			return
 		}
@@ -110,17 +112,14 @@ func (l *Listener) doze(ending context.Context, s *session, folder mail.Folder) 
 		if err := l.enter(ending, s, folder); err != nil {
 			return
 		}
+		looked = time.Now()
 		l.saw(folder, s.box.cursor)
 		l.hint()
-		select {
-		case <-ending.Done():
-		case <-time.After(lookPause):
-		}
 	}
 }
 
-// nap is one IDLE. It reports whether the folder has changed.
-func (l *Listener) nap(ending context.Context, s *session, changed <-chan struct{}) (look bool, err error) {
+// nap is one IDLE. It reports whether the folder has changed since it was looked at.
+func (l *Listener) nap(ending context.Context, s *session, changed <-chan struct{}, looked time.Time) (look bool, err error) {
 	var idle *imapclient.IdleCommand
 	err = l.ask(ending, s, "IDLE", func() (err error) { idle, err = s.client.Idle(); return err })
 	if err != nil {
@@ -128,14 +127,20 @@ func (l *Listener) nap(ending context.Context, s *session, changed <-chan struct
 	}
 	over := time.NewTimer(l.account.opts.KeepAlive)
 	defer over.Stop()
-	select {
-	case <-ending.Done():
-		err = ending.Err()
-	case <-s.client.Closed():
-		err = errors.New("the connection ended")
-	case <-over.C:
-	case <-changed:
-		look = true
+	for waiting := true; waiting; {
+		select {
+		case <-ending.Done():
+			err, waiting = ending.Err(), false
+		case <-s.client.Closed():
+			err, waiting = errors.New("the connection ended"), false
+		case <-over.C:
+			waiting = false
+		case <-changed:
+			// What is announced while nobody IDLEs, some servers keep to themselves, so the pause
+			// is made here.
+			look = true
+			over.Reset(max(0, lookPause-time.Since(looked)))
+		}
 	}
 	if err != nil {
 		_ = idle.Close() // it says DONE where that can be said

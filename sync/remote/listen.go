@@ -166,13 +166,16 @@ func (l *Listener) hint() {
 
 // hear takes in what the server said of one folder, or something that cannot be named.
 func (l *Listener) hear(t wire.Told) {
-	name, named := decodeName(t.Mailbox)
+	name, decoded := decodeName(t.Mailbox)
+	if !decoded {
+		name = t.Mailbox
+	}
 	folder, known := l.dir.folder(name)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, again := l.told[folder]
 	switch {
-	case !named || !known || !again && len(l.told) >= maxFolders:
+	case !known || !again && len(l.told) >= maxFolders:
 		l.more = true
 	case t.Word == "STATUS":
 		l.note(folder, t.Items)
@@ -182,6 +185,14 @@ func (l *Listener) hear(t wire.Told) {
 		l.told[folder] = a
 	default:
 		l.more = true
+	}
+}
+
+// over ends it where the server says that it will announce nothing more.
+func (l *Listener) over(t wire.Told) {
+	if t.Word == wire.Overflow || t.Word == "BYE" {
+		l.account.log.Info("server announces no more", "word", t.Word)
+		l.end()
 	}
 }
 

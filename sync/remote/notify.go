@@ -42,10 +42,7 @@ func (l *Listener) notify(s *session) (bool, error) {
 	s.conn.Watch(func(t wire.Told) {
 		l.hear(t)
 		l.hint()
-		if t.Word == wire.Overflow {
-			s.log.Info("server has given up to watch the folders")
-			l.end()
-		}
+		l.over(t)
 	})
 	for _, more := range []string{folderEvents, ""} {
 		var a wire.Answer

@@ -5,9 +5,9 @@ import "bytes"
 // Told is what the server says unasked about folders and messages.
 type Told struct {
 	// Word is EXISTS, EXPUNGE, FETCH or VANISHED, which are about the selected folder; STATUS or
-	// LIST; or Overflow.
+	// LIST; BYE; or Overflow.
 	Word    string
-	Mailbox string // of STATUS and LIST, as it travels
+	Mailbox string // of STATUS and LIST, as it came
 	// Items are the numbers of a STATUS, by their names in capitals.
 	Items map[string]uint64
 	// Gone: a LIST says that there is no such folder, or none that can be selected.
@@ -26,11 +26,12 @@ func (c *Conn) Watch(f func(Told)) {
 	c.watch = f
 }
 
-// told reads an untagged response, and reports whether it may tell of a change.
+// told reads an untagged response, and reports whether it may tell of a change, or that no
+// more of them will be told.
 func (r *response) told() (Told, bool) {
 	t := Told{Word: r.word}
 	switch r.word {
-	case "EXISTS", "EXPUNGE", "FETCH", "VANISHED":
+	case "EXISTS", "EXPUNGE", "FETCH", "VANISHED", "BYE":
 		return t, true
 	case "OK":
 		at := r.code()
@@ -39,7 +40,7 @@ func (r *response) told() (Told, bool) {
 	case "STATUS":
 		l := lexer{b: r.b, i: r.args}
 		l.spaces()
-		t.Mailbox = r.mailbox(&l)
+		t.Mailbox = nameAt(&l)
 		t.Items = statusOf(&l)
 		return t, true
 	case "LIST":
@@ -53,24 +54,19 @@ func (r *response) told() (Told, bool) {
 		t.Gone = bytes.Contains(attrs, []byte(`\NONEXISTENT`)) || bytes.Contains(attrs, []byte(`\NOSELECT`))
 		if l.spaces(); l.value() { // the delimiter
 			l.spaces()
-			t.Mailbox = r.mailbox(&l)
+			t.Mailbox = nameAt(&l)
 		}
 		return t, true
 	}
 	return t, false
 }
 
-// mailbox reads a name that folderName takes; "" for another one.
-func (r *response) mailbox(l *lexer) string {
-	from := l.i
-	if !r.folderName(l) {
-		return ""
-	}
-	end := l.i
-	l.i = from
+// nameAt reads the name of a folder, whatever it is: Dovecot announces some as they are, and not
+// in modified UTF-7.
+func nameAt(l *lexer) string {
 	name, ok := l.str()
 	if !ok {
-		name, l.i = l.b[from:end], end
+		name = l.word()
 	}
 	return string(name)
 }

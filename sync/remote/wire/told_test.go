@@ -43,7 +43,7 @@ func TestWatchSeesWhatNobodyAskedFor(t *testing.T) {
 	}
 	want := []string{"{EXISTS  map[] false}", "{EXPUNGE  map[] false}", "{FETCH  map[] false}", "{VANISHED  map[] false}",
 		`{STATUS a "b" map[HIGHESTMODSEQ:18446744073709551615 MESSAGES:0 UIDNEXT:2] false}`,
-		"{STATUS  map[MESSAGES:1] false}", "{STATUS Sent map[] false}",
+		"{STATUS Entw& map[MESSAGES:1] false}", "{STATUS Sent map[] false}",
 		"{LIST Entw&APw-rfe map[] false}", "{LIST Newer map[] true}", "{NOTIFICATIONOVERFLOW  map[] false}"}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("it was told\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
