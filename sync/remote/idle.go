@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/emersion/go-imap/v2/imapclient"
@@ -46,11 +47,11 @@ func (l *Listener) idle(ctx, ending context.Context, s *session, folders []mail.
 				break
 			}
 		}
-		err := l.enter(ctx, s, f.Name)
+		n := l.nap(s, f.Name)
+		err := l.doze(ctx, n)
 		switch {
 		case err == nil:
-			session, folder := s, f.Name
-			l.running.Go(func() { l.doze(ending, session, folder) })
+			l.running.Go(func() { l.listen(ending, n) })
 			listening++
 			s = nil
 		case !s.broken:
@@ -73,90 +74,117 @@ func (l *Listener) idle(ctx, ending context.Context, s *session, folders []mail.
 	return nil
 }
 
-// enter selects the folder that is listened to, for reading: a SELECT would take \Recent away
-// from other clients (RFC 3501, 6.3.2).
-func (l *Listener) enter(ctx context.Context, s *session, folder mail.Folder) error {
-	name, err := l.dir.server(folder)
-	if err != nil {
-		return err
-	}
-	return l.ask(ctx, s, "EXAMINE", func() error { return s.open(name, true) })
+// nap is a session that IDLEs in a folder.
+type nap struct {
+	*session
+	folder  mail.Folder
+	idle    *imapclient.IdleCommand // nil: not yet
+	changed chan struct{}           // has an element when the server has told of a change
+	flags   atomic.Bool             // of flags, too
 }
 
-// doze has a session IDLE, looks what has become of the folder when the server says that it
-// has changed, and renews the IDLE now and then.
-func (l *Listener) doze(ending context.Context, s *session, folder mail.Folder) {
-	defer l.left(s)
-	changed := make(chan struct{}, 1)
-	modSeqs := s.box.cursor.HighestModSeq != 0
+// nap makes a session ready to IDLE.
+func (l *Listener) nap(s *session, folder mail.Folder) *nap {
+	n := &nap{session: s, folder: folder, changed: make(chan struct{}, 1)}
 	s.conn.Watch(func(t wire.Told) {
-		// With mod-sequences a look tells of flags, too.
-		if t.Word == "FETCH" && !modSeqs {
-			l.hear(t)
-		}
 		l.over(t)
+		if t.Word == "FETCH" {
+			n.flags.Store(true)
+		}
 		select {
-		case changed <- struct{}{}:
+		case n.changed <- struct{}{}:
 		default:
 		}
 	})
-	var looked time.Time
-	for {
-		look, err := l.nap(ending, s, changed, looked)
-		if err != nil {
-			return
-		}
-		if !look {
-			continue
-		}
-		if err := l.enter(ending, s, folder); err != nil {
-			return
-		}
-		looked = time.Now()
-		l.saw(folder, s.box.cursor)
-		l.hint()
-	}
+	return n
 }
 
-// nap is one IDLE. It reports whether the folder has changed since it was looked at.
-func (l *Listener) nap(ending context.Context, s *session, changed <-chan struct{}, looked time.Time) (look bool, err error) {
-	var idle *imapclient.IdleCommand
-	err = l.ask(ending, s, "IDLE", func() (err error) { idle, err = s.client.Idle(); return err })
+// doze selects the folder, which shows what has become of it, and has the session IDLE there
+// anew. Both go in one breath, so that hardly anything can happen in between; what does, some
+// servers keep to themselves.
+func (l *Listener) doze(ctx context.Context, n *nap) error {
+	name, err := l.dir.server(n.folder)
 	if err != nil {
-		return false, err
+		return err
 	}
-	over := time.NewTimer(l.account.opts.KeepAlive)
-	defer over.Stop()
-	for waiting := true; waiting; {
-		select {
-		case <-ending.Done():
-			err, waiting = ending.Err(), false
-		case <-s.client.Closed():
-			err, waiting = errors.New("the connection ended"), false
-		case <-over.C:
-			waiting = false
-		case <-changed:
-			// What is announced while nobody IDLEs, some servers keep to themselves, so the pause
-			// is made here.
-			look = true
-			over.Reset(max(0, lookPause-time.Since(looked)))
-		}
-	}
-	if err != nil {
-		_ = idle.Close() // it says DONE where that can be said
-		return false, err
-	}
-	return look, l.ask(ending, s, "DONE", func() error {
-		if err := idle.Close(); err != nil {
+	return l.ask(ctx, n.session, "EXAMINE", func() error {
+		if err := n.wake(); err != nil {
 			return err
 		}
-		return idle.Wait()
+		// A SELECT would take \Recent away from other clients (RFC 3501, 6.3.2).
+		looking := n.opening(name, true)
+		idle, err := n.client.Idle()
+		if err == nil {
+			n.idle = idle
+		}
+		if gone := n.opened(looking); gone != nil {
+			return cmp.Or(n.wake(), gone)
+		}
+		return n.trouble(err)
 	})
 }
 
-// saw notes what a look has shown.
-func (l *Listener) saw(folder mail.Folder, c mail.Cursor) {
+// wake ends the IDLE, if there is one.
+func (n *nap) wake() error {
+	idle := n.idle
+	if n.idle = nil; idle == nil {
+		return nil
+	}
+	err := idle.Close() // DONE
+	if err == nil {
+		err = idle.Wait()
+	}
+	return n.trouble(err)
+}
+
+// listen hears what a server says of the folder in which a session IDLEs, and looks what has
+// become of it then. Now and then it looks all the same, and so notices a line that is dead.
+func (l *Listener) listen(ending context.Context, n *nap) {
+	defer l.left(n.session)
+	var looked time.Time
+	for {
+		told, err := l.wait(ending, n, looked)
+		if err != nil {
+			_ = n.idle.Close() // it says DONE where that can be said
+			return
+		}
+		before := n.box.cursor
+		if l.doze(ending, n) != nil {
+			return
+		}
+		looked = time.Now()
+		if now := n.box.cursor; told || now != before {
+			// Flags show in the mod-sequence, or not at all.
+			l.saw(n.folder, now, n.flags.Swap(false) && now.HighestModSeq == 0)
+			l.hint()
+		}
+	}
+}
+
+// wait waits until it is time to look at the folder, and reports whether that is because the
+// server has told of a change.
+func (l *Listener) wait(ending context.Context, n *nap, looked time.Time) (told bool, err error) {
+	look := time.NewTimer(l.account.opts.KeepAlive)
+	defer look.Stop()
+	for {
+		select {
+		case <-ending.Done():
+			return false, ending.Err()
+		case <-n.client.Closed():
+			return false, errors.New("the connection ended")
+		case <-look.C:
+			return told, nil
+		case <-n.changed:
+			told = true
+			look.Reset(max(0, lookPause-time.Since(looked)))
+		}
+	}
+}
+
+// saw notes what a look has shown. hidden says that there is more that it cannot show.
+func (l *Listener) saw(folder mail.Folder, c mail.Cursor, hidden bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.more = l.more || hidden
 	l.told[folder] = mail.Announced{Folder: folder, Status: c, Counted: true}
 }
