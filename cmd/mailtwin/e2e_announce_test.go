@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,7 +24,10 @@ func TestWatchHearsTheServer(t *testing.T) {
 		"IDLE, in another folder": {[]string{"NOTIFY"}, "Lists/go", []string{hourly, `idle = ["INBOX", "Lists/*"]`}},
 		"neither":                 {[]string{"NOTIFY", "IDLE"}, "Lists/go", []string{`poll_interval = "500ms"`}},
 	} {
-		stories(t, map[string]func(s *story){name: func(s *story) { hears(s, c.folder, c.settings) }}, dovecot.Hide(c.hidden...))
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			stories(t, map[string]func(s *story){"new mail": func(s *story) { hears(s, c.folder, c.settings) }}, dovecot.Hide(c.hidden...))
+		})
 	}
 }
 
@@ -57,7 +61,10 @@ func hears(s *story, folder mail.Folder, settings []string) {
 // What it has done itself is announced, too, and is no reason to sync once more.
 func TestWatchKnowsItsOwnVoice(t *testing.T) {
 	for name, hidden := range map[string][]string{"NOTIFY": nil, "IDLE": {"NOTIFY"}, "IDLE, no mod-sequences": {"NOTIFY", "CONDSTORE", "QRESYNC"}} {
-		stories(t, map[string]func(s *story){name: func(s *story) { knowsItsOwnVoice(s, len(hidden) < 2) }}, dovecot.Hide(hidden...))
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			stories(t, map[string]func(s *story){"own changes": func(s *story) { knowsItsOwnVoice(s, len(hidden) < 2) }}, dovecot.Hide(hidden...))
+		})
 	}
 }
 
@@ -91,4 +98,22 @@ func knowsItsOwnVoice(s *story, modSeqs bool) {
 	s.deliver("INBOX", note("third"), none)
 	w.until("new mail", func(r engine.Report) bool { return r.Local.New == 1 })
 	w.stop()
+}
+
+// A server that has room for one session beside the phone's is polled: to listen is not worth a
+// sync.
+func TestWatchWhereTheServerHasNoRoomToListen(t *testing.T) {
+	stories(t, map[string]func(s *story){"one session": func(s *story) {
+		s.deliver("INBOX", note("first"), none)
+		d := s.device("laptop", `poll_interval = "500ms"`)
+		w := d.watch(nil)
+		w.until("what was there", func(r engine.Report) bool { return r.Local.New == 1 })
+		for i := range 3 {
+			s.deliver("INBOX", note(fmt.Sprint("new ", i)), none)
+			w.until("new mail", func(r engine.Report) bool { return r.Local.New == 1 })
+		}
+		if r := w.stop(); r.code != 0 || len(w.failed) != 1 || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(r.stderr, "Maximum number of connections") {
+			s.Errorf("it ended with %d, failed %d times, and said %q", r.code, len(w.failed), r.stderr)
+		}
+	}}, dovecot.Extra("mail_max_userip_connections = 2"))
 }
