@@ -43,8 +43,9 @@ func Stale(ctx context.Context, local Local, state State, selected func(mail.Fol
 	return false, nil
 }
 
-// News tells whether something that the server has announced is not as base has it, so that a
-// run would look at it: not a run has changed it, but somebody else. selected is as in Options.
+// News tells whether a server has announced something that base lacks, so that a run would have
+// something to do. What a run has changed itself is announced, too, and base has it. selected
+// is as in Options.
 func News(ctx context.Context, state State, told []mail.Announced, selected func(mail.Folder) bool) (bool, error) {
 	known, err := state.Folders(ctx)
 	if err != nil {

@@ -117,3 +117,20 @@ func TestWatchWhereTheServerHasNoRoomToListen(t *testing.T) {
 		}
 	}}, dovecot.Extra("mail_max_userip_connections = 2"))
 }
+
+// A server that was away is listened to again.
+func TestWatchHearsAServerThatIsBack(t *testing.T) {
+	stories(t, map[string]func(s *story){"restart": func(s *story) {
+		d := s.device("laptop", `poll_interval = "1h"`)
+		w := d.watch(nil)
+		w.run()
+		s.server.Restart()
+		for i := range 2 { // the first one may come by the sync that follows
+			s.deliver("Archive", note(fmt.Sprint("new ", i)), none)
+			w.until("new mail", func(r engine.Report) bool { return r.Local.New == 1 })
+		}
+		if r := w.stop(); r.code != 0 {
+			s.Errorf("it ended with %d, and said %q", r.code, r.stderr)
+		}
+	}})
+}
