@@ -140,6 +140,8 @@ func (l *Listener) leave(s *session) {
 func (l *Listener) left(s *session) {
 	if err := s.conn.Err(); err != nil {
 		s.log.Info("the server's announcements have ended", "reason", err)
+	} else if bye := s.take().Bye; bye != "" {
+		s.log.Info("the server said goodbye", "text", mail.Clean(bye, maxText))
 	}
 	l.end()
 	l.leave(s)
@@ -150,6 +152,7 @@ func (l *Listener) left(s *session) {
 func (l *Listener) ask(ending context.Context, s *session, what string, f func() error) error {
 	stop := context.AfterFunc(ending, func() { s.conn.Close() })
 	err := s.within(l.account.opts.Timeout, what, f)
+	s.take() // its alerts are for people
 	if !stop() {
 		return ending.Err()
 	}
@@ -190,8 +193,10 @@ func (l *Listener) hear(t wire.Told) {
 
 // over ends it where the server says that it will announce nothing more.
 func (l *Listener) over(t wire.Told) {
+	if t.Word == wire.Overflow {
+		l.account.log.Info("the server has given up watching the folders")
+	}
 	if t.Word == wire.Overflow || t.Word == "BYE" {
-		l.account.log.Info("server announces no more", "word", t.Word)
 		l.end()
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -408,5 +409,34 @@ func TestAFloodOfAnnouncementsIsOneHint(t *testing.T) {
 	}
 	if told, all := l.Announced(); len(told) != 0 || !all {
 		t.Errorf("asked again, it tells %v, %v", told, all)
+	}
+}
+
+// Nothing is left of a Listener that is closed, nor of one that has ended by itself.
+func TestAListenerLeavesNothingBehind(t *testing.T) {
+	for caps, table := range map[string]map[string]string{"NOTIFY": nil, "IDLE": nil, "NOTIFY CONDSTORE": {"NOTIFY": "TAG OK done\n* BYE bye"}} {
+		opts, _ := announcing(t, caps, table)
+		a := open(t, opts)
+		before := runtime.NumGoroutine()
+		for range 20 {
+			l, err := a.Listen(t.Context(), everyFolder)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if table != nil {
+				waitFor(t, "the end", l.Done())
+			}
+			l.Close()
+		}
+		left := 0
+		for range 500 { // the server's own goroutines take a moment
+			if left = runtime.NumGoroutine(); left <= before {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if left > before {
+			t.Errorf("%s: %d goroutines before, %d after", caps, before, left)
+		}
 	}
 }
