@@ -30,6 +30,9 @@ const (
 	loginFirst, loginMost     = 2 * time.Minute, time.Hour
 	// linkFirst and linkMost are between tries to link to a server that can be synced with.
 	linkFirst, linkMost = 2 * time.Minute, time.Hour
+	// linkTime is for how long a sync waits for a link. With a server that is not there at all it
+	// must leave time for the sync to say so, before systemd gives up (90 s).
+	linkTime = 30 * time.Second
 )
 
 // Account is what the loop drives. Its methods are never called at once.
@@ -46,6 +49,7 @@ type Account interface {
 // Remote makes links to the server's announcements. An error says that there is none now; the
 // loop polls then, and asks again later.
 type Remote interface {
+	// Connect makes a link, which outlives ctx.
 	Connect(ctx context.Context) (Link, error)
 }
 
@@ -126,7 +130,9 @@ func (l *Loop) round(ctx context.Context) error {
 	// After a failure the sync goes first: it tells what is wrong, and one login is refused and
 	// not two.
 	if l.linkable() && !l.away && !time.Now().Before(l.relink) {
-		link, err := l.Remote.Connect(ctx)
+		linking, cancel := context.WithTimeout(ctx, linkTime)
+		link, err := l.Remote.Connect(linking)
+		cancel()
 		if unlinked = err != nil; !unlinked {
 			l.link, l.linked = link, time.Now()
 		}

@@ -22,6 +22,7 @@ type world struct {
 	links  int
 	alone  bool // a sync fails beside a link
 	mute   bool // there is no link
+	hangs  bool // to link takes for ever
 	echo   bool // what is announced is our own
 	covers bool
 	stale  bool
@@ -63,8 +64,13 @@ func (k *link) News(context.Context) bool {
 	return !k.world.echo
 }
 
-func (w *world) Connect(context.Context) (Link, error) {
+func (w *world) Connect(ctx context.Context) (Link, error) {
 	w.mu.Lock()
+	if w.hangs {
+		w.mu.Unlock()
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	defer w.mu.Unlock()
 	w.links++
 	if w.mute || errors.Is(w.fails, mail.ErrLogin) {
@@ -241,6 +247,14 @@ func TestAfterAnOutageItLinksAtOnce(t *testing.T) {
 		if w.links != 2 || w.link.closed {
 			t.Errorf("%d links", w.links)
 		}
+	})
+}
+
+func TestASyncDoesNotWaitLongForALink(t *testing.T) {
+	w := &world{hangs: true}
+	live(t, w, func(t *testing.T, _ func()) {
+		after(t, w, linkTime+time.Second, 1)
+		after(t, w, defaultPoll, 2)
 	})
 }
 
