@@ -47,6 +47,8 @@ func TieNew(locals, remotes []*Item, intents map[mail.Key]mail.Intent, adopt boo
 	if ask := t.undecided(remotes); len(ask) > 0 {
 		return Pairs{Ask: ask}
 	}
+	// Of equal ones, those of equal flags: else each would get the flags of another one.
+	t.pass(locals, func(l, r *Item) bool { return t.same(l, r) && l.localFlags().Equal(r.remoteFlags()) })
 	t.pass(locals, t.same)
 	t.pass(locals, t.underWay)
 	if adopt {

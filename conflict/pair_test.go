@@ -24,6 +24,13 @@ func messageAt(uid mail.UID, text string, at int64) *Item {
 	return &Item{Remote: New, Message: mail.Message{UID: uid, Size: id.Size, Date: time.Unix(at, 0)}, Identity: id}
 }
 
+// seen is the item with its \Seen flag.
+func seen(i *Item) *Item {
+	i.File.Flags.System |= mail.Seen
+	i.Message.Flags.System |= mail.Seen
+	return i
+}
+
 // TestWhatIsOneMessage: on a server that gives back what it was sent, and on those
 // that rewrite it.
 func TestWhatIsOneMessage(t *testing.T) {
@@ -55,6 +62,11 @@ func TestWhatIsOneMessage(t *testing.T) {
 		"of twins, as many as there are on both sides": {
 			files: []*Item{fileAt("a", named, 1), fileAt("b", named, 1)}, messages: []*Item{messageAt(7, named, 2)},
 			want: map[mail.Key]mail.UID{"a": 7},
+		},
+		"twins, each with its flags": {
+			files:    []*Item{fileAt("a", named, 1), seen(fileAt("b", named, 1))},
+			messages: []*Item{seen(messageAt(7, named, 1)), messageAt(8, named, 1)},
+			want:     map[mail.Key]mail.UID{"a": 8, "b": 7},
 		},
 		"other bytes at the same time, where base knows the folder": {
 			files: []*Item{fileAt("a", named, 1)}, messages: []*Item{messageAt(7, changed, 1)},

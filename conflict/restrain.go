@@ -39,8 +39,8 @@ func restrain(a *Action, info FolderInfo) bool {
 // letBe makes of an action that is kept back, and that was to revive a message whose removal
 // was held, or under way, one that takes this back. Else the next plan, which need not know
 // what it was revived for, would remove it. One whose landing was interrupted is where it was to
-// land. One that moved on one side, and is gone where base
-// has it, is new where it went. It tells whether the action is such a one.
+// land. One that moved on one side, and is gone where base has it, is new where it went. It tells
+// whether the action is such a one.
 func (a *Action) letBe() bool {
 	row := a.Item.Row
 	if a.Item.Followed {

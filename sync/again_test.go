@@ -244,6 +244,28 @@ func TestAMaildirRestoredWithTheTimesOfTheOther(t *testing.T) {
 	d.quiet()
 }
 
+// A message moves on the server, and its file is removed here. A run records that, and dies. Then
+// the folder that it was in is restored, with the times that base had before: it is looked at.
+func TestAMaildirRestoredToWhatAMessageHasLeft(t *testing.T) {
+	s := account(t)
+	uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.opts.Connections = 1
+	d.sync()
+	cur := filepath.Join(d.dir("Archive"), "cur")
+	at, err := os.Stat(cur)
+	must(t, err)
+	path := d.find("Archive", "About moved.")
+	must(t, os.Rename(path, filepath.Join(d.root, "backup")))
+	s.Move("Archive", uid, "Lists")
+	d.dieAt("before Local.Publish")
+	must(t, os.Rename(filepath.Join(d.root, "backup"), path))
+	must(t, os.Chtimes(cur, at.ModTime(), at.ModTime()))
+	d.sync()
+	d.inStep()
+	d.quiet()
+}
+
 // It has the same marker, too, since no sync came between what it lacks and what it has more:
 // then the weekly look at the folder finds that.
 func TestAMaildirRestoredWithTheTimesAndTheMarkerOfTheOther(t *testing.T) {

@@ -124,15 +124,24 @@ func (r *run) leaveSources(works map[*folder]*work) {
 
 // leaveEnds leaves all folders that an action is about to the next round, or run.
 func (r *run) leaveEnds(a *conflict.Action) {
+	for _, f := range r.ends(a) {
+		r.leave(f)
+	}
+}
+
+// ends gives the folders that an action is about: where it happens, and where base has what it
+// happens to.
+func (r *run) ends(a *conflict.Action) (ends []*folder) {
 	names := []mail.Folder{a.Item.Folder, a.Item.Origin}
 	if from := a.Item.From; from != nil {
 		names = append(names, from.Folder, from.Origin)
 	}
 	for _, name := range names {
 		if f := r.folders[name]; f != nil {
-			r.leave(f)
+			ends = append(ends, f)
 		}
 	}
+	return ends
 }
 
 // hasFile notes that a new message has a file, in a folder that this run does not work on: in the
@@ -173,6 +182,11 @@ func (r *run) share(plan conflict.Plan) map[*folder]*work {
 				continue
 			}
 			workOf(works, source) // it changes, too
+		}
+		for _, end := range r.ends(a) {
+			if end.usable() {
+				workOf(works, end) // it has a row less
+			}
 		}
 		switch a.Kind {
 		case conflict.MoveRemote:
@@ -261,7 +275,7 @@ func (r *run) intend(ctx context.Context, works map[*folder]*work) error {
 		for _, a := range w.movesHere {
 			from := a.Item.From
 			batch.PutIntents = append(batch.PutIntents, &mail.Intent{
-				Kind: mail.Move, Row: from.Row.ID, Folder: r.folders[from.Folder].base.ID, Key: from.Row.Key,
+				Kind: mail.Move, Row: from.Row.ID, Folder: r.folders[from.Folder].base.ID, Key: fileOf(from).Key,
 				Identity: from.Row.Identity, Created: r.Now().Truncate(time.Second),
 			})
 		}

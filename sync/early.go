@@ -62,26 +62,34 @@ func (r *run) glanceAt(ctx context.Context, folders []mail.FolderBase) early {
 }
 
 // glanceFirst reads the folders that have changed since the last run.
-func (r *run) glanceFirst(ctx context.Context, known map[mail.Folder]mail.FolderBase, local []mail.LocalFolder) {
+func (r *run) glanceFirst(ctx context.Context, local []mail.LocalFolder) {
 	if r.early != nil {
 		return // something was renamed since
 	}
 	var changed []mail.FolderBase
 	for _, lf := range local {
-		base := known[lf.Name]
-		if base.ID == 0 || base.Local == (mail.Stamp{}) || lf.Unfinished || lf.Stamp == (mail.Stamp{}) || lf.Stamp == base.Local ||
+		f := r.folders[lf.Name]
+		if f == nil || f.base.Local == (mail.Stamp{}) || lf.Unfinished || lf.Stamp == (mail.Stamp{}) || lf.Stamp == f.base.Local ||
 			r.Selected != nil && !r.Selected(lf.Name) {
 			continue
 		}
-		changed = append(changed, base)
+		changed = append(changed, f.base)
 	}
 	if len(changed)*aPart >= len(local) {
 		r.early = r.glanceAt(ctx, changed)
 	}
 }
 
-// scanBoth has the server's folders scanned, and reads meanwhile those here that will be.
+// scanBoth has the server's folders scanned, and reads meanwhile those here that will be. It
+// keeps what is as it was when all that is done.
 func (r *run) scanBoth(ctx context.Context, g *gathered) error {
+	if err := r.scanRemoteMeanwhile(ctx, g); err != nil {
+		return err
+	}
+	return r.dropOutdated(ctx)
+}
+
+func (r *run) scanRemoteMeanwhile(ctx context.Context, g *gathered) error {
 	remote := r.usable(func(f *folder) bool { return f.remoteDirty && f.onRemote })
 	var changed []mail.FolderBase
 	for _, f := range r.usable(func(f *folder) bool { return f.localDirty && f.onLocal && f.base.ID != 0 }) {

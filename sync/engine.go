@@ -98,8 +98,9 @@ type run struct {
 	renames   renames
 	intents   []mail.Intent // that an earlier run left open
 	unsettled map[mail.FolderID][]mail.Row
-	early     early        // nil: nothing was read before its turn yet
-	commits   atomic.Int64 // that have ended
+	followed  map[mail.RowID]bool // whose files an earlier run may have moved after their messages
+	early     early               // nil: nothing was read before its turn yet
+	commits   atomic.Int64        // that have ended
 
 	mu     stdsync.Mutex // guards report, intents, and the folders' dirty marks and letters
 	report Report

@@ -34,12 +34,13 @@ type folder struct {
 	resettled bool
 	messages  int // rows on both sides before the run
 
-	stamp       mail.Stamp // of the local folder, as it was listed
-	localMoved  bool       // changed here since it was last in step
-	passedOver  bool       // changed here, and could not be given the name that it has there
-	unclear     bool       // was listed and could not be looked at
-	unfinished  bool       // is none, but what is left of one that was being made or removed
-	localDirty  bool       // is to be scanned before base may be trusted again
+	stamp       mail.Stamp  // of the local folder, as it was listed
+	localMoved  bool        // changed here since it was last in step
+	passedOver  bool        // changed here, and could not be given the name that it has there
+	named       mail.Folder // what it is called here, if it was passed over
+	unclear     bool        // was listed and could not be looked at
+	unfinished  bool        // is none, but what is left of one that was being made or removed
+	localDirty  bool        // is to be scanned before base may be trusted again
 	remoteDirty bool
 	changed     bool  // something changed locally, for the report
 	stale       bool  // what a scan of the server found has changed rows, and its cursor is not stored
@@ -191,10 +192,6 @@ func (r *run) meet(ctx context.Context) error {
 	}
 	var remote mail.RemoteListing
 	var local []mail.LocalFolder
-	bases := make(map[mail.Folder]mail.FolderBase, len(known))
-	for _, base := range known {
-		bases[base.Name] = base
-	}
 	g, gctx := newCrew(ctx, r.Connections)
 	g.Go(func() (err error) {
 		remote, err = r.Remote.Folders(gctx)
@@ -202,7 +199,7 @@ func (r *run) meet(ctx context.Context) error {
 	})
 	g.Go(func() (err error) {
 		if local, err = r.Local.Folders(gctx, r.knownLocally()); err == nil {
-			r.glanceFirst(gctx, bases, local)
+			r.glanceFirst(gctx, local)
 		}
 		return err
 	})
@@ -234,11 +231,20 @@ func (r *run) meet(ctx context.Context) error {
 	return nil
 }
 
+// knownLocally is what base has of all folders on disk.
 func (r *run) knownLocally() []mail.LocalFolder {
-	var known []mail.LocalFolder
+	bases := make([]mail.FolderBase, 0, len(r.folders))
 	for _, f := range r.folders {
-		if f.base.OnLocal {
-			known = append(known, mail.LocalFolder{Name: f.name, Stamp: f.base.Local})
+		bases = append(bases, f.base)
+	}
+	return onDisk(bases)
+}
+
+func onDisk(bases []mail.FolderBase) []mail.LocalFolder {
+	var known []mail.LocalFolder
+	for _, base := range bases {
+		if base.OnLocal {
+			known = append(known, mail.LocalFolder{Name: base.Name, Stamp: base.Local})
 		}
 	}
 	slices.SortFunc(known, func(a, b mail.LocalFolder) int { return compare(a.Name, b.Name) })

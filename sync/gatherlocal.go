@@ -17,9 +17,6 @@ import (
 // counts only if, after the last scan, no folder has changed since its own. So it is where a
 // folder has lost track: then a message is fetched because no file is found.
 func (r *run) scanLocal(ctx context.Context, g *gathered) error {
-	if err := r.dropOutdated(ctx); err != nil {
-		return err
-	}
 	found := map[*folder][]conflict.LocalChange{}
 	for try := 0; ; try++ {
 		folders := r.usable(func(f *folder) bool { return f.localDirty })
@@ -27,7 +24,7 @@ func (r *run) scanLocal(ctx context.Context, g *gathered) error {
 			if other, err := r.isOther(ctx, f); other || err != nil {
 				return err
 			}
-			changes, err := r.diffLocal(ctx, f, true)
+			changes, err := r.diffLocal(ctx, f)
 			if err != nil {
 				return err
 			}
@@ -112,12 +109,9 @@ func (r *run) mend(ctx context.Context, f *folder) (bool, error) {
 }
 
 // diffLocal scans one folder of the Maildir, unless it may take what was read before.
-func (r *run) diffLocal(ctx context.Context, f *folder, early bool) ([]conflict.LocalChange, error) {
-	var diff localDiff
-	if early {
-		diff, early = r.glanced(f)
-	}
-	if !early {
+func (r *run) diffLocal(ctx context.Context, f *folder) ([]conflict.LocalChange, error) {
+	diff, ok := r.glanced(f)
+	if !ok {
 		var err error
 		if f.onLocal {
 			diff, err = r.readLocal(ctx, f.base)
@@ -327,10 +321,11 @@ func (r *run) presume(f *folder, item *conflict.Item) {
 	f.missed[item.Row.ID] = true
 }
 
-// keepWhatMayHaveMoved takes back that files are gone which may have moved: to a folder
+// keepWhatMayHaveMoved leaves out the files that are gone and may have moved: to a folder
 // that has changed and cannot be looked at, or be worked on, any more, or that is held and has
-// new files of that content, to a file of their size that cannot be read, or to one that was renamed before it could be. They are left out, whatever has become of
-// them on the server: what is to be done depends on the file.
+// new files of that content, to a file of their size that cannot be read, or to one that was
+// renamed before it could be; whatever has become of their messages on the server, since what is
+// to be done depends on the file.
 func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) []*conflict.Item {
 	unknown, stopped := mail.Folder(""), false
 	for _, f := range r.folders {
@@ -362,7 +357,6 @@ func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) []*confl
 		if len(g.unmeasured) > 0 {
 			r.presume(r.folders[item.Folder], item)
 		}
-		item.Local = conflict.Same
 		for _, name := range []mail.Folder{item.Folder, item.Origin} {
 			if f := r.folders[name]; f != nil {
 				r.leave(f)
@@ -403,14 +397,22 @@ func (r *run) settleLanded(ctx context.Context, gone []*conflict.Item) error {
 
 // fetchAgain makes downloads of the messages whose landing was interrupted and whose
 // files are nowhere, under no other name either: a crash came before they were published,
-// or somebody was quick to remove them, which cannot be told apart.
-func fetchAgain(gone []*conflict.Item) {
+// or somebody was quick to remove them, which cannot be told apart. And of those whose files an
+// interrupted run was about to move to where their messages were by then, and that are where they
+// were again, as on a server that was restored: the file was not removed from there.
+func (r *run) fetchAgain(gone []*conflict.Item) {
 	for _, item := range gone {
-		if item.Row.State != mail.Landing || item.Local != conflict.Gone || item.Moved != nil {
+		why := "its download was interrupted"
+		if r.followed[item.Row.ID] && item.Row.State == mail.Settled && item.Remote != conflict.Gone {
+			why = "its file was moved, and it was not"
+		} else if item.Row.State != mail.Landing {
+			continue
+		}
+		if item.Local != conflict.Gone || item.Moved != nil {
 			continue
 		}
 		row := *item.Row
-		row.Key, row.State, row.Why = "", mail.Pending, "its download was interrupted"
+		row.Key, row.State, row.Why = "", mail.Pending, why
 		item.Row, item.Local, item.Due = &row, conflict.Same, true
 	}
 }

@@ -145,3 +145,86 @@ func TestAMessageThatLeavesAFolderBeforeItsFileIsKnownAgain(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// An upload was not recorded, and another device has begun to move its message: where that is
+// found again it is in two folders, one of which is read once more, as with a known one.
+func TestAMoveHalfwayOfWhatWasUploadedLast(t *testing.T) {
+	for name, fail := range map[string]func(d *device){
+		"the process dies": func(d *device) { d.dieAt("after Remote.Append") },
+		"it breaks off": func(d *device) { // which base knows
+			breakOff(d.server)
+			d.unreached()
+			d.server.After = nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			d := newDevice(t, s)
+			d.opts.Connections = 1
+			d.sync()
+			d.put("Archive", "1.other:2,S", letter("uploaded"))
+			fail(d)
+			uid := s.Messages("Archive")[0].UID
+			s.Copy("Archive", uid, "Lists")
+			scans := 0
+			s.Before = func(c sim.Call) error {
+				if c.Method == "Scan" && c.Folder == "Archive" {
+					if scans++; scans == 2 {
+						return s.Expunge("Archive", uid)
+					}
+				}
+				return nil
+			}
+			d.sync()
+			s.Before = nil
+			d.once("About uploaded.")
+			d.has("Archive", 0)
+			d.has("Lists", 1)
+			d.inStep()
+			d.quiet()
+		})
+	}
+}
+
+// A device loses track of a message that is halfway to another folder on the server. It is told
+// apart from a copy as if the device had known it: it is one message still, whatever is done
+// with its file until the folder that it leaves is read once more. Nor does it come over the wire.
+func TestAMoveHalfwayOfWhatIsKnownAgain(t *testing.T) {
+	for name, act := range map[string]func(d *device, path string){
+		"untouched":        func(*device, string) {},
+		"flagged":          func(d *device, path string) { d.rename(path, "cur", "FS") },
+		"moved as there":   func(d *device, path string) { d.moveHere(path, "Lists", "1.other:2,S") },
+		"moved from there": func(d *device, path string) { d.moveHere(path, "Drafts", "1.other:2,S") },
+	} {
+		for _, state := range []bool{true, false} { // that is lost, or the UIDs of the folder are
+			t.Run(fmt.Sprint(name, ", state ", state), func(t *testing.T) { halfway(t, state, act) })
+		}
+	}
+}
+
+// A run dies before it has given a message its place. The next one does, and sees that it is gone
+// on the server, where somebody is moving it, while a reader flags its file: that is not
+// uploaded.
+func TestAMoveHalfwayOfWhatWasLanding(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.opts.Connections = 1
+	d.sync()
+	uid := s.Deliver("Lists", onWire(letter("landing")), mail.Flags{}, day)
+	d.dieAt("before Local.Publish")
+	moved := false
+	s.Before = func(call sim.Call) error {
+		if call.Method == "Scan" && call.Folder == "Lists" && !moved {
+			moved = true
+			s.Move("Lists", uid, "Archive")
+			d.rename(d.find("Lists", "About landing."), "cur", "F")
+		}
+		return nil
+	}
+	d.sync()
+	s.Before = nil
+	d.sync()
+	d.once("About landing.")
+	d.inStep()
+	d.quiet()
+}

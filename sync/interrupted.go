@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -96,7 +97,7 @@ func (r *run) mayHaveMoved(ctx context.Context, g *gathered, item *conflict.Item
 	var from []*folder
 	for _, row := range alike {
 		f := r.folderOf(row.Folder)
-		if f == nil || !f.synced() || row.Content() != item.Identity.Content() || row.Key == "" {
+		if f == nil || !f.synced() && !f.passedOver || row.Content() != item.Identity.Content() || row.Key == "" {
 			continue
 		}
 		known := &conflict.Item{Row: &row}
@@ -107,9 +108,9 @@ func (r *run) mayHaveMoved(ctx context.Context, g *gathered, item *conflict.Item
 			continue
 		}
 		missed := f.missed[row.ID] || fileOf(known).Name == "" // its landing was interrupted
-		if !missed && f.onLocal {
+		if !missed && (f.onLocal || f.passedOver) {
 			// Its folder may have changed since it was scanned, or was not scanned, or cannot be.
-			_, err := r.Local.Stat(ctx, f.name, fileOf(known))
+			_, err := r.Local.Stat(ctx, cmp.Or(f.named, f.name), fileOf(known))
 			if missed = errors.Is(err, mail.ErrGone) || err != nil && f.failed != nil; err != nil && !missed {
 				return false, err
 			}
@@ -148,12 +149,13 @@ func (r *run) awaitFiles(g *gathered, f *folder, news []*conflict.Item) []*confl
 		if item.From != nil {
 			return false
 		}
-		wait, again := f.filed[item.Message.UID] || r.wasUnlearnt(item.Message) || r.mayBeUnread(f, item.Message), g.unmeasured[f] || f.loss != conflict.NoLoss && len(g.unmeasured) > 0
-		again = again || r.mayBeMissed(g, item.Message)
+		m := item.Message
+		wait := f.filed[m.UID] || r.wasUnlearnt(m) || r.mayBeUnread(f, m)
+		again := g.unmeasured[f] || f.loss != conflict.NoLoss && len(g.unmeasured) > 0 || r.mayBeMissed(g, m)
 		for _, in := range r.intents {
 			at := r.folderOf(in.Folder)
-			if in.Kind != mail.Upload || at == nil || !at.synced() || item.Message.Size != in.Identity.Size ||
-				at == f && item.Message.UID < in.UIDNext {
+			if in.Kind != mail.Upload || at == nil || !at.synced() || m.Size != in.Identity.Size ||
+				at == f && m.UID < in.UIDNext {
 				continue
 			}
 			if !at.usable() || at.damaged[in.Key] {

@@ -1,6 +1,7 @@
 package sync_test
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -222,6 +223,64 @@ func TestAnUnrecordedDownloadUnderBothItsNames(t *testing.T) {
 	d.has("Archive", 1)
 	d.inStep()
 	d.quiet()
+}
+
+// A message has a copy elsewhere, which is a link here. It moves on the server; the run dies as
+// its file has moved, too, before that is recorded, and the power leaves the file both names. A
+// flag that base did not record is no reason to take the old name for a message that is wanted
+// after all. The copy keeps its name.
+func TestALinkedFileThatIsUnderBothNamesOfItsMove(t *testing.T) {
+	prepare := func() *device {
+		s := account(t)
+		uid := s.Deliver("Lists", onWire(letter("linked")), flags(`\Seen`), day)
+		d := newDevice(t, s)
+		d.opts.Connections = 1
+		d.sync()
+		s.Copy("Lists", uid, "Archive")
+		d.sync()
+		s.Move("Lists", uid, "INBOX")
+		d.rename(d.find("Lists", "About linked."), "cur", "FS")
+		return d
+	}
+	at := slices.Index(prepare().dies(0), "after Local.Move") + 1
+	d := prepare()
+	inbox, old := len(d.files("INBOX")), d.find("Lists", "About linked.")
+	d.dies(at)
+	must(t, os.Link(d.find("INBOX", "About linked."), old))
+	d.sync()
+	d.has("INBOX", inbox+1)
+	d.has("Lists", 0)
+	d.has("Archive", 1)
+	d.inStep()
+	d.quiet()
+}
+
+// A message moves on the server, and its file elsewhere here. The run dies as the file has followed
+// the message, and the power leaves it both names: the one that its reader gave it goes.
+func TestAFileThatFollowsFromElsewhereUnderBothItsNames(t *testing.T) {
+	for _, name := range []string{"", "1.other:2,S"} {
+		prepare := func() (*device, string) {
+			s := account(t)
+			uid := s.Deliver("Lists", onWire(letter("moved")), flags(`\Seen`), day)
+			d := newDevice(t, s)
+			d.opts.Connections = 1
+			d.sync()
+			s.Move("Lists", uid, "Archive")
+			path := d.find("Lists", "About moved.")
+			return d, d.moveHere(path, "INBOX", cmp.Or(name, filepath.Base(path)))
+		}
+		d, _ := prepare()
+		inbox, at := len(d.files("INBOX"))-1, slices.Index(d.dies(0), "after Local.Move")+1
+		d, old := prepare()
+		d.dies(at)
+		must(t, os.Link(d.find("Archive", "About moved."), old))
+		d.sync()
+		d.has("INBOX", inbox)
+		d.has("Lists", 0)
+		d.has("Archive", 1)
+		d.inStep()
+		d.quiet()
+	}
 }
 
 // A run moves a file here and dies before it records that; the next one records that the

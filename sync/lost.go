@@ -242,8 +242,8 @@ func (r *run) rememberCopies(ctx context.Context, f *folder, old mail.FolderID) 
 	return nil
 }
 
-// settleReplaced records that what a copy was made of is gone, and the copy is where it went. By then
-// it is none any more.
+// settleReplaced records that what a copy was made of is gone, and the copy is where it went. By
+// then it is none any more.
 func (r *run) settleReplaced(ctx context.Context) error {
 	batch := &mail.Batch{}
 	for _, gone := range r.replaced {

@@ -225,15 +225,22 @@ func TestWhatIsRevivedWhereNothingIsPushed(t *testing.T) {
 	d.run()
 	d.crash = nil
 	d.rename(d.find("Archive", "About wanted."), "cur", "FS")
+	d.staysUntilPushed("Archive")
+}
+
+// staysUntilPushed checks that the one file of a folder stays, with nothing left to do, and is put
+// on the server once that is allowed.
+func (d *device) staysUntilPushed(folder mail.Folder) {
+	d.t.Helper()
 	d.sync()
-	if n := len(d.files("Archive")); n != 1 {
-		t.Fatalf("Archive has %d files", n)
+	if n := len(d.files(folder)); n != 1 {
+		d.t.Fatalf("%s has %d files", folder, n)
 	}
 	d.quiet()
 	d.opts.Policy = nil
 	d.sync()
 	d.sync()
-	d.has("Archive", 1)
+	d.has(folder, 1)
 	d.inStep()
 	d.quiet()
 }
@@ -250,17 +257,7 @@ func TestWhatHasLandedAndIsRevivedWhereNothingIsPushed(t *testing.T) {
 	d.dieAt("after Local.SyncFolder")
 	d.rename(d.find("Archive", "About wanted."), "cur", "FS")
 	must(t, s.Expunge("Archive", uid))
-	d.sync()
-	if n := len(d.files("Archive")); n != 1 {
-		t.Fatalf("Archive has %d files", n)
-	}
-	d.quiet()
-	d.opts.Policy = nil
-	d.sync()
-	d.sync()
-	d.has("Archive", 1)
-	d.inStep()
-	d.quiet()
+	d.staysUntilPushed("Archive")
 }
 
 // A message that moves while the folders are read has not left the server, and its file is

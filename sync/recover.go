@@ -65,6 +65,10 @@ func (r *run) recoverFiles(ctx context.Context) error {
 	for _, in := range r.intents {
 		if f := r.folderOf(in.Folder); in.Kind == mail.Move && in.Key != "" && f != nil && f.usable() && f.onLocal {
 			ended.DropIntents = append(ended.DropIntents, in.ID)
+			if r.followed == nil {
+				r.followed = map[mail.RowID]bool{}
+			}
+			r.followed[in.Row] = true
 		}
 	}
 	return r.commit(ctx, ended)
@@ -117,12 +121,14 @@ func (r *run) begunIn(ctx context.Context, f *folder) ([]begun, error) {
 		files[i].placed = b.file.Name == "" && there[b.row.Key]
 	}
 	for _, in := range r.intents {
-		if moving[in.Key].ID != in.ID || there[in.Key] || in.Row == 0 {
+		if moving[in.Key].ID != in.ID || there[in.Key] {
 			continue
 		}
-		row, err := r.movedBy(ctx, in)
-		if err != nil {
-			return nil, err
+		row := &mail.Row{Folder: f.base.ID, Key: in.Key, Identity: in.Identity}
+		if in.Row != 0 {
+			if row, err = r.movedBy(ctx, in); err != nil {
+				return nil, err
+			}
 		}
 		if row != nil {
 			files = append(files, begun{folder: f, row: *row, left: true})
@@ -131,14 +137,16 @@ func (r *run) begunIn(ctx context.Context, f *folder) ([]begun, error) {
 	return files, nil
 }
 
-// movedBy is the row of the file that an intent moves; nil if base has it otherwise by now.
+// movedBy is the row of the file that an intent moves, as that lay where it was to be moved from:
+// base may have it elsewhere still, since a program has moved it before. nil if there is none.
 func (r *run) movedBy(ctx context.Context, in mail.Intent) (*mail.Row, error) {
 	rows, err := r.State.Alike(ctx, in.Identity.Fingerprint)
 	if err != nil {
 		return nil, fmt.Errorf("read the state: %w", err)
 	}
 	for _, row := range rows {
-		if row.ID == in.Row && row.Key == in.Key && row.Folder == in.Folder {
+		if row.ID == in.Row {
+			row.Folder, row.Key = in.Folder, in.Key
 			return &row, nil
 		}
 	}
@@ -169,34 +177,48 @@ func (r *run) recover(ctx context.Context, f *folder, files []begun) error {
 	return r.Local.SyncFolder(ctx, f.name)
 }
 
-// otherNames finds the files that have another name, of which base knows nothing; one that
-// others were made of as links, or that is one, has other names for good.
+// otherNames finds the files that have another name, of which base knows nothing. Where copies
+// are links to the file, that is one only if they have the names that base knows: else it may be
+// one of theirs.
 func (r *run) otherNames(ctx context.Context, files []begun) error {
 	byInode := map[uint64]*begun{}
+	links := map[mail.FolderID]map[mail.Key]*begun{} // the names of copies that are to be there
 	for i, b := range files {
-		if b.placed {
+		inode := b.row.Stat.Inode
+		if b.placed || inode == 0 {
 			continue
 		}
 		rows, err := r.State.Alike(ctx, b.row.Fingerprint)
 		if err != nil {
 			return fmt.Errorf("read the state: %w", err)
 		}
-		linked := slices.ContainsFunc(rows, func(other mail.Row) bool {
-			return other.ID != b.row.ID && other.Stat.Inode == b.row.Stat.Inode
-		})
-		if b.row.Stat.Inode != 0 && !linked {
-			byInode[b.row.Stat.Inode] = &files[i]
+		for _, row := range rows {
+			if row.ID == b.row.ID || row.Stat.Inode != inode {
+				continue
+			}
+			if links[row.Folder] == nil {
+				links[row.Folder] = map[mail.Key]*begun{}
+			}
+			links[row.Folder][row.Key] = &files[i]
 		}
+		byInode[inode] = &files[i]
 	}
 	if len(byInode) == 0 {
 		return nil
+	}
+	// A program may have moved one just now.
+	if _, err := r.stampsMoved(ctx); err != nil {
+		return err
 	}
 	for _, at := range r.usable(func(at *folder) bool { return at.onLocal && at.localDirty }) {
 		var met []mail.File
 		listing, err := r.Local.Scan(ctx, at.name, at.letters)
 		if err == nil {
 			for file := range listing.Files {
-				if b, ok := byInode[file.Inode]; ok && (at != b.folder || file.Key != b.row.Key) {
+				b := byInode[file.Inode]
+				if _, known := links[at.base.ID][file.Key]; known {
+					delete(links[at.base.ID], file.Key)
+				} else if b != nil && (at != b.folder || file.Key != b.row.Key) {
 					b.others = append(b.others, place{at, file})
 					met = append(met, file)
 				}
@@ -205,6 +227,14 @@ func (r *run) otherNames(ctx context.Context, files []begun) error {
 		}
 		if err := r.fail(at, err); err != nil {
 			return err
+		}
+	}
+	for id, gone := range links {
+		if at := r.folderOf(id); at != nil && at.usable() && !at.localDirty {
+			continue // they are where base has them
+		}
+		for _, b := range gone {
+			b.others = nil
 		}
 	}
 	return nil

@@ -288,7 +288,7 @@ func (r *run) failRename(side mail.Side, all []*renaming, rn *renaming, err erro
 func (r *run) leaveOut(rn *renaming, why error) {
 	rn.f.vanished = true
 	if here := r.folders[rn.local]; here != nil && why != errForbidden {
-		rn.f.passedOver = here.stamp != rn.f.base.Local
+		rn.f.passedOver, rn.f.named = here.stamp != rn.f.base.Local, rn.local
 	}
 	for _, f := range r.folders {
 		for _, at := range []mail.Folder{rn.f.name, rn.local, rn.remote} {

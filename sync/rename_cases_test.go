@@ -347,8 +347,7 @@ func TestTheOldNameOfAFolderIsMadeAgain(t *testing.T) {
 }
 
 // A folder is renamed here, and a file leaves it. The server refuses to rename the folder, and
-// to take the file, of which nothing says that its message is in that folder; and when it does
-// rename it, that gets new UIDs. The message is one still.
+// the file waits; and when it does rename it, that gets new UIDs. The message is one still.
 func TestWhatLeftAFolderWhoseRenameWasRefused(t *testing.T) {
 	s := account(t)
 	s.Options.NewNumbers = true
@@ -357,13 +356,13 @@ func TestWhatLeftAFolderWhoseRenameWasRefused(t *testing.T) {
 	must(t, os.Rename(d.dir("Lists/go"), d.dir("Posts")))
 	d.moveHere(d.find("Posts", "About a list post."), "Archive", "1.other:2,R")
 	s.Before = func(call sim.Call) error {
-		if call.Method == "RenameFolder" || call.Method == "Append" {
+		if call.Method == "RenameFolder" {
 			return mail.ErrRefused
 		}
 		return nil
 	}
-	if rep, err := d.run(); err != nil || len(rep.Problems) != 2 {
-		t.Fatalf("%v, %v", err, rep.Problems)
+	if rep, err := d.run(); err != nil || len(rep.Problems) != 1 || rep.Remote.New != 0 {
+		t.Fatalf("%v, %+v", err, rep)
 	}
 	s.Before = nil
 	d.sync()
@@ -395,6 +394,27 @@ func TestWhatMovedIntoAFolderWhoseRenameWasRefused(t *testing.T) {
 	d.sync()
 	d.sync()
 	d.once("About read.")
+	d.inStep()
+	d.quiet()
+}
+
+// A folder cannot be renamed on the server, and a message moves out of it here: it waits until the
+// folder is looked at again, and is not there twice.
+func TestAMessageThatMovesOutOfAFolderThatCannotBeRenamed(t *testing.T) {
+	s := account(t)
+	s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	d := newDevice(t, s)
+	d.sync()
+	d.move("Archive", "Old")
+	must(t, s.CreateFolder("Old"))
+	d.moveHere(d.find("Old", "About moved."), "INBOX", "1.other:2,S")
+	if rep, err := d.run(); err != nil || len(rep.Problems) != 1 || rep.Remote.New != 0 {
+		t.Fatalf("%v, %+v", err, rep)
+	}
+	must(t, s.RenameFolder("Old", "Other"))
+	d.sync()
+	d.sync()
+	d.once("About moved.")
 	d.inStep()
 	d.quiet()
 }

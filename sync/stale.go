@@ -16,15 +16,13 @@ func Stale(ctx context.Context, local Local, state State, selected func(mail.Fol
 	if err != nil {
 		return false, fmt.Errorf("read the state: %w", err)
 	}
-	bases := make(map[mail.Folder]mail.FolderBase, len(known))
-	r := run{folders: make(map[mail.Folder]*folder, len(known))}
-	for _, base := range known {
-		bases[base.Name] = base
-		r.folders[base.Name] = &folder{name: base.Name, base: base}
-	}
-	here, err := local.Folders(ctx, r.knownLocally())
+	here, err := local.Folders(ctx, onDisk(known))
 	if err != nil {
 		return false, err
+	}
+	bases := make(map[mail.Folder]mail.FolderBase, len(known))
+	for _, base := range known {
+		bases[base.Name] = base
 	}
 	for _, lf := range here {
 		base, there := bases[lf.Name]

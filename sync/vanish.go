@@ -159,8 +159,6 @@ func (r *run) countMessages(ctx context.Context, f *folder) (int, error) {
 	return int(now.Status.Messages), err
 }
 
-const gainedMail = "was to be removed, and has new mail: it stays, and the next sync brings it to the server"
-
 // dissolve removes an empty folder where it still is, and drops it from base.
 func (r *run) dissolve(ctx context.Context, f *folder) error {
 	if f.onRemote {
@@ -184,14 +182,14 @@ func (r *run) dissolve(ctx context.Context, f *folder) error {
 			return err
 		}
 		if n > 0 {
-			r.once(f.name, gainedMail)
+			r.once(f.name, "was to be removed, and has new mail: it stays, and the next sync brings it to the server")
 			delete(r.unsettled, f.base.ID)
 		} else if err := r.Local.RemoveFolder(ctx, f.name); err != nil {
 			return err
 		}
 		r.stirred = true
 	}
-	f.vanished = true // for the rest of the run there is nothing to do in it
+	f.vanished, f.held = true, false // for the rest of the run there is nothing to do in it
 	if err := r.commit(ctx, &mail.Batch{DropFolders: []mail.FolderID{f.base.ID}}); err != nil || !f.onLocal {
 		return err
 	}
@@ -228,7 +226,7 @@ func (r *run) gatherHeld(ctx context.Context, g *gathered) error {
 }
 
 func (r *run) gatherHeldOne(ctx context.Context, g *gathered, f *folder) error {
-	changes, err := r.diffLocal(ctx, f, false)
+	changes, err := r.diffLocal(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -336,7 +334,7 @@ func (r *run) newInHeld(ctx context.Context, gone []*conflict.Item) (map[mail.Di
 		if !f.held || !f.onLocal || !f.localMoved || f.failed != nil {
 			continue
 		}
-		changes, err := r.diffLocal(ctx, f, false)
+		changes, err := r.diffLocal(ctx, f)
 		if err := r.fail(f, err); err != nil {
 			return nil, err
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
+	"mailtwin/conflict/mail"
 	"mailtwin/maildir"
 	engine "mailtwin/sync"
 	"mailtwin/sync/watch"
@@ -152,6 +153,9 @@ func (w *watched) Sync(ctx context.Context) error {
 	}
 	w.tell(o)
 	w.tried()
+	if o.code() == exitNoPerm {
+		return errors.Join(mail.ErrLogin, o.err) // also if there is no password: to ask for it may open a window
+	}
 	return o.err
 }
 

@@ -3,7 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -167,6 +170,25 @@ func TestWatchTriesAgain(t *testing.T) {
 	w.run()
 	if r := w.stop(); r.code != 0 || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(r.stderr, "alice: dial: ") || len(w.failed) != 2 {
 		t.Errorf("it ended with %d, said %q, and failed %d times", r.code, r.stderr, len(w.failed))
+	}
+}
+
+// Who cannot log in is asked for a password no more often than the server is tried with one.
+func TestWatchTakesARefusedPasswordForALogin(t *testing.T) {
+	s := embedded(t)
+	for name, setting := range map[string]string{
+		"a wrong one": `password = "wrong"`, "a command that fails": `password_command = ["false"]`,
+	} {
+		d := s.device(name, setting)
+		app := &App{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: io.Discard, Env: func(string) string { return "" }}
+		app.rooms = app.rooms.or(app.linked())
+		app.configFile, app.log = d.config, slog.New(slog.DiscardHandler)
+		targets, err := app.syncTargets(nil, syncFlags{})
+		s.check(err)
+		w := watched{app: app, target: targets[0], tried: func() {}}
+		if err := w.Sync(t.Context()); !errors.Is(err, mail.ErrLogin) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

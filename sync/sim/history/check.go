@@ -123,13 +123,24 @@ func (w *world) rest() {
 // maxAdvice bounds how often people get another round for doing as they were told.
 const maxAdvice = 2
 
-var inTheWay = regexp.MustCompile(`^rename it to "([^"]+)" (here|on the server)$`)
+var (
+	inTheWay = regexp.MustCompile(`^rename it to "([^"]+)" (here|on the server)$`)
+	noFolder = regexp.MustCompile(`: its directory "([^"]+)" has neither cur nor new: .*remove`)
+)
 
 // makesWay: where all that a device complains of are folders that stand where others are
 // to be renamed to, somebody gives them another name, as the hint says. That happens where
-// a device has forgotten what it has renamed, or others have.
+// a device has forgotten what it has renamed, or others have. And what is left of a folder that
+// is gone somebody removes, where a device has forgotten that.
 func (w *world) makesWay(d *device, problems []*engine.Problem) bool {
 	for _, p := range problems {
+		if m := noFolder.FindStringSubmatch(p.Err.Error()); m != nil {
+			w.note("%s: as told, %s is removed", d.name, m[1])
+			if d.mail().Rmdir(m[1]) != nil {
+				return false
+			}
+			continue
+		}
 		what, _, _ := strings.Cut(p.Err.Error(), ": ")
 		m := inTheWay.FindStringSubmatch(what)
 		if m == nil || !errors.Is(p.Err, mail.ErrExists) {
@@ -140,10 +151,12 @@ func (w *world) makesWay(d *device, problems []*engine.Problem) bool {
 		fresh := mail.Folder(fmt.Sprintf("Folder %d", w.names))
 		w.note("%s: as told, %s becomes %s %s", d.name, folder, fresh, m[2])
 		w.hit("rest", "made way for a folder")
+		w.parts(d, folder)
 		var err error
 		if m[2] == "here" {
 			err = d.mail().Rename(d.directory(folder), d.directory(fresh))
 		} else {
+			w.renames(folder, fresh)
 			err = w.server.RenameFolder(folder, fresh)
 		}
 		if err != nil {
@@ -151,6 +164,20 @@ func (w *world) makesWay(d *device, problems []*engine.Problem) bool {
 		}
 	}
 	return len(problems) > 0
+}
+
+// parts notes that a folder gets another name than the one of the other side, as somebody was told
+// to. What is in both is in two folders then: nothing tells that these were one.
+func (w *world) parts(d *device, folder mail.Folder) {
+	here := map[*token]bool{}
+	for _, f := range d.files(folder) {
+		here[w.tokenOf(f.text)] = true
+	}
+	for _, m := range w.server.Messages(folder) {
+		if t := w.tokenOf(string(m.Raw)); t != nil && here[t] {
+			t.copies++
+		}
+	}
 }
 
 // goes gives those of what a device holds that people let go: where files are kept none goes here.

@@ -39,6 +39,7 @@ type device struct {
 	clean   bool                 // nothing befell its last sync
 	holding bool                 // its last sync has held something back
 	synced  bool                 // its base knows the Maildir
+	inStep  time.Time            // when nothing befell a sync last
 	old     bool                 // its state is, since a sync went well
 	failed  bool                 // its disk has failed since a sync went well
 }
@@ -150,6 +151,14 @@ type file struct {
 func (f file) flags() string {
 	_, flags, _ := strings.Cut(f.base, ":2,")
 	return flags
+}
+
+// landsAgain tells whether the power has left a file the name that it came by, beside the one that it
+// was published under: what has a new inode elsewhere by then does not tell that it is the same.
+func (d *device) landsAgain(folder mail.Folder, f file) bool {
+	key, _, _ := strings.Cut(f.base, ":2,")
+	_, err := d.mail().Lstat(path.Join(d.directory(folder), "tmp", key))
+	return err == nil
 }
 
 // files gives the messages of a folder, in order of their names.

@@ -221,6 +221,28 @@ var onceFailedSince = []struct {
 }{
 	// a file that was saved elsewhere before the folder could be read in which its message is
 	{6129, 28007, []int{3, 8, 10, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22}},
+	{28040354, 0, []int{6, 9, 11, 12, 14, 15, 16, 17, 21, 23, 25, 26}}, // a file that has links, under both names of its move
+	{28000788, 0, []int{1, 3, 5, 8, 11, 13}},                           // a file that a program moves as a run puts it into its place
+	{28047721, 0, []int{1, 7, 9, 13, 19}},                              // a move that two runs died in, and the power took back
+	{27071300, 0, []int{2, 3, 7, 9, 10, 16, 17, 19, 28}},               // a Maildir restored to what a message has left
+	{27100165, 0, []int{3, 4, 8, 9, 10, 12, 14, 16, 17, 24, 25}},       // a file that left a folder which could not be renamed
+	{28007390, 0, []int{6, 7, 15, 18, 19, 20, 21, 22, 25}},             // a file that was moved, and removed, of a message that a restored server has where it was
+	{31066269, 0, []int{13, 14, 17, 20, 21, 24}},                       // a file that its reader and a run have moved, under both names
+	{32011693, 0, []int{0, 6, 8, 15, 17, 22, 24, 27}},                  // a folder that was held, and emptied as its messages moved
+	{32061854, 0, []int{2, 3, 6, 7, 15, 16, 17, 18, 19, 21}},           // the same, one of several
+	{26099213, 0, []int{3, 4, 6, 8, 9, 11, 12, 17}},                    // told to rename a folder, whose messages are in both
+	{30034612, 0, []int{1, 2, 4, 19, 20, 22, 23, 25}},                  // a message that a phone copies on while it moves here
+	{30032880, 0, []int{6, 16, 17, 19, 22, 26}},                        // a removal that the power takes back within a tick of the clock
+	{31001149, 0, []int{0, 6, 8, 9, 13, 29}},                           // what left a folder on the server before that was renamed, and got new numbers
+	{31006213, 0, []int{0, 1, 3, 4, 6, 8, 9, 11, 12, 13, 14, 15}},      // a folder put out of the way that has what another one has
+	{31010145, 0, []int{0, 4, 6, 8, 9, 10}},                            // a field that makes one message as large as another
+	{31011660, 0, []int{12, 14, 17, 23, 24, 25}},                       // what left a folder as that got new numbers with its name
+	{31025604, 0, []int{2, 18, 19, 20, 21, 25}},                        // a message that a phone copies to a folder which is renamed
+	{31088006, 0, []int{5, 6, 8, 9, 10, 14, 16, 18}},                   // a file that is saved elsewhere, and that the power leaves in tmp/
+	{32032139, 0, []int{4, 8, 10, 16, 18, 21, 22, 24, 26}},             // a UID that a restored server gives out for the second time
+	{32043384, 0, []int{5, 12, 13, 15, 17, 18, 19, 20, 22}},            // the same as 31001149, of a copy
+	{33071378, 0, []int{2, 4, 7, 8, 13}},                               // what is left of a folder that is gone, which a state has forgotten
+	{33136973, 0, []int{11, 14, 20, 25}},                               // two equal messages of which one was read, in a folder that got new UIDs
 	// a backup in the same tick of the clock as what it lacks
 	{7207306, 0, []int{8, 10, 13, 14, 15, 16, 20}},
 	{20161426, 0, []int{3, 5, 15, 26}}, // a message that came into a folder that was half removed

@@ -237,6 +237,7 @@ func (w *world) actOn(d *device, folder mail.Folder, f file, t *token) {
 		}
 		w.note("%s: %s moves from %s to %s as %s", d.name, t.name, folder, to, name)
 		w.movesMeanwhile(t)
+		w.partWays(t, folder, to)
 		if d.Tick >= 1e9 {
 			t.copies++ // as below
 		}
@@ -255,6 +256,7 @@ func (w *world) actOn(d *device, folder mail.Folder, f file, t *token) {
 		}
 		w.note("%s: %s is saved from %s to %s", d.name, t.name, folder, to)
 		w.movesMeanwhile(t)
+		w.partWays(t, folder, to)
 		t.removed = t.removed || to == trash
 		t.expunged = t.expunged || folder == trash
 		w.apart()
@@ -266,6 +268,9 @@ func (w *world) actOn(d *device, folder mail.Folder, f file, t *token) {
 		if d.Tick >= 1e9 {
 			// A sync may see the copy, and not be sure yet that the other one is gone. If that
 			// moves elsewhere on the server meanwhile, it was copied here and moved there.
+			t.copies++
+		}
+		if d.landsAgain(folder, f) {
 			t.copies++
 		}
 		m.Unlink(f.path)
@@ -308,6 +313,14 @@ func (w *world) movesMeanwhile(t *token) {
 		if d.old {
 			t.copies++ // see forgotten
 		}
+	}
+}
+
+// partWays notes that a message moves here while the phone moves it to another folder, by COPY:
+// then each has copied it.
+func (w *world) partWays(t *token, from, to mail.Folder) {
+	if slices.ContainsFunc(w.halves, func(h *half) bool { return h.token == t && h.from == from && h.to != to }) {
+		t.copies++
 	}
 }
 

@@ -147,7 +147,9 @@ func (w *world) run(p *process, backup bool) {
 	if d.failed = d.failed || p.fate.disk > 0 && p.struck > 0; p.struck == 0 && err == nil && len(rep.Problems) == 0 {
 		d.failed, d.old = false, false
 	}
-	d.clean = p.struck == 0 && p.changes == 0 && err == nil && len(rep.Problems) == 0
+	if d.clean = p.struck == 0 && p.changes == 0 && err == nil && len(rep.Problems) == 0; d.clean {
+		d.inStep = w.now
+	}
 	d.holding = len(rep.Held) > 0
 	d.synced = d.synced || err == nil && p.struck == 0 && len(rep.Problems) == 0
 	if backup && err == nil && p.struck == 0 {
@@ -189,7 +191,13 @@ func (w *world) powerOff(d *device) {
 	}
 	w.note("the power of %s goes", d.name)
 	w.hit("power", "lost")
+	if d.Tick == 1 {
+		d.power(w.r)
+		return
+	}
+	was := &device{Device: d.Device, world: w, disk: d.disk.Clone()}
 	d.power(w.r)
+	w.alike = w.alike || slices.ContainsFunc(d.folders(), func(f mail.Folder) bool { return d.looksAlike(was, f) })
 }
 
 // oldMail gives a device the Maildir of its last backup. What was nowhere else is lost.
@@ -267,7 +275,7 @@ func (w *world) restore() {
 	}
 	for at, t := range was {
 		if t != nil && at.uid >= w.server.Status(at.folder).UIDNext {
-			w.reused[at] = t
+			w.reused[at] = append(w.reused[at], t)
 		}
 	}
 	w.lostUnlessElsewhere(now)
@@ -309,15 +317,22 @@ func (w *world) leaves(folder mail.Folder, uids mail.UIDSet) {
 		if t == nil || !uids.Has(m.UID) {
 			continue
 		}
-		w.left[place{folder, m.UID}] = t
+		at := place{folder, m.UID}
+		w.left[at], w.leftAt[at] = t, w.now
 		if slices.ContainsFunc(w.devices, func(d *device) bool { return d.old }) {
 			t.copies++ // see forgotten
 		}
+		if renewed, ok := w.renewals[folder]; ok && w.unaware(renewed) {
+			t.copies++ // see renames
+		}
 	}
 	there := w.server.Folders()
-	for at, t := range w.reused {
+	for at, tokens := range w.reused {
 		renamed := !slices.Contains(there, at.folder) // then it may be this one
-		if (at.folder == folder || renamed) && uids.Has(at.uid) {
+		if at.folder != folder && !renamed || !uids.Has(at.uid) {
+			continue
+		}
+		for _, t := range tokens {
 			t.removed, t.expunged = true, true
 			t.copies++
 		}

@@ -3,6 +3,7 @@ package history
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,8 +23,10 @@ type world struct {
 	renewed  bool             // a folder of the server got other numbers
 	alike    bool             // a Maildir from a backup may look as the one in base does
 	left     map[place]*token // who has left a place on the server
-	reused   map[place]*token // who had a UID that a restored server gives out once more
-	copied   map[place]bool   // what devices have copied where there is no MOVE
+	leftAt   map[place]time.Time
+	renewals map[mail.Folder]time.Time // when a folder was renamed, and got other numbers
+	reused   map[place][]*token        // who had a UID that a restored server gives out once more
+	copied   map[place]bool            // what devices have copied where there is no MOVE
 	devices  []*device
 	process  *process // that runs; nil: none
 	halves   []*half  // moves that are under way on the server
@@ -66,8 +69,8 @@ const trash mail.Folder = "Trash"
 func newWorld(h *History, lane Lane, cover Coverage) (*world, error) {
 	w := &world{
 		history: h, cover: cover, now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), server: sim.NewServer(),
-		tokens: map[string]*token{}, bodies: map[string]string{}, left: map[place]*token{}, reused: map[place]*token{},
-		copied: map[place]bool{},
+		tokens: map[string]*token{}, bodies: map[string]string{}, left: map[place]*token{}, reused: map[place][]*token{},
+		leftAt: map[place]time.Time{}, renewals: map[mail.Folder]time.Time{}, copied: map[place]bool{},
 	}
 	s := w.server
 	s.Options = h.Setup.Server
@@ -96,11 +99,25 @@ func newWorld(h *History, lane Lane, cover Coverage) (*world, error) {
 
 // renames notes that a folder of the server gets another name, and those inside it do. Where the
 // server gives new numbers with it, what a device has copied from there for want of MOVE, and was
-// kept from removing, stays: nothing is removed by what was known of other numbers.
+// kept from removing, stays: nothing is removed by what was known of other numbers. Nor does a device
+// know of what has left it since it looked.
 func (w *world) renames(folder, to mail.Folder) {
+	for _, h := range w.halves {
+		if h.to == folder || h.to.Inside(folder) {
+			h.to = to + h.to[len(folder):]
+		}
+	}
 	for _, name := range w.server.Folders() {
 		if name != folder && !name.Inside(folder) {
 			continue
+		}
+		if w.server.Options.NewNumbers {
+			w.renewals[to+name[len(folder):]] = w.now
+			for at, t := range w.left {
+				if at.folder == name && w.unaware(w.leftAt[at]) {
+					t.copies++
+				}
+			}
 		}
 		for _, m := range w.server.Messages(name) {
 			t := w.tokenOf(string(m.Raw))
@@ -113,6 +130,11 @@ func (w *world) renames(folder, to mail.Folder) {
 			}
 		}
 	}
+}
+
+// unaware tells whether a device has not been in step since.
+func (w *world) unaware(since time.Time) bool {
+	return slices.ContainsFunc(w.devices, func(d *device) bool { return !d.inStep.After(since) })
 }
 
 func (w *world) note(format string, args ...any) {
@@ -173,8 +195,9 @@ func (w *world) compose() *token {
 		text += strings.Repeat("A line of some length, to fill more than one piece.\n", 60)
 	}
 	// What has the same Message-ID and the same size is taken for one where base knows
-	// nothing, see design.md; so those differ in size.
-	text += strings.Repeat(".", len(w.tokens)) + "\n"
+	// nothing, see design.md; so those differ in size, also from one that a field is added to.
+	n := len(w.tokens)
+	text += strings.Repeat(".", n+1000*(n/len(added))) + "\n"
 	t := &token{name: name, text: text}
 	w.tokens[name], w.bodies[text] = t, name
 	return t
