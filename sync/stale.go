@@ -40,3 +40,49 @@ func Stale(ctx context.Context, local Local, state State, selected func(mail.Fol
 	}
 	return false, nil
 }
+
+// News tells whether a server has announced something that base lacks, so that a run would have
+// something to do. What a run has changed itself is announced, too, and base has it. selected
+// is as in Options.
+func News(ctx context.Context, state State, told []mail.Announced, selected func(mail.Folder) bool) (bool, error) {
+	known, err := state.Folders(ctx)
+	if err != nil {
+		return false, fmt.Errorf("read the state: %w", err)
+	}
+	bases := make(map[mail.Folder]mail.FolderBase, len(known))
+	for _, base := range known {
+		bases[base.Name] = base
+	}
+	for _, a := range told {
+		if selected != nil && !selected(a.Folder) {
+			continue
+		}
+		base := bases[a.Folder]
+		if a.Listed && !base.OnRemote || a.Gone && base.OnRemote {
+			return true, nil
+		}
+		if (a.Counted || a.Status != mail.Cursor{}) && ahead(a, base.Remote) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// ahead tells whether a folder has changed since it was read up to a cursor. Announcements come
+// late, so one that is older than the cursor tells nothing.
+func ahead(a mail.Announced, read mail.Cursor) bool {
+	now := a.Status
+	switch {
+	case now.UIDValidity != 0 && now.UIDValidity != read.UIDValidity:
+		return true
+	case now.HighestModSeq == 0 || read.HighestModSeq == 0:
+		// Only who has looked tells all of the rest.
+		return !a.Counted || now.UIDNext == 0 || now.HighestModSeq != read.HighestModSeq ||
+			now.Messages != read.Messages || now.UIDNext != read.UIDNext
+	case now.HighestModSeq != read.HighestModSeq:
+		return now.HighestModSeq > read.HighestModSeq
+	}
+	// Not all servers count an expunge among the changes that have a mod-sequence (RFC 7162,
+	// 3.2.7, wants it of those with QRESYNC).
+	return a.Counted && now.Messages != read.Messages || now.UIDNext != 0 && now.UIDNext != read.UIDNext
+}

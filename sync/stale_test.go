@@ -83,3 +83,52 @@ func maildirMake(dir string) error {
 	}
 	return nil
 }
+
+// What is announced is news unless base has it: as it is, or as something later.
+func TestNewsIsWhatBaseLacks(t *testing.T) {
+	d := newDevice(t, account(t))
+	d.opts.Selected = func(f mail.Folder) bool { return f != "Archive" }
+	d.sync()
+	folders, err := d.state.Folders(context.Background())
+	must(t, err)
+	var read mail.Cursor
+	for _, f := range folders {
+		if f.Name == "INBOX" {
+			read = f.Remote
+		}
+	}
+	if read.HighestModSeq < 2 || read.Messages != 3 {
+		t.Fatalf("INBOX was read up to %+v", read)
+	}
+	with := func(change func(c *mail.Cursor)) mail.Announced {
+		a := mail.Announced{Folder: "INBOX", Status: read, Counted: true}
+		change(&a.Status)
+		return a
+	}
+	for _, c := range []struct {
+		what string
+		told mail.Announced
+		want bool
+	}{
+		{"what base has", with(func(*mail.Cursor) {}), false},
+		{"only that there is a change", mail.Announced{Folder: "INBOX", Status: mail.Cursor{HighestModSeq: read.HighestModSeq}}, false},
+		{"one that base lacks", mail.Announced{Folder: "INBOX", Status: mail.Cursor{HighestModSeq: read.HighestModSeq + 1}}, true},
+		{"an older one", with(func(c *mail.Cursor) { c.HighestModSeq--; c.Messages-- }), false},
+		{"an expunge that has no mod-sequence", with(func(c *mail.Cursor) { c.Messages-- }), true},
+		{"a message that came and went", with(func(c *mail.Cursor) { c.UIDNext++ }), true},
+		{"no message left", with(func(c *mail.Cursor) { c.Messages = 0 }), true},
+		{"another UIDVALIDITY", with(func(c *mail.Cursor) { c.UIDValidity++; c.HighestModSeq = 1 }), true},
+		{"no mod-sequence", with(func(c *mail.Cursor) { c.HighestModSeq = 0 }), true},
+		{"a folder that is left out", mail.Announced{Folder: "Archive", Listed: true, Counted: true, Status: mail.Cursor{Messages: 7}}, false},
+		{"a folder that base has", mail.Announced{Folder: "Lists", Listed: true}, false},
+		{"one that it has not", mail.Announced{Folder: "New", Listed: true}, true},
+		{"one that is gone", mail.Announced{Folder: "Lists", Gone: true}, true},
+		{"one that was gone", mail.Announced{Folder: "New", Gone: true}, false},
+		{"mail in one that it has not", mail.Announced{Folder: "New", Counted: true, Status: mail.Cursor{Messages: 1}}, true},
+	} {
+		got, err := engine.News(context.Background(), d.state, []mail.Announced{{Folder: "Trash", Listed: true}, c.told}, d.opts.Selected)
+		if err != nil || got != c.want {
+			t.Errorf("%s: %v, %v, want %v", c.what, got, err, c.want)
+		}
+	}
+}

@@ -24,9 +24,9 @@ func (a *App) watchCommand(code *int) *cobra.Command {
 	return &cobra.Command{
 		Use:   "watch [ACCOUNT...]",
 		Short: "stay, and bring both sides together as they change",
-		Long: `Stay, and bring the Maildir and the server together: what changes here at once, what
-changes on the server each poll_interval. What goes wrong is said once, and tried again
-later. SIGTERM and SIGINT end it.`,
+		Long: `Stay, and bring the Maildir and the server together: what changes here at once,
+and what changes on the server as soon as that announces it, or each poll_interval. What goes
+wrong is said once, and tried again later. SIGTERM and SIGINT end it.`,
 		Example: `  mailtwin watch
   mailtwin watch alice
 
@@ -115,7 +115,7 @@ func (a *App) watchAccount(ctx context.Context, t target, tried func()) int {
 	defer cancel()
 	telling.Go(func() { a.hints(ctx, name, watcher, hints) })
 
-	loop := watch.Loop{Account: account, Local: hints, Poll: t.account.PollInterval}
+	loop := watch.Loop{Account: account, Local: hints, Remote: &announcer{app: a, account: t.account}, Poll: t.account.PollInterval}
 	loop.Run(ctx)
 	return exitOK
 }

@@ -113,7 +113,6 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 			closeAll()
 		}
 	}()
-	log := a.log.With("account", acc.Name)
 	db, lost, err := a.openState(ctx, acc, dryRun)
 	if err != nil {
 		return nil, err
@@ -150,14 +149,7 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 		}
 		return nil
 	}
-	server := remote.Open(remote.Options{
-		Host: acc.Host, Port: acc.Port, TLS: tlsModes[acc.TLS], CAFile: acc.CAFile, PinSHA256: acc.PinSHA256,
-		User: acc.User, Auth: acc.Auth,
-		Password: func(ctx context.Context) (string, error) { return secret.Password(ctx, acc) },
-		Timeout:  acc.Timeout, Connections: acc.Connections, ReadOnly: dryRun, Map: acc.Map,
-		Namespaces: acc.Namespaces, Tunnel: acc.Tunnel,
-		Trace: a.trace(acc.Name), Log: log,
-	})
+	server := a.server(acc, dryRun)
 	closers = append(closers, server.Close)
 
 	s.opts.Remote, s.opts.State, s.opts.Lost = server, db, lost
@@ -182,6 +174,18 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 		return openLocal()
 	}
 	return s, nil
+}
+
+// server gives an account on its server, to which nothing is connected yet.
+func (a *App) server(acc config.Account, readOnly bool) *remote.Account {
+	return remote.Open(remote.Options{
+		Host: acc.Host, Port: acc.Port, TLS: tlsModes[acc.TLS], CAFile: acc.CAFile, PinSHA256: acc.PinSHA256,
+		User: acc.User, Auth: acc.Auth,
+		Password: func(ctx context.Context) (string, error) { return secret.Password(ctx, acc) },
+		Timeout:  acc.Timeout, Connections: acc.Connections, ReadOnly: readOnly, Map: acc.Map,
+		Namespaces: acc.Namespaces, Tunnel: acc.Tunnel,
+		Trace: a.trace(acc.Name), Log: a.log.With("account", acc.Name),
+	})
 }
 
 // openMaildir opens the Maildir of an account, which is at root.

@@ -60,7 +60,10 @@ type Options struct {
 	// Timeout bounds connecting, the greeting and the login, each, and every wait
 	// without progress; 0 means 45 s.
 	Timeout time.Duration
-	// Connections bounds the sessions open at once; 0 means 4.
+	// KeepAlive is how often a Listener's connection has to show that it is alive; 0 means
+	// 9 minutes.
+	KeepAlive time.Duration
+	// Connections bounds the sessions open at once, and besides those of a Listener; 0 means 4.
 	Connections int
 	// ReadOnly: folders are only EXAMINEd, and methods that change something give
 	// mail.ErrReadOnly.
@@ -120,6 +123,9 @@ func Open(opts Options) *Account {
 	}
 	if opts.Timeout == 0 {
 		opts.Timeout = 45 * time.Second
+	}
+	if opts.KeepAlive == 0 {
+		opts.KeepAlive = defaultKeepAlive
 	}
 	if opts.Connections <= 0 {
 		opts.Connections = 4

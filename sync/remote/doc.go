@@ -18,6 +18,7 @@
 //     since what it would read next might answer another question.
 //
 // Goroutines: go-imap starts one reader per session, which ends with the session's
-// connection. Commands sent together are read by one goroutine each, and the
+// connection. A Listener has one more for each of its sessions, which its
+// Close waits for. Commands sent together are read by one goroutine each, and the
 // method that sent them waits for all of them.
 package remote

@@ -21,7 +21,7 @@ const maxFolders = 10_000
 func (a *Account) Folders(ctx context.Context) (mail.RemoteListing, error) {
 	var out mail.RemoteListing
 	err := a.with(ctx, "list folders", "", func(s *session) error {
-		list, spaces, err := a.list(s)
+		list, spaces, err := a.list(s, true)
 		if err != nil {
 			return err
 		}
@@ -56,9 +56,9 @@ func (s *session) statusItems() *imap.StatusOptions {
 	}
 }
 
-// list asks for all folders at once, with their status where the server has
+// list asks for all folders at once, with their status, if that is wanted, where the server has
 // LIST-STATUS (RFC 5819), and for the namespaces in the same breath, the first time.
-func (a *Account) list(s *session) ([]*imap.ListData, spaces, error) {
+func (a *Account) list(s *session, status bool) ([]*imap.ListData, spaces, error) {
 	s.take()
 	a.mu.Lock()
 	spaces := a.names.spaces
@@ -67,7 +67,7 @@ func (a *Account) list(s *session) ([]*imap.ListData, spaces, error) {
 	var opts imap.ListOptions
 	if !plain {
 		extended := s.caps.Has(imap.CapListStatus) || s.caps.Has(imap.CapListExtended)
-		if s.caps.Has(imap.CapListStatus) {
+		if status && s.caps.Has(imap.CapListStatus) {
 			opts.ReturnStatus = s.statusItems()
 		}
 		// RFC 6154, 2: a server may keep the marks to itself unless asked.

@@ -126,6 +126,16 @@ func (d *directory) server(folder mail.Folder) (string, error) {
 	return name, nil
 }
 
+// folder gives our name of what the server calls so; false where we have none.
+func (d *directory) folder(mailbox string) (mail.Folder, bool) {
+	if strings.EqualFold(mailbox, string(mail.Inbox)) {
+		mailbox = string(mail.Inbox)
+	}
+	space := d.spaces.of(mailbox)
+	name, err := space.folder(mailbox, space.delim)
+	return rename(name, d.renamed), err == nil && space.wanted
+}
+
 // folderName turns the server's name of a folder into ours, but for what the user
 // renames.
 func folderName(name string, delim rune) (mail.Folder, error) {

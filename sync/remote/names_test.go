@@ -203,3 +203,17 @@ func TestWhatTheServerCannotCall(t *testing.T) {
 		}
 	}
 }
+
+// What is announced is known by the name that a listing gives it, also where that has not seen it.
+func TestAnnouncedNamesAreThoseOfTheListing(t *testing.T) {
+	n := spaces{{prefix: "INBOX.Shared.", delim: '.'}, {prefix: "INBOX.", delim: '.', own: true, wanted: true}}
+	d := newDirectory(map[mail.Folder]mail.Folder{"Archive": "Old"}, n)
+	for server, want := range map[string]mail.Folder{
+		"inbox": "INBOX", "INBOX.Lists.go": "Lists/go", "INBOX.Archive.2026": "Old/2026",
+		"INBOX.Shared.team": "", "INBOX.a..b": "", "": "", "\xff": "",
+	} {
+		if got, known := d.folder(server); known != (want != "") || known && got != want {
+			t.Errorf("%q is %q, %v, want %q", server, got, known, want)
+		}
+	}
+}

@@ -28,6 +28,11 @@ const (
 	// who tries that often is locked out.
 	networkFirst, networkMost = time.Second, time.Minute
 	loginFirst, loginMost     = 2 * time.Minute, time.Hour
+	// linkFirst and linkMost are between tries to link to a server that can be synced with.
+	linkFirst, linkMost = 2 * time.Minute, time.Hour
+	// linkTime is for how long a sync waits for a link. With a server that is not there at all it
+	// must leave time for the sync to say so, before systemd gives up (90 s).
+	linkTime = 30 * time.Second
 )
 
 // Account is what the loop drives. Its methods are never called at once.
@@ -41,8 +46,10 @@ type Account interface {
 	LocalStale(ctx context.Context) (bool, error)
 }
 
-// Remote makes links to the server's announcements.
+// Remote makes links to the server's announcements. An error says that there is none now; the
+// loop polls then, and asks again later.
 type Remote interface {
+	// Connect makes a link, which outlives ctx.
 	Connect(ctx context.Context) (Link, error)
 }
 
@@ -53,6 +60,9 @@ type Link interface {
 	Hints() <-chan struct{}
 	// Done is closed when the link is cut.
 	Done() <-chan struct{}
+	// News tells, after a hint, whether something was announced since it was last asked that
+	// is not what the last run has left in the base. It is asked between runs.
+	News(ctx context.Context) bool
 	// CoversAll tells whether a change in any folder is announced.
 	CoversAll() bool
 	Close()
@@ -68,8 +78,11 @@ type Loop struct {
 
 	link    Link
 	linked  time.Time
+	relink  time.Time // not before; zero: now
+	away    bool      // the last sync could not log in
 	network *backoff.ExponentialBackOff
 	login   *backoff.ExponentialBackOff
+	links   *backoff.ExponentialBackOff
 	wall    time.Time
 	mono    time.Time
 }
@@ -81,6 +94,7 @@ var errCut = errors.New("the server's announcements were cut")
 // no goroutine: when it has returned, nothing of it runs.
 func (l *Loop) Run(ctx context.Context) {
 	l.network, l.login = growing(networkFirst, networkMost), growing(loginFirst, loginMost)
+	l.links = growing(linkFirst, linkMost)
 	if l.Wall == nil {
 		l.Wall = time.Now
 	}
@@ -109,23 +123,59 @@ func growing(first, most time.Duration) *backoff.ExponentialBackOff {
 	return b
 }
 
-// round links before it syncs: a change after the sync looked is then announced.
+// round links before it syncs: a change after the sync looked is then announced. That there is
+// no link is no reason not to sync.
 func (l *Loop) round(ctx context.Context) error {
-	if l.link == nil && l.Remote != nil {
-		link, err := l.Remote.Connect(ctx)
-		if err != nil {
-			return err
+	unlinked := false // although that was tried
+	// After a failure the sync goes first: it tells what is wrong, and one login is refused and
+	// not two.
+	if l.linkable() && !l.away && !time.Now().Before(l.relink) {
+		linking, cancel := context.WithTimeout(ctx, linkTime)
+		link, err := l.Remote.Connect(linking)
+		cancel()
+		if unlinked = err != nil; !unlinked {
+			l.link, l.linked = link, time.Now()
 		}
-		l.link, l.linked = link, time.Now()
 	}
-	if err := l.Account.Sync(ctx); err != nil {
+	err := l.Account.Sync(ctx)
+	if serverTrouble(err) && l.link != nil && !isDone(l.link) && ctx.Err() == nil {
+		// The server may have no room for both.
+		l.drop()
+		unlinked = true
+		err = l.Account.Sync(ctx)
+	}
+	l.away = serverTrouble(err)
+	if err != nil {
 		return err
 	}
 	l.login.Reset()
-	if l.link == nil || time.Since(l.linked) >= steady {
+	linked := l.link != nil && time.Since(l.linked) >= steady
+	if l.link == nil || linked {
 		l.network.Reset()
 	}
+	if linked {
+		l.links.Reset()
+	}
+	if unlinked {
+		l.relink = time.Now().Add(min(l.links.NextBackOff(), linkMost))
+	}
 	return nil
+}
+
+// linkable tells whether there could be a link, and is none.
+func (l *Loop) linkable() bool { return l.link == nil && l.Remote != nil }
+
+func serverTrouble(err error) bool {
+	return errors.Is(err, mail.ErrLogin) || errors.Is(err, mail.ErrUnreachable)
+}
+
+func isDone(link Link) bool {
+	select {
+	case <-link.Done():
+		return true
+	default:
+		return false
+	}
 }
 
 // idle returns when there is a reason to sync: errCut if the link is gone, else nil.
@@ -141,6 +191,9 @@ func (l *Loop) idle(ctx context.Context) error {
 			every = max(every, safetyPoll)
 		}
 	}
+	if l.linkable() {
+		every = min(every, max(0, time.Until(l.relink)))
+	}
 	poll := time.NewTimer(every)
 	defer poll.Stop()
 	clocks := time.NewTicker(tick)
@@ -155,7 +208,9 @@ func (l *Loop) idle(ctx context.Context) error {
 			return errCut
 		case <-remote:
 			settle(ctx, remote, remoteQuiet, remoteMost)
-			return nil
+			if l.link.News(ctx) {
+				return nil
+			}
 		case <-l.Local:
 			settle(ctx, l.Local, localQuiet, localMost)
 			// What the last run wrote is in the base: its echo ends here.
@@ -165,6 +220,7 @@ func (l *Loop) idle(ctx context.Context) error {
 		case <-clocks.C:
 			if l.suspended() {
 				l.drop() // the peer may have forgotten it
+				l.relink = time.Time{}
 				return nil
 			}
 		}

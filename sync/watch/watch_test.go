@@ -20,6 +20,10 @@ type world struct {
 
 	link   *link
 	links  int
+	alone  bool // a sync fails beside a link
+	mute   bool // there is no link
+	hangs  bool // to link takes for ever
+	echo   bool // what is announced is our own
 	covers bool
 	stale  bool
 	fails  error
@@ -35,21 +39,44 @@ func (w *world) script(change func()) {
 	change()
 }
 
+// count gives how many syncs and tries to link there were.
+func (w *world) count() (syncs, links int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.syncs, w.links
+}
+
 type link struct {
 	hints, done chan struct{}
 	covers      bool
+	closed      bool
+	world       *world
 }
 
 func (k *link) Hints() <-chan struct{} { return k.hints }
 func (k *link) Done() <-chan struct{}  { return k.done }
 func (k *link) CoversAll() bool        { return k.covers }
-func (k *link) Close()                 {}
+func (k *link) Close()                 { k.closed = true }
 
-func (w *world) Connect(context.Context) (Link, error) {
+func (k *link) News(context.Context) bool {
+	k.world.mu.Lock()
+	defer k.world.mu.Unlock()
+	return !k.world.echo
+}
+
+func (w *world) Connect(ctx context.Context) (Link, error) {
 	w.mu.Lock()
+	if w.hangs {
+		w.mu.Unlock()
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	defer w.mu.Unlock()
 	w.links++
-	w.link = &link{make(chan struct{}, 1), make(chan struct{}), w.covers}
+	if w.mute || errors.Is(w.fails, mail.ErrLogin) {
+		return nil, errors.New("no link")
+	}
+	w.link = &link{hints: make(chan struct{}, 1), done: make(chan struct{}), covers: w.covers, world: w}
 	return w.link, nil
 }
 
@@ -60,6 +87,9 @@ func (w *world) Sync(ctx context.Context) error {
 		w.stale = false // the run looks now; what changes later, its base lacks
 	}
 	takes, fails := w.takes, w.fails
+	if w.alone && w.link != nil && !w.link.closed {
+		fails = mail.ErrLogin
+	}
 	w.mu.Unlock()
 	select {
 	case <-ctx.Done():
@@ -178,13 +208,74 @@ func TestACutLinkIsMadeAgainAndFlappingIsSlowedDown(t *testing.T) {
 	})
 }
 
+// A server with one session for us is synced with each Poll, as one that announces nothing is.
+func TestWithoutALinkItPollsAndTriesAgain(t *testing.T) {
+	for name, w := range map[string]*world{"no room": {alone: true}, "no link": {mute: true}} {
+		t.Run(name, func(t *testing.T) {
+			live(t, w, func(t *testing.T, _ func()) {
+				time.Sleep(24 * time.Hour)
+				synctest.Wait()
+				syncs, links := w.count()
+				if syncs < 24*60 || syncs > 24*60+100 {
+					t.Errorf("%d syncs in a day", syncs)
+				}
+				if links < 20 || links > 50 {
+					t.Errorf("%d tries to link in a day", links)
+				}
+				w.script(func() { w.alone, w.mute, w.covers = false, false, true })
+				time.Sleep(2 * time.Hour) // the next try to link may be an hour away
+				synctest.Wait()
+				syncs, _ = w.count()
+				w.link.hints <- struct{}{}
+				after(t, w, 100*time.Millisecond, syncs+1)
+			})
+		})
+	}
+}
+
+func TestAfterAnOutageItLinksAtOnce(t *testing.T) {
+	w := &world{covers: true, fails: mail.ErrUnreachable}
+	live(t, w, func(t *testing.T, _ func()) {
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if _, links := w.count(); links != 1 {
+			t.Errorf("%d links to a server that is not there", links)
+		}
+		w.script(func() { w.fails = nil })
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if w.links != 2 || w.link.closed {
+			t.Errorf("%d links", w.links)
+		}
+	})
+}
+
+func TestASyncDoesNotWaitLongForALink(t *testing.T) {
+	w := &world{hangs: true}
+	live(t, w, func(t *testing.T, _ func()) {
+		after(t, w, linkTime+time.Second, 1)
+		after(t, w, defaultPoll, 2)
+	})
+}
+
+func TestAnnouncedEchoesAreNoReasonToSync(t *testing.T) {
+	w := &world{covers: true, echo: true}
+	live(t, w, func(t *testing.T, _ func()) {
+		w.link.hints <- struct{}{}
+		after(t, w, time.Second, 1)
+		w.script(func() { w.echo = false })
+		w.link.hints <- struct{}{}
+		after(t, w, time.Second, 2)
+	})
+}
+
 func TestARefusedLoginIsNotHammered(t *testing.T) {
 	w := &world{fails: mail.ErrLogin}
 	live(t, w, func(t *testing.T, _ func()) {
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
-		if w.syncs < 15 || w.syncs > 60 {
-			t.Fatalf("%d logins in a day", w.syncs)
+		if logins := w.syncs + w.links; logins < 15 || logins > 60 || w.links != 1 {
+			t.Fatalf("%d logins in a day, %d of them to link", logins, w.links)
 		}
 	})
 }

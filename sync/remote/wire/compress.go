@@ -14,8 +14,6 @@ import (
 // those bounds what is inflated: a few octets that become many cost what many octets cost.
 
 const (
-	// compressTag is like none of the client's.
-	compressTag = "Z1"
 	// compressLevel costs some 10 ns an octet, and saves nearly all that the highest does.
 	compressLevel = 5
 	// maxHollow is how many octets may come that become nothing, as empty blocks do. A block
@@ -33,27 +31,11 @@ var errHollow = errors.New("compressed data with nothing in it")
 func (c *Conn) Compress() bool {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	answer := make(chan bool, 1)
-	c.mu.Lock()
-	ended := c.closed
-	c.compress = answer
-	c.mu.Unlock()
-	if ended {
-		return false
-	}
-	if _, err := c.send([]byte(compressTag + " COMPRESS DEFLATE\r\n")); err != nil || !<-answer {
+	if a, ok := c.ask("COMPRESS DEFLATE", c.inflate); !ok || !a.OK {
 		return false
 	}
 	c.deflate, _ = flate.NewWriter(sink{c}, compressLevel) // there is such a level
 	return true
-}
-
-// compressed ends the wait for the answer to COMPRESS. The caller holds mu.
-func (c *Conn) compressed(yes bool) {
-	if c.compress != nil {
-		c.compress <- yes
-		c.compress = nil
-	}
 }
 
 // inflate has all that follows what was handed on inflated. reading is held.

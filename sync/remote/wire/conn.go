@@ -97,7 +97,8 @@ type Conn struct {
 	hollow   int       // how many octets have come since any of them became something
 	socket   *socket   // nil: there is none
 	queued   int       // how much the kernel had left of what was written, when last asked
-	compress chan bool // takes the answer to COMPRESS; nil: nobody waits for one
+	asked    *question // nil: nobody waits for an answer
+	watch    func(Told)
 }
 
 const (
@@ -198,7 +199,7 @@ func (c *Conn) Close() error {
 		c.err = c.bye("the server closed the connection")
 	}
 	c.closed = true
-	c.compressed(false)
+	c.unanswered()
 	c.mu.Unlock()
 	return c.inner.Close()
 }
@@ -231,7 +232,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error { return c.SetDeadline(t) }
 func (c *Conn) end(cause error) error {
 	c.mu.Lock()
 	if c.closed && c.err == nil {
-		c.compressed(false)
+		c.unanswered()
 		c.mu.Unlock()
 		return net.ErrClosed
 	}
@@ -239,7 +240,7 @@ func (c *Conn) end(cause error) error {
 		c.err = cause
 	}
 	cause, c.closed = c.err, true
-	c.compressed(false)
+	c.unanswered()
 	c.mu.Unlock()
 	c.inner.Close() // the cause is told already
 	return cause

@@ -35,6 +35,7 @@ func (c canned) Read(p []byte) (n int, err error) { return c.Reader.Read(p) }
 func pass(r io.Reader, opts Options) ([]byte, Notes, error) {
 	c := New(canned{Reader: r}, opts)
 	c.AskEmailIDs()
+	c.Watch(func(Told) {})
 	got, err := io.ReadAll(c)
 	return got, c.Take(), err
 }

@@ -192,12 +192,8 @@ func (c *Conn) handle(r *response) ([]byte, error) {
 			c.selected = append(c.selected, c.notes)
 		}
 		c.selecting()
-		if c.compress != nil && string(r.tag) == compressTag {
+		if c.answersAsk(r) {
 			r.dropped = true // the client did not ask
-			if r.word == "OK" {
-				c.inflate()
-			}
-			c.compressed(r.word == "OK")
 		}
 	}
 	now := time.Now()
@@ -205,6 +201,10 @@ func (c *Conn) handle(r *response) ([]byte, error) {
 		c.said.heard = now // see source
 	}
 	tooMuch := c.said.add(r, now, c.opts.Timeout, c.talk.owed())
+	watch := c.watch
+	if c.talk.asks() {
+		watch = nil
+	}
 	c.mu.Unlock()
 	if tooMuch != "" {
 		return nil, c.broken("%s", tooMuch)
@@ -212,6 +212,11 @@ func (c *Conn) handle(r *response) ([]byte, error) {
 
 	if c.opts.Trace != nil {
 		c.opts.Trace(false, redactResponse(r, secret))
+	}
+	if watch != nil && r.first && r.kind == untagged {
+		if told, ok := r.told(); ok {
+			watch(told)
+		}
 	}
 	r.repair(greeted)
 	if r.first {
