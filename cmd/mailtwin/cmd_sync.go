@@ -72,7 +72,14 @@ func (a *App) sync(ctx context.Context, args []string, f syncFlags) int {
 	group.SetLimit(atOnce)
 	for i, t := range targets {
 		group.Go(func() error {
-			outcomes[i] = a.syncAccount(ctx, t, f, bar)
+			o, asked := outcome{}, false
+			if !f.dryRun {
+				o, asked = a.askWatch(ctx, t, f)
+			}
+			if !asked {
+				o = a.syncAccount(ctx, t, f, bar)
+			}
+			outcomes[i] = o
 			return nil // one account's trouble is none of the others'
 		})
 	}

@@ -115,7 +115,10 @@ func (a *App) watchAccount(ctx context.Context, t target, tried func()) int {
 	defer cancel()
 	telling.Go(func() { a.hints(ctx, name, watcher, hints) })
 
-	loop := watch.Loop{Account: account, Local: hints, Remote: &announcer{app: a, account: t.account}, Poll: t.account.PollInterval}
+	answering := a.listen(ctx, account)
+	defer answering.Close()
+	defer cancel()
+	loop := watch.Loop{Account: account, Asks: answering.asks, Local: hints, Remote: &announcer{app: a, account: t.account}, Poll: t.account.PollInterval}
 	loop.Run(ctx)
 	return exitOK
 }
@@ -153,6 +156,11 @@ func (w *watched) Sync(ctx context.Context) error {
 	}
 	w.tell(o)
 	w.tried()
+	return loopError(o)
+}
+
+// loopError is what the loop goes by.
+func loopError(o outcome) error {
 	if o.code() == exitNoPerm {
 		return errors.Join(mail.ErrLogin, o.err) // also if there is no password: to ask for it may open a window
 	}

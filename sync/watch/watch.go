@@ -68,14 +68,26 @@ type Link interface {
 	Close()
 }
 
+// Ask is a sync that somebody wants now. The loop calls Sync, perhaps twice, and then Done.
+type Ask interface {
+	// Sync is Account.Sync, for whoever asked. If that one has gone away meanwhile it is an
+	// ordinary run.
+	Sync(ctx context.Context) error
+	// Whole tells whether it is about the whole account, and does as well as an ordinary run.
+	Whole() bool
+	Done()
+}
+
 // Loop is the loop of one account. Its fields are set before Run.
 type Loop struct {
 	Account Account
+	Asks    <-chan Ask       // unbuffered: what is taken is done next; nil: none
 	Local   <-chan struct{}  // local hints, buffered as Link.Hints; nil: none
 	Remote  Remote           // nil: poll only
 	Poll    time.Duration    // 0: one minute
 	Wall    func() time.Time // nil: the wall clock
 
+	ask     Ask // that was taken
 	link    Link
 	linked  time.Time
 	relink  time.Time // not before; zero: now
@@ -137,12 +149,22 @@ func (l *Loop) round(ctx context.Context) error {
 			l.link, l.linked = link, time.Now()
 		}
 	}
-	err := l.Account.Sync(ctx)
+	sync := l.Account.Sync
+	if ask := l.ask; ask != nil {
+		if l.ask = nil; ask.Whole() {
+			defer ask.Done()
+			sync = ask.Sync
+		} else {
+			_ = ask.Sync(ctx) // what went wrong the ordinary run meets, too
+			ask.Done()
+		}
+	}
+	err := sync(ctx)
 	if serverTrouble(err) && l.link != nil && !isDone(l.link) && ctx.Err() == nil {
 		// The server may have no room for both.
 		l.drop()
 		unlinked = true
-		err = l.Account.Sync(ctx)
+		err = sync(ctx)
 	}
 	l.away = serverTrouble(err)
 	if err != nil {
@@ -204,6 +226,8 @@ func (l *Loop) idle(ctx context.Context) error {
 			return nil
 		case <-poll.C:
 			return nil
+		case l.ask = <-l.Asks:
+			return nil
 		case <-cut:
 			return errCut
 		case <-remote:
@@ -248,6 +272,8 @@ func (l *Loop) pause(ctx context.Context, err error) {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
+			return
+		case l.ask = <-l.Asks:
 			return
 		case <-local:
 			settle(ctx, local, localQuiet, localMost)

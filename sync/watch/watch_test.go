@@ -15,6 +15,7 @@ import (
 // world is both sides of an account, scripted.
 type world struct {
 	local chan struct{}
+	asks  chan Ask
 
 	mu gosync.Mutex // guards what follows
 
@@ -122,10 +123,10 @@ func (w *world) hint() {
 func live(t *testing.T, w *world, script func(t *testing.T, stop func())) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w.local = make(chan struct{}, 1)
+		w.local, w.asks = make(chan struct{}, 1), make(chan Ask)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
-		l := &Loop{Account: w, Local: w.local, Remote: w, Wall: w.wall}
+		l := &Loop{Account: w, Asks: w.asks, Local: w.local, Remote: w, Wall: w.wall}
 		go func() { l.Run(ctx); close(ended) }()
 		stop := func() { cancel(); <-ended }
 		defer stop()
@@ -337,4 +338,56 @@ func TestTenThousandCyclesLeaveNoGoroutines(t *testing.T) {
 			t.Fatalf("%d syncs, %d goroutines, before %d", w.syncs, n, before)
 		}
 	})
+}
+
+// ask is a sync that somebody asks for.
+type ask struct {
+	*world
+	whole bool
+	done  chan struct{}
+}
+
+func (a *ask) Whole() bool { return a.whole }
+func (a *ask) Done()       { close(a.done) }
+
+// asked asks the loop for a sync, and waits until it is done.
+func (w *world) asked(whole bool) {
+	a := &ask{w, whole, make(chan struct{})}
+	w.asks <- a
+	<-a.done
+}
+
+func TestWhoAsksIsServedAtOnceAndInsteadOfAnOrdinarySync(t *testing.T) {
+	w := &world{covers: true}
+	live(t, w, func(t *testing.T, _ func()) {
+		w.asked(true)
+		after(t, w, time.Second, 2)
+		w.asked(false) // it says nothing of the rest of the account
+		after(t, w, time.Second, 4)
+		w.script(func() { w.takes = time.Minute })
+		w.link.hints <- struct{}{}
+		time.Sleep(10 * time.Second)
+		w.asked(true) // when the run that is under way has ended
+		after(t, w, time.Second, 6)
+	})
+}
+
+func TestWhoAsksEndsAPause(t *testing.T) {
+	for _, err := range []error{mail.ErrUnreachable, mail.ErrLogin, mail.ErrMissing} {
+		w := &world{covers: true, fails: err}
+		live(t, w, func(t *testing.T, _ func()) {
+			before, _ := w.count()
+			w.asked(true)
+			after(t, w, 0, before+1)
+			w.script(func() { w.fails = nil })
+			w.asked(true)
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if n, _ := w.count(); n < before+2 || n > before+3 { // it may link, and sync for that
+				t.Errorf("%v: %d syncs after %d", err, n, before)
+			}
+			before, _ = w.count()
+			after(t, w, 30*time.Second, before) // it is at rest again
+		})
+	}
 }

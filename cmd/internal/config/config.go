@@ -18,6 +18,7 @@ import (
 // Config is the whole file.
 type Config struct {
 	File     string    // where it was read from
+	Sum      [32]byte  // of its text, which tells whether it was changed since
 	StateDir string    // absolute; holds one directory per account
 	Accounts []Account // in the order of the file; at least one
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -60,7 +61,7 @@ func Load(path string) (*Config, error) {
 		return nil, Errors{l.syntax(text, err)}
 	}
 	l.doc.lines = findLines(text)
-	cfg := &Config{File: path, StateDir: filepath.Join(xdg.StateHome, "mailtwin")}
+	cfg := &Config{File: path, Sum: sha256.Sum256([]byte(text)), StateDir: filepath.Join(xdg.StateHome, "mailtwin")}
 	root := &table{doc: l.doc, values: values}
 	if dir, _ := get(root, "state_dir", l.asPath); dir != "" {
 		cfg.StateDir = dir
