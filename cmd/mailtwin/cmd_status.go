@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"mailtwin/conflict/mail"
+	"mailtwin/sync/watch"
 )
 
 func (a *App) statusCommand(code *int) *cobra.Command {
@@ -43,6 +46,65 @@ type accountStatus struct {
 	Error    *string        `json:"error"`     // what went wrong then, or with reading the state
 	Removed  removedStatus  `json:"removed"`
 	Folders  []folderStatus `json:"folders"`
+	Watch    *liveStatus    `json:"watch"` // null: none has the account
+}
+
+// liveStatus is what a watch is at.
+type liveStatus struct {
+	PID       int        `json:"pid"`
+	Since     *time.Time `json:"since"`
+	Syncing   bool       `json:"syncing"`
+	Connected *time.Time `json:"connected"` // since when the server announces; null: it does not
+	Announces string     `json:"announces"` // everything, some or nothing
+	NextSync  *time.Time `json:"next_sync"` // at the latest; null: it is at it
+	Trouble   *string    `json:"trouble"`   // why it waits until then
+	Here      *time.Time `json:"here"`      // when a sync last changed something here
+	There     *time.Time `json:"there"`     // and on the server
+}
+
+func newLiveStatus(s watch.State, w *watched) *liveStatus {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	live := &liveStatus{
+		PID: os.Getpid(), Since: when(w.since), Syncing: s.Syncing, Connected: when(s.Linked), Announces: "nothing",
+		NextSync: when(s.Next), Here: when(w.here), There: when(w.there),
+	}
+	switch {
+	case s.Everything:
+		live.Announces = "everything"
+	case !s.Linked.IsZero():
+		live.Announces = "some"
+	}
+	if s.Trouble != nil {
+		live.Trouble = text(s.Trouble.Error())
+	}
+	return live
+}
+
+// String says it in a line.
+func (l *liveStatus) String() string {
+	parts := []string{fmt.Sprintf("watched by process %d since %s", l.PID, localTime(l.Since))}
+	switch l.Announces {
+	case "everything":
+		parts = append(parts, "the server announces changes")
+	case "some":
+		parts = append(parts, "the server announces changes in some folders")
+	}
+	switch {
+	case l.Syncing:
+		parts = append(parts, "syncing")
+	case l.Trouble != nil:
+		parts = append(parts, *l.Trouble, "tried again at "+localTime(l.NextSync))
+	case l.NextSync != nil:
+		parts = append(parts, "next sync by "+localTime(l.NextSync))
+	}
+	if l.Here != nil {
+		parts = append(parts, "last change here "+localTime(l.Here))
+	}
+	if l.There != nil {
+		parts = append(parts, "last change on the server "+localTime(l.There))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // removedStatus is what the store of removed messages holds.
@@ -91,7 +153,9 @@ func (a *App) status(ctx context.Context, args []string, asJSON bool) int {
 			a.complain(t.account.Name, "", err, "")
 			code = exitFailed
 		}
-		doc.Accounts = append(doc.Accounts, newAccountStatus(t.account.Name, p, err))
+		status := newAccountStatus(t.account.Name, p, err)
+		status.Watch = a.live(t.account.Name)
+		doc.Accounts = append(doc.Accounts, status)
 	}
 	if asJSON {
 		return a.printed(code, doc)
@@ -211,6 +275,9 @@ func (a *App) printStatus(s accountStatus) {
 			why = *s.Error
 		}
 		fmt.Fprintf(a.Stdout, "%s: last synced %s: %s\n", s.Name, localTime(s.LastSync), why)
+	}
+	if s.Watch != nil {
+		fmt.Fprintln(a.Stdout, "  "+s.Watch.String())
 	}
 	if len(s.Folders) == 0 {
 		return

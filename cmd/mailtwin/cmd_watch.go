@@ -99,7 +99,7 @@ func (a *App) watchAccount(ctx context.Context, t target, tried func()) int {
 	}
 	defer unlock()
 
-	account := &watched{app: a, target: t, tried: tried}
+	account := &watched{app: a, target: t, tried: tried, since: time.Now()}
 	if _, err := os.Stat(t.account.Maildir); errors.Is(err, fs.ErrNotExist) {
 		// The first sync makes it; one that comes later the watcher notices late. What goes wrong
 		// goes wrong in the loop, too.
@@ -115,10 +115,10 @@ func (a *App) watchAccount(ctx context.Context, t target, tried func()) int {
 	defer cancel()
 	telling.Go(func() { a.hints(ctx, name, watcher, hints) })
 
-	answering := a.listen(ctx, account)
+	loop := watch.Loop{Account: account, Local: hints, Remote: &announcer{app: a, account: t.account}, Poll: t.account.PollInterval}
+	answering := a.listen(ctx, account, &loop)
 	defer answering.Close()
 	defer cancel()
-	loop := watch.Loop{Account: account, Asks: answering.asks, Local: hints, Remote: &announcer{app: a, account: t.account}, Poll: t.account.PollInterval}
 	loop.Run(ctx)
 	return exitOK
 }
@@ -146,11 +146,29 @@ type watched struct {
 	target target
 	tried  func()
 	said   string // what was wrong last
+	since  time.Time
+
+	mu          sync.Mutex // guards what follows
+	here, there time.Time  // when a sync last changed something on that side
+}
+
+// changed notes when a sync changed something.
+func (w *watched) changed(r engine.Report) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	none := engine.Counts{}
+	if r.Local != none {
+		w.here = time.Now()
+	}
+	if r.Remote != none {
+		w.there = time.Now()
+	}
 }
 
 // Sync is watch.Account.Sync.
 func (w *watched) Sync(ctx context.Context) error {
 	o := w.app.syncAccount(ctx, w.target, syncFlags{wait: lockWait}, nil)
+	w.changed(o.report)
 	if ctx.Err() != nil {
 		return ctx.Err() // what was cut off is no news
 	}

@@ -13,6 +13,7 @@ import (
 
 	"mailtwin/conflict/mail"
 	engine "mailtwin/sync"
+	"mailtwin/sync/watch"
 )
 
 // While an account is watched, `sync` has the watch sync it, and prints what that says: the counts,
@@ -56,6 +57,44 @@ func TestSyncAsksTheWatch(t *testing.T) {
 		t.Errorf("sync prints %q and %q, want %q", asked.stdout, asked.stderr, want)
 	}
 	d.sync()
+}
+
+// `status` asks the watch what it is at.
+func TestStatusTellsOfTheWatch(t *testing.T) {
+	s := embedded(t)
+	d := s.device("laptop", `poll_interval = "1h"`)
+	d.sync()
+	if r := d.exits(0, "status"); strings.Contains(r.stdout, "watched") || d.status().Watch != nil {
+		t.Errorf("without a watch it prints %q", r.stdout)
+	}
+	w := d.watch(nil)
+	w.run()
+	s.deliver("Archive", note("third"), seen)
+	d.sync()
+	want := fmt.Sprintf("watched by process %d since ", os.Getpid())
+	if r := d.exits(0, "status"); !strings.Contains(r.stdout, want) || !strings.Contains(r.stdout, "last change here ") {
+		t.Errorf("it prints %q", r.stdout)
+	}
+	live := d.status().Watch
+	if live == nil || live.PID != os.Getpid() || live.Here == nil || live.There != nil {
+		t.Errorf("--json has %+v", live)
+	}
+}
+
+func TestWhatAWatchIsAt(t *testing.T) {
+	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	then := localTime(&at)
+	for want, state := range map[string]watch.State{
+		"syncing": {Syncing: true},
+		"the server announces changes; next sync by " + then:                 {Linked: at, Everything: true, Next: at},
+		"the server announces changes in some folders; next sync by " + then: {Linked: at, Next: at},
+		"server unreachable; tried again at " + then:                         {Next: at, Trouble: mail.ErrUnreachable},
+	} {
+		want = fmt.Sprintf("watched by process %d since %s; %s; last change on the server %s", os.Getpid(), then, want, then)
+		if got := newLiveStatus(state, &watched{since: at, there: at}).String(); got != want {
+			t.Errorf("it is %q, want %q", got, want)
+		}
+	}
 }
 
 // What is held is held by the watch, too, and let go by who asks it to.

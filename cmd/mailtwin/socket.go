@@ -37,6 +37,7 @@ type request struct {
 	Folders      []mail.Folder
 	AllowDeletes bool
 	Wait         time.Duration // for a sync that is under way
+	Status       bool          // only what the watch is at
 }
 
 // reply is what a watch says.
@@ -44,6 +45,7 @@ type reply struct {
 	// Stale: the watch has another configuration, and does nothing.
 	Stale   bool
 	Outcome *toldOutcome
+	Live    *liveStatus
 }
 
 // socketOf is where the watch of an account listens: in the runtime directory, which is the
@@ -66,7 +68,7 @@ func (a *App) askWatch(ctx context.Context, t target, f syncFlags) (outcome, boo
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	err = json.NewEncoder(conn).Encode(request{a.cfg.Sum, t.folders, f.allowDeletes, f.wait})
+	err = json.NewEncoder(conn).Encode(request{Config: a.cfg.Sum, Folders: t.folders, AllowDeletes: f.allowDeletes, Wait: f.wait})
 	var said reply
 	if err == nil {
 		err = json.NewDecoder(conn).Decode(&said)
@@ -84,19 +86,39 @@ func (a *App) askWatch(ctx context.Context, t target, f syncFlags) (outcome, boo
 	return outcome{}, false
 }
 
+// live asks the watch of an account what it is at; nil where there is none.
+func (a *App) live(account string) *liveStatus {
+	conn, err := net.DialTimeout("unix", a.socketOf(account), time.Second)
+	if err != nil {
+		return nil
+	}
+	defer conn.Close()
+	var said reply
+	err = errors.Join(conn.SetDeadline(time.Now().Add(askTime)), json.NewEncoder(conn).Encode(request{Status: true}))
+	if err == nil {
+		err = json.NewDecoder(conn).Decode(&said)
+	}
+	if err != nil {
+		a.log.Info("the watch does not answer", "account", account, "error", err)
+	}
+	return said.Live
+}
+
 // listener answers what `sync` asks about an account that is watched.
 type listener struct {
 	app      *App
 	account  *watched
 	asks     chan watch.Ask
+	loop     *watch.Loop
 	socket   net.Listener
 	handling sync.WaitGroup
 }
 
-// listen begins to answer; ctx ends it, and then the caller closes it. A socket that cannot be
-// made is no reason not to watch.
-func (a *App) listen(ctx context.Context, w *watched) *listener {
-	l := &listener{app: a, account: w, asks: make(chan watch.Ask)}
+// listen begins to answer about a loop, which gets what is asked of it; ctx ends it, and then the
+// caller closes it. A socket that cannot be made is no reason not to watch.
+func (a *App) listen(ctx context.Context, w *watched, loop *watch.Loop) *listener {
+	l := &listener{app: a, account: w, asks: make(chan watch.Ask), loop: loop}
+	loop.Asks = l.asks
 	name := w.target.account.Name
 	path := a.socketOf(name)
 	err := os.Remove(path) // of a watch that died: this one has the account
@@ -145,6 +167,9 @@ func (l *listener) answer(ctx context.Context, conn net.Conn) error {
 	var q request
 	if err := json.NewDecoder(io.LimitReader(conn, maxRequest)).Decode(&q); err != nil {
 		return fmt.Errorf("read the question: %w", err)
+	}
+	if q.Status {
+		return json.NewEncoder(conn).Encode(reply{Live: newLiveStatus(l.loop.State(), l.account)})
 	}
 	if q.Config != l.app.cfg.Sum {
 		return json.NewEncoder(conn).Encode(reply{Stale: true})
@@ -197,6 +222,7 @@ func (k *asked) Sync(ctx context.Context) error {
 	defer end()
 	defer context.AfterFunc(k.ctx, end)()
 	k.outcome = k.app.syncAccount(running, k.of, k.flags, nil)
+	k.changed(k.outcome.report)
 	if running.Err() != nil {
 		return k.watched.Sync(ctx)
 	}

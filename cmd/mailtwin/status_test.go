@@ -19,7 +19,7 @@ func TestStatus(t *testing.T) {
 	b := newBench(t, "alice")
 	b.pastErr = fmt.Errorf("open: %w", fs.ErrNotExist)
 	b.run(t.Context(), "status", 0, "alice: never synced; mailtwin sync alice\n", "")
-	b.run(t.Context(), "status --json", 0, `{"accounts":[{"name":"alice","last_sync":null,"ok":false,"error":null,"removed":{"messages":0,"bytes":0},"folders":[]}]}`+"\n", "")
+	b.run(t.Context(), "status --json", 0, `{"accounts":[{"name":"alice","last_sync":null,"ok":false,"error":null,"removed":{"messages":0,"bytes":0},"folders":[],"watch":null}]}`+"\n", "")
 
 	b.pastErr = nil
 	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
@@ -61,7 +61,7 @@ func TestStatus(t *testing.T) {
 		`{"state":"held","messages":2,"why":"more than half","next_try":null,"message_ids":["<b@x>"]}]},`+
 		`{"name":"My Work","local":7,"remote":7,"pending":0,"held":8,"parted":0,"last_sync":"2026-03-04T05:06:07Z","problem":null,"reasons":[`+
 		`{"state":"held","messages":1,"why":"what takes its place is not there yet","next_try":"2026-03-04T05:06:07Z","message_ids":[]},`+
-		`{"state":"held","messages":7,"why":"the folder is gone here","next_try":null,"message_ids":[]}]}]}]}`+"\n", "")
+		`{"state":"held","messages":7,"why":"the folder is gone here","next_try":null,"message_ids":[]}]}],"watch":null}]}`+"\n", "")
 
 	b.past, b.pastErr = past{}, mail.ErrDamaged
 	b.run(t.Context(), "status", 1, "alice: damaged\n", "mailtwin: alice: damaged\n")

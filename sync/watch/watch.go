@@ -6,6 +6,7 @@ package watch
 import (
 	"context"
 	"errors"
+	gosync "sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -97,6 +98,34 @@ type Loop struct {
 	links   *backoff.ExponentialBackOff
 	wall    time.Time
 	mono    time.Time
+
+	mu    gosync.Mutex // guards state
+	state State
+}
+
+// State is what a loop is at.
+type State struct {
+	Syncing    bool
+	Linked     time.Time // since when the server announces; zero: it does not
+	Everything bool      // in all folders
+	Next       time.Time // when it syncs at the latest; zero: it is at it
+	Trouble    error     // that it waits out until then; nil: all is well
+}
+
+// State tells what the loop is at. Anybody may ask at any time.
+func (l *Loop) State() State {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state
+}
+
+func (l *Loop) is(syncing bool, next time.Time, trouble error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.state = State{Syncing: syncing, Next: next, Trouble: trouble}
+	if l.link != nil {
+		l.state.Linked, l.state.Everything = l.linked, l.link.CoversAll()
+	}
 }
 
 // errCut says that the announcements ended; it is waited out as network trouble is.
@@ -138,6 +167,7 @@ func growing(first, most time.Duration) *backoff.ExponentialBackOff {
 // round links before it syncs: a change after the sync looked is then announced. That there is
 // no link is no reason not to sync.
 func (l *Loop) round(ctx context.Context) error {
+	l.is(true, time.Time{}, nil)
 	unlinked := false // although that was tried
 	// After a failure the sync goes first: it tells what is wrong, and one login is refused and
 	// not two.
@@ -216,6 +246,7 @@ func (l *Loop) idle(ctx context.Context) error {
 	if l.linkable() {
 		every = min(every, max(0, time.Until(l.relink)))
 	}
+	l.is(false, time.Now().Add(every), nil)
 	poll := time.NewTimer(every)
 	defer poll.Stop()
 	clocks := time.NewTicker(tick)
@@ -263,6 +294,7 @@ func (l *Loop) pause(ctx context.Context, err error) {
 	default:
 		wait = min(l.network.NextBackOff(), networkMost)
 	}
+	l.is(false, time.Now().Add(wait), err)
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	clocks := time.NewTicker(tick)

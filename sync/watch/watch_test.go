@@ -16,6 +16,7 @@ import (
 type world struct {
 	local chan struct{}
 	asks  chan Ask
+	loop  *Loop
 
 	mu gosync.Mutex // guards what follows
 
@@ -126,8 +127,8 @@ func live(t *testing.T, w *world, script func(t *testing.T, stop func())) {
 		w.local, w.asks = make(chan struct{}, 1), make(chan Ask)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
-		l := &Loop{Account: w, Asks: w.asks, Local: w.local, Remote: w, Wall: w.wall}
-		go func() { l.Run(ctx); close(ended) }()
+		w.loop = &Loop{Account: w, Asks: w.asks, Local: w.local, Remote: w, Wall: w.wall}
+		go func() { w.loop.Run(ctx); close(ended) }()
 		stop := func() { cancel(); <-ended }
 		defer stop()
 		synctest.Wait()
@@ -390,4 +391,27 @@ func TestWhoAsksEndsAPause(t *testing.T) {
 			after(t, w, 30*time.Second, before) // it is at rest again
 		})
 	}
+}
+
+func TestStateTellsWhatItIsAt(t *testing.T) {
+	w := &world{covers: true}
+	live(t, w, func(t *testing.T, _ func()) {
+		began := time.Now()
+		if got, want := w.loop.State(), (State{Linked: began, Everything: true, Next: began.Add(safetyPoll)}); got != want {
+			t.Errorf("at rest it is %+v, want %+v", got, want)
+		}
+		w.script(func() { w.takes = time.Minute })
+		w.link.hints <- struct{}{}
+		time.Sleep(time.Second)
+		if got := w.loop.State(); !got.Syncing || !got.Next.IsZero() {
+			t.Errorf("in a sync it is %+v", got)
+		}
+		w.script(func() { w.takes, w.fails = 0, mail.ErrMissing })
+		after(t, w, time.Minute, 2)
+		w.asked(true)
+		synctest.Wait()
+		if got, want := w.loop.State(), (State{Next: time.Now().Add(networkMost), Trouble: mail.ErrMissing}); got != want {
+			t.Errorf("in trouble it is %+v, want %+v", got, want)
+		}
+	})
 }
