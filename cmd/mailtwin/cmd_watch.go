@@ -3,20 +3,16 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
+	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
-	"mailtwin/conflict/mail"
-	"mailtwin/maildir"
-	engine "mailtwin/sync"
+	"mailtwin/cmd/internal/config"
 	"mailtwin/sync/watch"
 )
 
@@ -26,7 +22,8 @@ func (a *App) watchCommand(code *int) *cobra.Command {
 		Short: "stay, and bring both sides together as they change",
 		Long: `Stay, and bring the Maildir and the server together: what changes here at once,
 and what changes on the server as soon as that announces it, or each poll_interval. What goes
-wrong is said once, and tried again later. SIGTERM and SIGINT end it.`,
+wrong is said once, and tried again later. SIGTERM and SIGINT end it; SIGHUP has it read the
+configuration anew.`,
 		Example: `  mailtwin watch
   mailtwin watch alice
 
@@ -42,38 +39,146 @@ Exit codes: 0 ended by a signal; 1 another watch has an account, which was left 
 
 // watch carries out the command, and gives the exit code.
 func (a *App) watch(ctx context.Context, args []string) int {
-	targets, err := a.syncTargets(args, syncFlags{})
+	targets, err := a.watchTargets(args)
 	if err != nil {
 		return exitUsage
 	}
-	for _, t := range targets {
-		err := usable(t.account)
-		if len(t.folders) > 0 {
-			err = errors.New("watch is for whole accounts; `folders` in the configuration says which folders are synced")
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		w := a.watchAll(ctx, targets)
+		fresh := w.supervise(ctx, args, hangup)
+		codes := w.end()
+		if fresh == nil {
+			return together(codes)
 		}
-		if err != nil {
-			a.complain(t.account.Name, "", err, "")
-			return exitUsage
+		a.cfg = fresh.cfg
+		targets = fresh.targets
+	}
+}
+
+// watchTargets reads the configuration and the arguments, and prints what is wrong with them.
+func (a *App) watchTargets(args []string) ([]target, error) {
+	targets, err := a.syncTargets(args, syncFlags{})
+	for _, t := range targets {
+		if err == nil {
+			err = usable(t.account)
+			if len(t.folders) > 0 {
+				err = errors.New("watch is for whole accounts; `folders` in the configuration says which folders are synced")
+			}
+			if err != nil {
+				a.complain(t.account.Name, "", err, "")
+			}
 		}
 	}
-	// systemd waits for that, so an account that cannot be reached must not keep it from coming.
-	var tried, ended sync.WaitGroup
-	codes := make([]int, len(targets))
+	return targets, err
+}
+
+// watchers are the accounts that are watched at once.
+type watchers struct {
+	app   *App
+	ready chan struct{} // is closed when each account was synced for the first time, whatever came of that
+	stop  context.CancelFunc
+	ended sync.WaitGroup
+	codes []int
+
+	mu    sync.Mutex // guards loops
+	loops []*watch.Loop
+}
+
+// watchAll begins to watch accounts.
+func (a *App) watchAll(ctx context.Context, targets []target) *watchers {
+	w := &watchers{app: a, ready: make(chan struct{}), codes: make([]int, len(targets))}
+	ctx, w.stop = context.WithCancel(ctx)
+	var tried sync.WaitGroup
 	for i, t := range targets {
 		tried.Add(1)
-		ended.Go(func() { codes[i] = a.watchAccount(ctx, t, sync.OnceFunc(tried.Done)) })
+		w.ended.Go(func() { w.codes[i] = a.watchAccount(ctx, t, sync.OnceFunc(tried.Done), w.began) })
 	}
-	tried.Wait()
-	a.notify(daemon.SdNotifyReady)
+	w.ended.Go(func() { tried.Wait(); close(w.ready) })
+	return w
+}
+
+func (w *watchers) began(l *watch.Loop) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.loops = append(w.loops, l)
+}
+
+// end ends the watching, and gives the exit codes.
+func (w *watchers) end() []int {
+	w.stop()
+	w.ended.Wait()
+	return w.codes
+}
+
+// reading is a configuration that was read anew.
+type reading struct {
+	cfg     *config.Config
+	targets []target
+}
+
+// supervise returns when all has ended, or ctx does, or the configuration was read anew. One that
+// is no good is refused, and the old one kept.
+func (w *watchers) supervise(ctx context.Context, args []string, hangup <-chan os.Signal) *reading {
 	all := make(chan struct{})
-	go func() { ended.Wait(); close(all) }()
-	select {
-	case <-ctx.Done():
-		a.notify(daemon.SdNotifyStopping)
-		<-all
-	case <-all:
+	go func() { w.ended.Wait(); close(all) }()
+	var beat <-chan time.Time
+	if every, err := daemon.SdWatchdogEnabled(false); err == nil && every > 0 {
+		ticker := time.NewTicker(every / 3)
+		defer ticker.Stop()
+		beat = ticker.C
 	}
-	return together(codes)
+	// systemd waits for that, so an account that cannot be reached does not keep it from coming.
+	ready := w.ready
+	for {
+		select {
+		case <-ready:
+			ready = nil
+			w.app.notify(daemon.SdNotifyReady)
+		case <-ctx.Done():
+			w.app.notify(daemon.SdNotifyStopping)
+			return nil
+		case <-all:
+			return nil
+		case <-beat:
+			if l := w.stuck(time.Now()); l == nil {
+				w.app.notify(daemon.SdNotifyWatchdog)
+			} else {
+				w.app.log.Error("a watch is stuck", "since", l.Next)
+			}
+		case <-hangup:
+			w.app.notify(reloading())
+			later := *w.app
+			targets, err := later.watchTargets(args)
+			if err == nil {
+				return &reading{later.cfg, targets}
+			}
+			w.app.complain("", "", errors.New("the configuration that was read before is kept"), "mend the new one, and send SIGHUP again")
+			w.app.notify(daemon.SdNotifyReady)
+		}
+	}
+}
+
+// overdue is how long after its time a loop is taken to be stuck. A sync takes what it takes: each
+// of its waits is bounded.
+const overdue = 5 * time.Minute
+
+// stuck gives the state of a loop that does not do what it was to do; nil if there is none.
+func (w *watchers) stuck(now time.Time) *watch.State {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range w.loops {
+		if s := l.State(); isStuck(s, now) {
+			return &s
+		}
+	}
+	return nil
+}
+
+func isStuck(s watch.State, now time.Time) bool {
+	return !s.Syncing && !s.Next.IsZero() && now.Sub(s.Next) > overdue
 }
 
 // notify tells systemd, if that has started us.
@@ -83,138 +188,9 @@ func (a *App) notify(state string) {
 	}
 }
 
-// watchAccount watches one account until ctx ends. It calls tried after the first sync, whatever
-// came of that, and also if there is none.
-func (a *App) watchAccount(ctx context.Context, t target, tried func()) int {
-	defer tried()
-	name := t.account.Name
-	// Not the lock of a sync: `mailtwin sync` may come in between.
-	unlock, err := lockAccount(ctx, filepath.Join(a.stateDir(name), "watch"), 0, func(*busyError) {})
-	if busy := (*busyError)(nil); errors.As(err, &busy) {
-		err = errors.New(strings.Replace(busy.who(), "another sync", "another watch", 1))
-	}
-	if err != nil {
-		a.complain(name, "", err, "")
-		return exitFailed
-	}
-	defer unlock()
-
-	account := &watched{app: a, target: t, tried: tried, since: time.Now()}
-	if _, err := os.Stat(t.account.Maildir); errors.Is(err, fs.ErrNotExist) {
-		// The first sync makes it; one that comes later the watcher notices late. What goes wrong
-		// goes wrong in the loop, too.
-		_ = account.Sync(ctx)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	watcher := maildir.Watch(ctx, t.account.Maildir, maildir.WatchOptions{Layout: layouts[t.account.Layout]})
-	defer watcher.Close()
-	hints := make(chan struct{}, 1)
-	var telling sync.WaitGroup
-	defer telling.Wait()
-	defer cancel()
-	telling.Go(func() { a.hints(ctx, name, watcher, hints) })
-
-	loop := watch.Loop{Account: account, Local: hints, Remote: &announcer{app: a, account: t.account}, Poll: t.account.PollInterval}
-	answering := a.listen(ctx, account, &loop)
-	defer answering.Close()
-	defer cancel()
-	loop.Run(ctx)
-	return exitOK
-}
-
-// hints hands on that something may have changed here, until ctx ends.
-func (a *App) hints(ctx context.Context, name string, watcher *maildir.Watcher, hints chan<- struct{}) {
-	for {
-		changes, err := watcher.Wait(ctx)
-		if err != nil {
-			return
-		}
-		for _, n := range changes.Notices {
-			a.complain(name, n.Folder, errors.New(n.Text), "")
-		}
-		select {
-		case hints <- struct{}{}:
-		default: // there is one that was not taken yet
-		}
-	}
-}
-
-// watched is an account as the loop drives it.
-type watched struct {
-	app    *App
-	target target
-	tried  func()
-	said   string // what was wrong last
-	since  time.Time
-
-	mu          sync.Mutex // guards what follows
-	here, there time.Time  // when a sync last changed something on that side
-}
-
-// changed notes when a sync changed something.
-func (w *watched) changed(r engine.Report) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	none := engine.Counts{}
-	if r.Local != none {
-		w.here = time.Now()
-	}
-	if r.Remote != none {
-		w.there = time.Now()
-	}
-}
-
-// Sync is watch.Account.Sync.
-func (w *watched) Sync(ctx context.Context) error {
-	o := w.app.syncAccount(ctx, w.target, syncFlags{wait: lockWait}, nil)
-	w.changed(o.report)
-	if ctx.Err() != nil {
-		return ctx.Err() // what was cut off is no news
-	}
-	w.tell(o)
-	w.tried()
-	return loopError(o)
-}
-
-// loopError is what the loop goes by.
-func loopError(o outcome) error {
-	if o.code() == exitNoPerm {
-		return errors.Join(mail.ErrLogin, o.err) // also if there is no password: to ask for it may open a window
-	}
-	return o.err
-}
-
-// tell says what went wrong, unless it is what was wrong before.
-func (w *watched) tell(o outcome) {
-	var all []string
-	for _, c := range o.complaints() {
-		all = append(all, c.String())
-	}
-	if text := strings.Join(all, "\n"); text != w.said {
-		if w.said = text; text == "" {
-			w.app.log.Info("all is well again", "account", o.account)
-		}
-		w.app.printComplaints(o)
-	}
-	for _, n := range o.report.Lost {
-		fmt.Fprintln(w.app.Stderr, line(o.account, n.Folder, n.Text, ""))
-	}
-	if none := (engine.Counts{}); o.err == nil && (o.report.Local != none || o.report.Remote != none) {
-		w.app.log.Info("synced", "account", o.account, "what", o.summary(false), "took", o.duration.Round(time.Millisecond))
-	}
-}
-
-// LocalStale is watch.Account.LocalStale.
-func (w *watched) LocalStale(ctx context.Context) (bool, error) {
-	acc := w.target.account
-	s, err := w.app.rooms.open(ctx, acc, true)
-	if err != nil {
-		return false, fmt.Errorf("open the account: %w", err)
-	}
-	defer s.close()
-	if s.opts.Local == nil {
-		return true, nil // it was never synced
-	}
-	return engine.Stale(ctx, s.opts.Local, s.opts.State, acc.Selected)
+// reloading is what systemd wants to hear before the configuration is read anew
+// (Type=notify-reload).
+func reloading() string {
+	state, usec := daemon.SdNotifyReloading, daemon.SdNotifyMonotonicUsec()
+	return state + "\n" + usec
 }

@@ -130,7 +130,7 @@ func TestSyncDoesNotAskAWatchOfAnotherConfiguration(t *testing.T) {
 	d.again(`poll_interval = "2h"`)
 	s.deliver("Archive", note("third"), seen)
 	r := d.exits(0, "sync")
-	if !strings.Contains(r.stderr, "another configuration: restart it") {
+	if !strings.Contains(r.stderr, "another configuration: send it SIGHUP") {
 		t.Errorf("sync prints %q", r.stderr)
 	}
 	s.want("Archive here", d.subjects("Archive"), "third")

@@ -11,11 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"mailtwin/conflict/mail"
 	engine "mailtwin/sync"
+	"mailtwin/sync/watch"
 )
 
 // watching is a computer on which `mailtwin watch` runs.
@@ -23,15 +25,45 @@ type watching struct {
 	*computer
 	runs   chan engine.Report // of each run that ended well
 	failed chan error         // of each other one
+	lines  chan string        // that it prints
 	stop   func() result
+}
+
+// says waits until it prints a line in which a text is.
+func (w *watching) says(text string) {
+	w.Helper()
+	deadline := time.After(30 * time.Second)
+	for {
+		select {
+		case line := <-w.lines:
+			if strings.Contains(line, text) {
+				return
+			}
+		case <-deadline:
+			w.Fatalf("it does not say %q", text)
+		}
+	}
+}
+
+// heard is where a watch prints.
+type heard struct {
+	bytes.Buffer
+	lines chan string
+}
+
+func (h *heard) Write(p []byte) (int, error) {
+	h.lines <- string(p)
+	return h.Buffer.Write(p)
 }
 
 // watch starts `mailtwin watch`. before, if not nil, comes before each run, and may have it fail.
 func (d *computer) watch(before func() error) *watching {
 	d.Helper()
 	w := &watching{computer: d, runs: make(chan engine.Report, 100), failed: make(chan error, 100)}
-	var stdout, stderr bytes.Buffer
-	app := &App{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Env: func(k string) string { return d.env[k] }}
+	w.lines = make(chan string, 1000)
+	var stdout bytes.Buffer
+	stderr := &heard{lines: w.lines}
+	app := &App{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: stderr, Env: func(k string) string { return d.env[k] }}
 	app.rooms.run = func(ctx context.Context, opts engine.Options) (rep engine.Report, err error) {
 		if before != nil {
 			err = before()
@@ -200,8 +232,8 @@ func TestWatchIsForWholeAccounts(t *testing.T) {
 	d.exits(2, "watch", "bob")
 }
 
-// systemd is told when the first sync was tried, also of an account that cannot be reached, and
-// when it is to end.
+// systemd is told how syncs end, when the first one was tried, also of an account that cannot be
+// reached, now and then that all is alive, and when it is to end.
 func TestWatchTellsSystemd(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -217,16 +249,68 @@ func TestWatchTellsSystemd(t *testing.T) {
 			t.Fatal(err)
 		}
 		buf := make([]byte, 100)
-		n, err := socket.Read(buf)
-		if got := string(buf[:n]); err != nil || got != want {
-			t.Errorf("it is told %q, %v, want %q", got, err, want)
+		for got := ""; got != want; {
+			n, err := socket.Read(buf)
+			if got = string(buf[:n]); err != nil || got != want && got != "WATCHDOG=1" {
+				t.Fatalf("it is told %q, %v, want %q", got, err, want)
+			}
 		}
 	}
+	t.Setenv("WATCHDOG_USEC", "300000")
 	w := d.watch(func() error { return mail.ErrUnreachable })
+	told("STATUS=alice: server unreachable: the next sync tries again")
 	told("READY=1")
 	if len(w.failed) == 0 {
 		t.Error("it was told before the first sync")
 	}
+	told("WATCHDOG=1")
 	w.stop()
 	told("STOPPING=1")
+}
+
+func TestALoopThatIsOverdueIsStuck(t *testing.T) {
+	now := time.Now()
+	for want, states := range map[bool][]watch.State{
+		true:  {{Next: now.Add(-6 * time.Minute)}, {Next: now.Add(-time.Hour), Trouble: mail.ErrLogin}},
+		false: {{}, {Next: now}, {Next: now.Add(time.Hour)}, {Next: now.Add(-time.Minute)}, {Syncing: true, Next: now.Add(-time.Hour)}},
+	} {
+		for _, s := range states {
+			if got := isStuck(s, now); got != want {
+				t.Errorf("%+v: %v", s, got)
+			}
+		}
+	}
+}
+
+// SIGHUP has the configuration read anew: it is applied, or refused, and the old one kept.
+func TestWatchReadsItsConfigurationAnew(t *testing.T) {
+	s := embedded(t)
+	d := s.device("laptop", `poll_interval = "1h"`)
+	d.sync()
+	w := d.watch(nil)
+	w.run()
+	hangUp := func() {
+		t.Helper()
+		s.check(syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	}
+	good, err := os.ReadFile(d.config)
+	s.check(err)
+	s.check(os.WriteFile(d.config, append(good, "polled = 3\n"...), 0o600))
+	hangUp()
+	w.says("polled")
+	w.says("the configuration that was read before is kept")
+	d.save("INBOX", "cur", "1.saved.host:2,S", note("saved"), then)
+	w.until("it watches on", func(r engine.Report) bool { return r.Remote.New == 1 })
+
+	s.check(os.WriteFile(d.config, append(good, "folders = [\"INBOX\"]\n"...), 0o600))
+	hangUp()
+	w.run()
+	s.deliver("Archive", note("left out"), seen)
+	s.deliver("INBOX", note("new"), seen)
+	if r := d.sync(); r.Folders != 1 {
+		t.Errorf("sync tells of %+v", r)
+	}
+	w.until("new mail", func(r engine.Report) bool { return r.Local.New == 1 })
+	w.stop()
+	s.want("Archive here", d.subjects("Archive"))
 }

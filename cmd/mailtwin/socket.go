@@ -77,7 +77,7 @@ func (a *App) askWatch(ctx context.Context, t target, f syncFlags) (outcome, boo
 	case ctx.Err() != nil:
 		return outcome{account: name, err: ctx.Err()}, true
 	case err == nil && said.Stale:
-		a.complain(name, "", errors.New("the watch has another configuration"), "restart it; this sync is done without it")
+		a.complain(name, "", errors.New("the watch has another configuration"), "send it SIGHUP; this sync is done without it")
 	case err == nil && said.Outcome != nil:
 		return said.Outcome.heard(), true
 	default:
