@@ -20,6 +20,7 @@ func TestWatchHearsTheServer(t *testing.T) {
 		settings []string
 	}{
 		"NOTIFY, in any folder":   {nil, "Lists/go", []string{hourly}},
+		"NOTIFY, in INBOX":        {nil, "INBOX", []string{hourly}},
 		"IDLE, in INBOX":          {[]string{"NOTIFY"}, "INBOX", []string{hourly}},
 		"IDLE, in another folder": {[]string{"NOTIFY"}, "Lists/go", []string{hourly, `idle = ["INBOX", "Lists/*"]`}},
 		"neither":                 {[]string{"NOTIFY", "IDLE"}, "Lists/go", []string{`poll_interval = "500ms"`}},

@@ -16,8 +16,8 @@ import (
 	"mailtwin/sync/remote/wire"
 )
 
-// ErrSilent says that a server announces nothing: it has neither NOTIFY nor IDLE, or no
-// folder that is listened to.
+// ErrSilent says that a server announces nothing: it has no IDLE, or no folder that is listened
+// to.
 var ErrSilent = errors.New("the server announces nothing")
 
 // defaultKeepAlive is less than after what time a NAT on the way forgets a connection, which
@@ -43,9 +43,9 @@ type Listener struct {
 	more bool // something was said that is not in told
 }
 
-// Listen opens a Listener. Where the server has NOTIFY (RFC 5465) it announces changes in all
-// folders on one connection, else IDLE (RFC 2177) those in the folders that idle chooses, on
-// one each. idle is asked about each folder that can be selected, and may be asked where that
+// Listen opens a Listener. A server that has IDLE (RFC 2177) announces changes in the folders that
+// idle chooses, on one connection each, and one that has NOTIFY (RFC 5465), too, those in all
+// folders on a single one. idle is asked about each folder that can be selected, and may be asked where that
 // is of no use. An error that is ErrSilent says that there is nothing to listen to. The end
 // of ctx ends the attempt, and not the Listener, which the caller closes before the account.
 func (a *Account) Listen(ctx context.Context, idle func(mail.Folder) bool) (*Listener, error) {
@@ -95,25 +95,24 @@ func (l *Listener) open(ctx, ending context.Context, idle func(mail.Folder) bool
 		return err
 	}
 	defer context.AfterFunc(ctx, func() { s.conn.Close() })()
-	notify, canIdle := s.caps.Has(capNotify), s.caps.Has(imap.CapIdle)
-	var folders []mail.RemoteFolder
-	if notify || canIdle {
-		if folders, err = l.learn(s); err == nil && notify {
-			notify, err = l.notify(s)
-		}
+	if !s.caps.Has(imap.CapIdle) {
+		l.leave(s)
+		return ErrSilent
+	}
+	folders, err := l.learn(s)
+	var n *nap
+	if err == nil && s.caps.Has(capNotify) {
+		n, err = l.notify(ctx, s)
 	}
 	switch {
 	case err != nil:
 		l.leave(s)
 		return err
-	case notify:
-		l.running.Go(func() { l.attend(ending, s) })
+	case n != nil:
+		l.running.Go(func() { l.listen(ending, n) })
 		return nil
-	case canIdle:
-		return l.idle(ctx, ending, s, folders, idle)
 	}
-	l.leave(s)
-	return ErrSilent
+	return l.idle(ctx, ending, s, folders, idle)
 }
 
 // learn finds out what the server calls the folders.
@@ -191,14 +190,15 @@ func (l *Listener) hear(t wire.Told) {
 	}
 }
 
-// over ends it where the server says that it will announce nothing more.
+// over ends it, since the server says that it will announce nothing more, for a reason that may
+// be news.
 func (l *Listener) over(t wire.Told) {
+	l.hear(t)
+	l.hint()
 	if t.Word == wire.Overflow {
 		l.account.log.Info("the server has given up watching the folders")
 	}
-	if t.Word == wire.Overflow || t.Word == "BYE" {
-		l.end()
-	}
+	l.end()
 }
 
 // note takes in the items of a STATUS. l.mu is held.

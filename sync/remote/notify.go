@@ -3,11 +3,12 @@ package remote
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
-	"time"
 
 	"github.com/emersion/go-imap/v2"
 
+	"mailtwin/conflict/mail"
 	"mailtwin/sync/remote/wire"
 )
 
@@ -25,73 +26,47 @@ const (
 	badEvent = "BADEVENT"
 )
 
-// notify asks for the changes of all folders to be announced, and reports whether they are.
+// notify asks for the changes of all folders to be announced, and gives a session that IDLEs in
+// INBOX besides; nil where they are not going to be announced.
 //
-// It does without the STATUS of each folder at the beginning: who listens looks after that,
-// as the run does that follows.
-func (l *Listener) notify(s *session) (bool, error) {
-	modSeqs := s.caps.Has(imap.CapCondStore)
-	if modSeqs {
-		// Dovecot says nothing of flags to who has not enabled CONDSTORE, as STATUS does (RFC 7162,
-		// 3.1).
-		_, err := s.client.Status("INBOX", &imap.StatusOptions{HighestModSeq: true}).Wait()
-		if err != nil && refused(err) == nil {
-			return false, s.trouble(err)
-		}
-	}
-	s.conn.Watch(func(t wire.Told) {
-		l.hear(t)
-		l.hint()
-		l.over(t)
-	})
+// Mail that another program puts into a Maildir Dovecot sees only where that is selected, and is
+// sure to announce it only in IDLE. To select INBOX enables CONDSTORE as well (RFC 7162, 3.1),
+// without which Dovecot says nothing of flags. The STATUS of each folder at the beginning is
+// not asked for: who listens looks after that.
+func (l *Listener) notify(ctx context.Context, s *session) (*nap, error) {
+	n := l.nap(s, mail.Inbox)
 	for _, more := range []string{folderEvents, ""} {
-		var a wire.Answer
-		err := s.within(l.account.opts.Timeout, "NOTIFY", func() error {
-			answer, ok := s.conn.Ask("NOTIFY SET (personal (" + messageEvents + more + "))")
-			if a = answer; !ok {
-				return s.trouble(errors.New("the connection ended"))
-			}
-			return nil
-		})
+		a, err := l.tell(ctx, s, fmt.Sprintf("NOTIFY SET (selected (%s)) (personal (%s%s))", messageEvents, messageEvents, more))
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		if a.OK {
 			// Without mod-sequences the server need not tell of flags.
-			l.everything = more != "" && modSeqs && l.personal()
-			return true, nil
+			l.everything = more != "" && s.caps.Has(imap.CapCondStore) && l.personal()
+			return n, l.doze(ctx, n)
 		}
 		s.log.Info("server refuses NOTIFY", "answer", a.Text, "code", a.Code)
 		if a.Code != badEvent {
 			break
 		}
 	}
-	s.conn.Watch(nil)
-	return false, nil
+	return nil, nil
+}
+
+// tell sends a command that the client does not have.
+func (l *Listener) tell(ctx context.Context, s *session, command string) (a wire.Answer, err error) {
+	err = l.ask(ctx, s, "NOTIFY", func() error {
+		answer, ok := s.conn.Ask(command)
+		if a = answer; !ok {
+			return s.trouble(errors.New("the connection ended"))
+		}
+		return nil
+	})
+	return a, err
 }
 
 // personal tells whether only the user's own folders are synced, which are what is asked for.
 func (l *Listener) personal() bool {
 	all := l.account.opts.Namespaces
 	return !slices.Contains(all, Other) && !slices.Contains(all, Shared)
-}
-
-// attend waits on a session while the server announces, and asks now and then whether it is
-// still there: else nobody would notice that the line is dead.
-func (l *Listener) attend(ending context.Context, s *session) {
-	defer l.left(s)
-	alive := time.NewTicker(l.account.opts.KeepAlive)
-	defer alive.Stop()
-	for {
-		select {
-		case <-ending.Done():
-			return
-		case <-s.client.Closed():
-			return
-		case <-alive.C:
-			if l.ask(ending, s, "NOOP", func() error { return s.client.Noop().Wait() }) != nil {
-				return
-			}
-		}
-	}
 }

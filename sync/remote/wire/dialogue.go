@@ -96,9 +96,9 @@ func (d *dialogue) begin() bool {
 // owed tells whether the server has to say something.
 func (d *dialogue) owed() bool { return !d.greeted || d.wait || len(d.sent) > 0 }
 
-// asks tells whether a command is under way that has data for its answer.
-func (d *dialogue) asks() bool {
-	return slices.ContainsFunc(d.sent, func(c command) bool { return c.name != "NOOP" && c.name != "IDLE" })
+// selecting tells whether a SELECT is under way, whose answer tells of messages.
+func (d *dialogue) selecting() bool {
+	return slices.ContainsFunc(d.sent, func(c command) bool { return c.selects() })
 }
 
 // secret tells whether credentials are under way, which the server may echo.

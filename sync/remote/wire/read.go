@@ -201,10 +201,7 @@ func (c *Conn) handle(r *response) ([]byte, error) {
 		c.said.heard = now // see source
 	}
 	tooMuch := c.said.add(r, now, c.opts.Timeout, c.talk.owed())
-	watch := c.watch
-	if c.talk.asks() {
-		watch = nil
-	}
+	watch, selecting := c.watch, c.talk.selecting()
 	c.mu.Unlock()
 	if tooMuch != "" {
 		return nil, c.broken("%s", tooMuch)
@@ -214,7 +211,7 @@ func (c *Conn) handle(r *response) ([]byte, error) {
 		c.opts.Trace(false, redactResponse(r, secret))
 	}
 	if watch != nil && r.first && r.kind == untagged {
-		if told, ok := r.told(); ok {
+		if told, ok := r.told(); ok && !(selecting && told.ofMessages()) {
 			watch(told)
 		}
 	}

@@ -2,7 +2,7 @@ package wire
 
 import "bytes"
 
-// Told is what the server says unasked about folders and messages.
+// Told is what the server says about folders and messages.
 type Told struct {
 	// Word is EXISTS, EXPUNGE, FETCH or VANISHED, which are about the selected folder; STATUS or
 	// LIST; BYE; or Overflow.
@@ -18,8 +18,17 @@ type Told struct {
 // announces nothing (RFC 5465, 5.8).
 const Overflow = "NOTIFICATIONOVERFLOW"
 
-// Watch has f called, by the reader, with all that the server says while no command but NOOP
-// and IDLE is under way. f must not wait for anything.
+// ofMessages tells whether it is about messages of the selected folder.
+func (t Told) ofMessages() bool {
+	switch t.Word {
+	case "EXISTS", "EXPUNGE", "FETCH", "VANISHED":
+		return true
+	}
+	return false
+}
+
+// Watch has f called, by the reader, with all that the server says, asked or not, but for what
+// is part of the answer to a SELECT. f must not wait for anything.
 func (c *Conn) Watch(f func(Told)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// A Watch sees what comes unasked, as it came, and none of what was asked for.
-func TestWatchSeesWhatNobodyAskedFor(t *testing.T) {
+// A Watch sees what comes as it came, and nothing of what a SELECT tells.
+func TestWatchSeesWhatIsSaid(t *testing.T) {
 	said := make(chan Told, 100)
 	client, c := dial(t, Options{}, func(s *server) error {
 		_, err := io.WriteString(s, greeting)
