@@ -84,3 +84,15 @@ func movedOnto(t *testing.T, gone, copied *Item) {
 		t.Errorf("of the other: %+v", agree)
 	}
 }
+
+// What has become another message on the server goes for good. But where it is not where base has
+// it, it may be another copy that is on its way there: it goes to Trash.
+func TestWhatMovedIsExpungedOnlyWhereBaseHasIt(t *testing.T) {
+	w := World{Folders: map[mail.Folder]FolderInfo{"A": {}}, Trash: "Trash", CanExpunge: true}
+	for origin, want := range map[mail.Folder]Kind{"": ExpungeRemote, "B": MoveToTrash} {
+		i := &Item{Folder: "A", Origin: origin, Local: Gone, Row: &mail.Row{ID: 1, UID: 5}, Moved: &Item{Folder: "C", Row: &mail.Row{ID: 2}}}
+		if a, _ := goneLocal(i, w); a.Kind != want {
+			t.Errorf("origin %q: %v, want %v", origin, a.Kind, want)
+		}
+	}
+}

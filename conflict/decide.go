@@ -221,7 +221,8 @@ func goneLocal(i *Item, w World) (Action, string) {
 	if edited {
 		a.Why, decision = whyDeleteStood, "removed on the server"
 	}
-	final := i.Moved != nil || w.expunges(i.Folder)
+	// What was found elsewhere than base has it may as well be another copy, on its way.
+	final := i.Moved != nil && i.Origin == "" || w.expunges(i.Folder)
 	switch {
 	case !final && w.Trash != "":
 		a.Kind, a.Target = MoveToTrash, w.Trash
