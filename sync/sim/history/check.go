@@ -72,6 +72,7 @@ func (w *world) rest() {
 			trips := d.client.Traffic().RoundTrips
 			rep, err := d.sync(p)
 			trips = d.client.Traffic().RoundTrips - trips
+			w.madeAgain(d, rep.Held)
 			w.note("%s: %v, here %+v, there %+v, %d held, %v", d.name, err, rep.Local, rep.Remote, len(rep.Held), rep.Problems)
 			// What somebody has flagged stays, with its folder, although somebody else lets that go.
 			if goes := d.goes(rep.Held); len(goes) > 0 && fmt.Sprint(goes) != d.held {
@@ -185,6 +186,24 @@ func (d *device) goes(held []engine.Held) []engine.Held {
 	return slices.DeleteFunc(slices.Clone(held), func(h engine.Held) bool {
 		return d.Policy.OnRemoteDelete == conflict.KeepFile && h.Side == mail.Remote
 	})
+}
+
+// madeAgain notes that a folder which was gone on the server, and which a device held, is there once
+// more, since another one has made it: what the device has in it is new mail there.
+func (w *world) madeAgain(d *device, held []engine.Held) {
+	there := w.server.Folders()
+	for _, h := range d.atHand {
+		again := h.Side == mail.Remote && slices.Contains(there, h.Folder)
+		if !again || slices.ContainsFunc(held, func(now engine.Held) bool { return now.Folder == h.Folder }) {
+			continue
+		}
+		for _, f := range d.files(h.Folder) {
+			if t := w.tokenOf(f.text); t != nil {
+				t.copies++
+			}
+		}
+	}
+	d.atHand = held
 }
 
 // cameBack tells whether a device whose files are kept has held a folder that was gone on the

@@ -38,6 +38,7 @@ type device struct {
 	refused int                  // which of them was the last that could not upload
 	clean   bool                 // nothing befell its last sync
 	holding bool                 // its last sync has held something back
+	atHand  []engine.Held        // what that was
 	synced  bool                 // its base knows the Maildir
 	inStep  time.Time            // when nothing befell a sync last
 	old     bool                 // its state is, since a sync went well

@@ -245,6 +245,7 @@ var onceFailedSince = []struct {
 	{33136973, 0, []int{11, 14, 20, 25}},                               // two equal messages of which one was read, in a folder that got new UIDs
 	{34141130, 0, []int{5, 7, 8, 13, 14, 22, 23}},                      // what the server copied to Trash, and refused to remove, where it tells no UIDNEXT
 	{35078160, 0, []int{1, 3, 9, 13, 15, 18, 19, 20, 22, 23, 25, 26}},  // a copy on its way to where its original was thought to be
+	{36033306, 0, []int{0, 2, 4, 6, 14, 15, 18, 19, 22}},               // a folder that was held, and made again by a device that had lost its state
 	// a backup in the same tick of the clock as what it lacks
 	{7207306, 0, []int{8, 10, 13, 14, 15, 16, 20}},
 	{20161426, 0, []int{3, 5, 15, 26}}, // a message that came into a folder that was half removed

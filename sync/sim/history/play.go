@@ -151,6 +151,9 @@ func (w *world) run(p *process, backup bool) {
 		d.inStep = w.now
 	}
 	d.holding = len(rep.Held) > 0
+	if err == nil {
+		w.madeAgain(d, rep.Held)
+	}
 	d.synced = d.synced || err == nil && p.struck == 0 && len(rep.Problems) == 0
 	if backup && err == nil && p.struck == 0 {
 		w.note("backups are taken")
