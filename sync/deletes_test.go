@@ -303,6 +303,19 @@ func TestAMaildirWithoutItsInboxIsNoDeletion(t *testing.T) {
 	}
 }
 
+// refusedExpunge syncs while the server refuses to expunge.
+func (d *device) refusedExpunge() {
+	d.t.Helper()
+	d.server.Before = func(c sim.Call) error {
+		if c.Method == "Expunge" {
+			return mail.ErrRefused
+		}
+		return nil
+	}
+	defer func() { d.server.Before = nil }()
+	d.run()
+}
+
 // A message that was removed here had moved on the server. It is copied to Trash there, and
 // the server refuses to expunge it. It is no new one in the next run, but goes.
 func TestWhatWasMovedThereAndRemovedHereAndRefused(t *testing.T) {
@@ -313,14 +326,7 @@ func TestWhatWasMovedThereAndRemovedHereAndRefused(t *testing.T) {
 	d.sync()
 	must(t, os.Remove(d.find("Lists/go", "About a list post.")))
 	moveThere(s, "Lists/go", "About a list post.", "Archive")
-	s.Before = func(c sim.Call) error {
-		if c.Method == "Expunge" {
-			return mail.ErrRefused
-		}
-		return nil
-	}
-	d.run()
-	s.Before = nil
+	d.refusedExpunge()
 	d.sync()
 	d.has("Archive", 0)
 	d.has("Trash", 1)
@@ -338,14 +344,7 @@ func TestARefusedRemovalIsInTrashOnce(t *testing.T) {
 		d := newDevice(t, s)
 		d.sync()
 		must(t, os.Remove(d.find("Lists/go", "About a list post.")))
-		s.Before = func(c sim.Call) error {
-			if c.Method == "Expunge" {
-				return mail.ErrRefused
-			}
-			return nil
-		}
-		d.run()
-		s.Before = nil
+		d.refusedExpunge()
 		d.sync()
 		d.has("Lists/go", 0)
 		d.has("Trash", 1)

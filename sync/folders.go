@@ -36,8 +36,7 @@ type folder struct {
 
 	stamp       mail.Stamp  // of the local folder, as it was listed
 	localMoved  bool        // changed here since it was last in step
-	passedOver  bool        // changed here, and could not be given the name that it has there
-	named       mail.Folder // what it is called here, if it was passed over
+	passedOver  mail.Folder // what it is called here, if it changed here and could not be renamed there; else ""
 	unclear     bool        // was listed and could not be looked at
 	unfinished  bool        // is none, but what is left of one that was being made or removed
 	localDirty  bool        // is to be scanned before base may be trusted again

@@ -330,7 +330,7 @@ func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) []*confl
 	unknown, stopped := mail.Folder(""), false
 	for _, f := range r.folders {
 		stopped = stopped || f.stopped && f.localDirty // the next run looks
-		if (f.passedOver || f.selected && f.failed != nil && (f.localMoved || f.localDirty)) && (unknown == "" || f.name < unknown) {
+		if (f.passedOver != "" || f.selected && f.failed != nil && (f.localMoved || f.localDirty)) && (unknown == "" || f.name < unknown) {
 			unknown = f.name
 		}
 	}

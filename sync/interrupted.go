@@ -97,7 +97,7 @@ func (r *run) mayHaveMoved(ctx context.Context, g *gathered, item *conflict.Item
 	var from []*folder
 	for _, row := range alike {
 		f := r.folderOf(row.Folder)
-		if f == nil || !f.synced() && !f.passedOver || row.Content() != item.Identity.Content() || row.Key == "" {
+		if f == nil || !f.synced() && f.passedOver == "" || row.Content() != item.Identity.Content() || row.Key == "" {
 			continue
 		}
 		known := &conflict.Item{Row: &row}
@@ -108,9 +108,9 @@ func (r *run) mayHaveMoved(ctx context.Context, g *gathered, item *conflict.Item
 			continue
 		}
 		missed := f.missed[row.ID] || fileOf(known).Name == "" // its landing was interrupted
-		if !missed && (f.onLocal || f.passedOver) {
+		if !missed && (f.onLocal || f.passedOver != "") {
 			// Its folder may have changed since it was scanned, or was not scanned, or cannot be.
-			_, err := r.Local.Stat(ctx, cmp.Or(f.named, f.name), fileOf(known))
+			_, err := r.Local.Stat(ctx, cmp.Or(f.passedOver, f.name), fileOf(known))
 			if missed = errors.Is(err, mail.ErrGone) || err != nil && f.failed != nil; err != nil && !missed {
 				return false, err
 			}

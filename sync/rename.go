@@ -287,8 +287,8 @@ func (r *run) failRename(side mail.Side, all []*renaming, rn *renaming, err erro
 // what lies in it and is not on both sides.
 func (r *run) leaveOut(rn *renaming, why error) {
 	rn.f.vanished = true
-	if here := r.folders[rn.local]; here != nil && why != errForbidden {
-		rn.f.passedOver, rn.f.named = here.stamp != rn.f.base.Local, rn.local
+	if here := r.folders[rn.local]; here != nil && here.stamp != rn.f.base.Local && why != errForbidden {
+		rn.f.passedOver = rn.local
 	}
 	for _, f := range r.folders {
 		for _, at := range []mail.Folder{rn.f.name, rn.local, rn.remote} {
