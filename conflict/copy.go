@@ -95,10 +95,11 @@ func (i *Item) isAt(other *Item) bool {
 // changed about the other.
 func (i *Item) MoveOnto(other *Item, file mail.File) {
 	i.Moved = other
-	if i.localFlags().Equal(i.baseFlags()) {
+	base := i.flagsBefore(other.remoteFlags())
+	if i.localFlags().Equal(base) {
 		return
 	}
-	file.Flags = Merge(i.baseFlags(), i.localFlags(), other.localFlags())
+	file.Flags = Merge(base, i.localFlags(), other.localFlags())
 	other.Local, other.File, other.Relabel = Flags, file, true
 }
 

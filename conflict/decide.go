@@ -83,7 +83,7 @@ func move(to *Item) (a Action, decision string) {
 	}
 	a = Action{
 		Kind:  MoveLocal,
-		Flags: Merge(from.baseFlags(), from.localFlags(), to.Message.Flags),
+		Flags: Merge(from.flagsBefore(to.Message.Flags), from.localFlags(), to.Message.Flags),
 		Base:  to.Message.Flags, Why: whyMovedOn,
 	}
 	if from.Followed {
@@ -107,7 +107,11 @@ func copied(i *Item) (Action, string) {
 
 // agree merges the flags of a message that is on both sides.
 func agree(i *Item, w World) Action {
-	flags := Merge(i.baseFlags(), i.localFlags(), i.remoteFlags())
+	base := i.baseFlags()
+	if i.Remote == New {
+		base = i.flagsBefore(i.Message.Flags)
+	}
+	flags := Merge(base, i.localFlags(), i.remoteFlags())
 	info := w.Folders[i.Folder]
 	if info.Policy.ExpungeDeleted && flags.Has(mail.Deleted) && w.CanExpunge && !info.showsAll() {
 		return Action{Kind: ExpungeRemote, Flags: flags, Why: whyPurged}

@@ -72,6 +72,18 @@ func (i *Item) baseFlags() mail.Flags {
 	return i.Row.Flags
 }
 
+// flagsBefore gives what base has to say of the flags of a message that is now elsewhere on the
+// server, as there. One that was moving when flags were pushed may have been taken along with
+// those that it had before: then nobody has changed these back.
+func (i *Item) flagsBefore(there mail.Flags) mail.Flags {
+	base := i.baseFlags()
+	if i.Row == nil || i.Row.Pushed.Empty() {
+		return base
+	}
+	lacks, keeps := base.Without(there).Common(i.Row.Pushed), there.Without(base).Common(i.Row.Pushed)
+	return base.Without(lacks).With(keeps)
+}
+
 // here tells whether there is a file, and there whether there is a message.
 func (i *Item) here() bool {
 	return i.Local == New || i.Local != Gone && i.Row != nil && i.Row.Key != ""

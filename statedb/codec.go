@@ -15,7 +15,8 @@ import (
 // Columns of a row, an intent and a folder, in the order of their values.
 const (
 	rowColumns = "id, folder, uid, key, system, keywords, state, gone, why, tries, retry_at, " +
-		"size, digest, bare, bare_size, fingerprint, message_id, remote_size, remote_digest, email_id, date, name, new, dev, inode, file_size, mtime, copy_of"
+		"size, digest, bare, bare_size, fingerprint, message_id, remote_size, remote_digest, email_id, date, name, new, dev, inode, file_size, mtime, copy_of, " +
+		"pushed_system, pushed_keywords, pushed_at"
 	intentColumns = "id, kind, row, folder, key, size, digest, fingerprint, message_id, uidvalidity, uidnext, created"
 	folderColumns = "id, name, mailbox_id, role, uidvalidity, uidnext, modseq, messages, " +
 		"stamp_folder, stamp_cur, stamp_new, stamp_dev, stamp_inode, marker_account, marker_folder, marker_generation, " +
@@ -30,7 +31,8 @@ func rowValues(r *mail.Row) []any {
 		int64(r.State), int64(r.Gone), blob(r.Why), int64(r.Tries), unix(r.RetryAt),
 		r.Size, digest(r.Digest), digest(r.Bare), r.BareSize, fingerprint(r.Fingerprint), blob(r.MessageID),
 		r.RemoteSize, digest(r.RemoteDigest), blob(r.EmailID), unix(r.Date), packName(r.Key, r.Name), truth(r.New),
-		int64(r.Stat.Dev), int64(r.Stat.Inode), r.Stat.Size, r.Stat.ModTime, int64(r.CopyOf)}
+		int64(r.Stat.Dev), int64(r.Stat.Inode), r.Stat.Size, r.Stat.ModTime, int64(r.CopyOf),
+		int64(r.Pushed.System), blob(r.Pushed.Keywords), unix(r.PushedAt)}
 }
 
 func readRow(v *values) mail.Row {
@@ -63,6 +65,9 @@ func readRow(v *values) mail.Row {
 	r.Stat.Size = v.int()
 	r.Stat.ModTime = v.int()
 	r.CopyOf = mail.RowID(v.int())
+	r.Pushed.System = mail.System(v.uint(math.MaxUint8))
+	r.Pushed.Keywords = mail.Keywords(v.bytes())
+	r.PushedAt = v.time()
 	return r
 }
 

@@ -17,7 +17,7 @@ var schema string
 // ladder holds what brings a file from each version to the next: step i makes
 // version i+1, and user_version tells how many were taken. The first one is the
 // schema itself, so that a new file and an old one go the same way.
-var ladder = []string{schema, copiedIntents}
+var ladder = []string{schema, copiedIntents, pushedFlags}
 
 // copiedIntents makes version 2: a further kind of intents, and no column for whether all of
 // an upload had been sent, which nobody asked for.
@@ -42,6 +42,12 @@ CREATE INDEX intents_by_folder ON intents (folder);
 INSERT INTO intents SELECT id, kind, row, folder, key, size, digest, fingerprint, message_id, uidvalidity, uidnext, created
     FROM old_intents;
 DROP TABLE old_intents;`
+
+// pushedFlags makes version 3: which flags of a message were changed on the server last, and when.
+const pushedFlags = `
+ALTER TABLE rows ADD COLUMN pushed_system INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rows ADD COLUMN pushed_keywords BLOB NOT NULL DEFAULT x'';
+ALTER TABLE rows ADD COLUMN pushed_at INTEGER;`
 
 // ErrNewer says that the file was written by a newer mailtwin. Nothing was written
 // to it.

@@ -47,6 +47,7 @@ func (r *run) agree(ctx context.Context, f *folder, actions []*conflict.Action, 
 		row := r.settled(f, a, file)
 		if left[a] {
 			row.Flags = a.Flags.Without(a.Add).With(a.Remove) // what the message had
+			row.Pushed, row.PushedAt = mail.Flags{}, time.Time{}
 		}
 		batch.PutRows = append(batch.PutRows, row)
 		if a.Item.Local == conflict.New {
@@ -99,6 +100,12 @@ func (r *run) settled(f *folder, a *conflict.Action, file mail.File) *mail.Row {
 	row.Flags, row.Key, row.Name, row.New = a.Base, file.Key, file.Name, file.New
 	if a.Item.Stat != (mail.Stat{}) {
 		row.Stat = a.Item.Stat
+	}
+	if a.Item.Remote != conflict.Same {
+		row.Pushed, row.PushedAt = mail.Flags{}, time.Time{} // the server has just told what it has
+	}
+	if stores(a) {
+		row.Pushed, row.PushedAt = row.Pushed.With(a.Add).With(a.Remove), r.Now().Truncate(time.Second)
 	}
 	return row
 }

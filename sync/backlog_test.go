@@ -75,7 +75,7 @@ func TestAPlanOfNewMessagesIsSmall(t *testing.T) {
 	for i := range 100_000 {
 		f.news.add(mail.Message{UID: mail.UID(1 + i)})
 	}
-	g := newGathered()
+	g := newGathered(time.Now())
 	if r.unpack(g, r.Piece); !r.inPieces(g) {
 		t.Fatal("what there is nothing to pair with comes not in pieces")
 	}

@@ -348,12 +348,13 @@ func (r *run) surelyGone(ctx context.Context, g *gathered, f *folder, gone []*co
 }
 
 // keptThoughGone tells whether a message is gone on the server, as far as is known, and
-// something about its file, or a policy, says that it may be kept.
+// something about its file, or a policy, says that it may be kept; or what was pushed of it may
+// be missing where it has moved.
 func (r *run) keptThoughGone(item *conflict.Item) bool {
 	kept := item.Local == conflict.Flags || item.Followed ||
 		item.Local == conflict.Same && r.folders[item.Folder].policy.OnRemoteDelete == conflict.KeepFile
 	known := item.Row != nil && (item.Row.State == mail.Settled || item.Row.State == mail.Landing)
-	return known && item.Remote == conflict.Gone && item.Moved == nil && item.From == nil && kept
+	return known && item.Remote == conflict.Gone && item.Moved == nil && item.From == nil && (kept || !item.Row.Pushed.Empty())
 }
 
 // asRead is how far the folder was when this run has read it last.

@@ -17,8 +17,13 @@ import (
 // while others were scanned.
 const maxScans = 3
 
+// halfMoved is for how long a move may have been under way on the server without any device
+// seeing it, and so for how long what was pushed may be missing where a message has moved.
+const halfMoved = time.Hour
+
 // gathered are the items of one round, by what they are about.
 type gathered struct {
+	now       time.Time
 	rows      map[mail.RowID]*conflict.Item // messages that base knows
 	newLocal  map[*folder][]*conflict.Item
 	newRemote map[*folder][]*conflict.Item
@@ -45,8 +50,9 @@ type gathered struct {
 	alike map[*conflict.Item][]*conflict.Item
 }
 
-func newGathered() *gathered {
+func newGathered(now time.Time) *gathered {
 	return &gathered{
+		now:      now,
 		rows:     map[mail.RowID]*conflict.Item{},
 		newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{},
 		resolving: map[upload]bool{}, unsure: map[upload]bool{}, unmeasured: map[*folder]bool{},
@@ -64,17 +70,25 @@ type upload struct {
 func (g *gathered) row(f *folder, row mail.Row) *conflict.Item {
 	item := g.rows[row.ID]
 	if item == nil {
-		item = &conflict.Item{Folder: f.name, Row: &row}
+		item = &conflict.Item{Folder: f.name, Row: g.believed(row)}
 		g.rows[row.ID] = item
 	}
 	return item
+}
+
+// believed gives the row without what time has told to be so.
+func (g *gathered) believed(row mail.Row) *mail.Row {
+	if g.now.Sub(row.PushedAt) > halfMoved {
+		row.Pushed, row.PushedAt = mail.Flags{}, time.Time{}
+	}
+	return &row
 }
 
 // reput is row for a row that has just changed: the item may have been made of what it
 // was before.
 func (g *gathered) reput(f *folder, row mail.Row) *conflict.Item {
 	item := g.row(f, row)
-	item.Row = &row
+	item.Row = g.believed(row)
 	return item
 }
 
@@ -91,7 +105,7 @@ func (g *gathered) withKey(f *folder, key mail.Key) *conflict.Item {
 // gather scans every folder that may have changed, on the side where it may have,
 // and gives what must be decided.
 func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
-	g := newGathered()
+	g := newGathered(r.Now())
 	for _, f := range r.folders {
 		if f.view != nil {
 			f.said = &f.view.Access

@@ -16,6 +16,7 @@ func movedRow(f *folder, a *conflict.Action) *mail.Row {
 	row := *a.Item.From.Row
 	row.Folder, row.Flags = f.base.ID, a.Base
 	row.State, row.Why, row.Tries, row.RetryAt = mail.Settled, "", 0, time.Time{}
+	row.Pushed, row.PushedAt = mail.Flags{}, time.Time{}
 	return &row
 }
 

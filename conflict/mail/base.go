@@ -79,6 +79,11 @@ type Row struct {
 	// somebody copied its file; 0 if it was not. It may be gone. Some programs move a
 	// file by copying it, and removing it much later: then the copy is where it went.
 	CopyOf RowID
+	// Pushed are the flags that this device has changed on the server when the sides agreed, at
+	// PushedAt (to the second). A server that was moving the message at that time may have taken
+	// it along with what it had before.
+	Pushed   Flags
+	PushedAt time.Time
 }
 
 // TellSize takes in which size the server announces for the message.

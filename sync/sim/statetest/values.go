@@ -80,6 +80,7 @@ func fullRow(folder mail.FolderID) *mail.Row {
 		RemoteSize: 5, RemoteDigest: mail.Digest{31: 6}, EmailID: "M" + hostile, Date: time.Unix(-1, 0).UTC(),
 		Name: "1700.M1.host:2,FS", New: true,
 		Stat: mail.Stat{Dev: math.MaxUint64, Inode: 1 << 63, Size: 8, ModTime: math.MinInt64}, CopyOf: 1 << 50,
+		Pushed: mail.Flags{System: mail.Answered, Keywords: mail.NewKeywords("$Junk")}, PushedAt: time.Unix(1700000002, 0).UTC(),
 	}
 }
 
@@ -114,7 +115,9 @@ func rows(t *testing.T, w *world) {
 		"bare": func(r *mail.Row) { r.Bare[0]++ }, "bare size": func(r *mail.Row) { r.BareSize++ },
 		"EMAILID": func(r *mail.Row) { r.EmailID += "x" }, "no EMAILID": func(r *mail.Row) { r.EmailID = "" },
 		"copy of": func(r *mail.Row) { r.CopyOf++ },
-		"date":    func(r *mail.Row) { r.Date = r.Date.Add(time.Second) }, "name": func(r *mail.Row) { r.Name += "x" },
+		"pushed":  func(r *mail.Row) { r.Pushed.System = mail.Draft }, "pushed keywords": func(r *mail.Row) { r.Pushed.Keywords = "x" },
+		"when": func(r *mail.Row) { r.PushedAt = time.Time{} },
+		"date": func(r *mail.Row) { r.Date = r.Date.Add(time.Second) }, "name": func(r *mail.Row) { r.Name += "x" },
 		"new": func(r *mail.Row) { r.New = false }, "stat": func(r *mail.Row) { r.Stat = mail.Stat{} },
 	} {
 		r := fullRow(folder)

@@ -1,0 +1,120 @@
+package sync_test
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"mailtwin/conflict/mail"
+	"mailtwin/sync/sim"
+)
+
+// A server may take a message along with the flags that it had when the MOVE began, and answer
+// a STORE meanwhile as if nothing were (Dovecot). What was changed here, and is said to be on the
+// server, is not taken for what somebody has changed there since.
+func TestFlagsThatMeetAMoveHalfway(t *testing.T) {
+	before := flags(`\Flagged`, "work")
+	for name, c := range map[string]struct {
+		here   string // the file's new flags
+		copied bool   // the message is in both folders for a while
+		want   mail.Flags
+	}{
+		"set":             {"FRSa", false, flags(`\Answered`, `\Flagged`, `\Seen`, "work")},
+		"cleared":         {"", false, flags()},
+		"both":            {"Ra", false, flags(`\Answered`, "work")},
+		"set, copied":     {"FRSa", true, flags(`\Answered`, `\Flagged`, `\Seen`, "work")},
+		"cleared, copied": {"", true, flags()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			uid := s.Deliver("Lists", onWire(letter("answered")), before, day)
+			d := newDevice(t, s)
+			d.sync()
+			d.rename(d.find("Lists", "About answered."), "cur", c.here)
+			var moved mail.UID
+			s.Before = func(call sim.Call) error {
+				if call.Method == "Store" && moved == 0 && c.copied {
+					moved = s.Copy("Lists", uid, "Archive")
+				}
+				return nil
+			}
+			s.After = func(call sim.Call) error {
+				if call.Method == "Store" && moved == 0 {
+					moved = s.Move("Lists", uid, "Archive")
+					must(t, s.SetFlags("Archive", moved, before))
+				}
+				return nil
+			}
+			d.sync()
+			s.After = nil
+			s.Before = func(call sim.Call) error {
+				if call.Method == "Scan" && call.Folder == "Lists" && len(d.files("Archive")) > 0 {
+					s.Expunge("Lists", uid) // it may have been
+				}
+				return nil
+			}
+			d.sync()
+			s.Before = nil
+			d.sync()
+			if moved == 0 {
+				t.Fatal("no flag was stored")
+			}
+			got := s.Messages("Archive")
+			if len(got) != 1 || !got[0].Flags.Equal(c.want) {
+				t.Errorf("the server has %s, want %v", short(censusOf(s, "Archive")), c.want)
+			}
+			d.inStep()
+			d.quiet()
+		})
+	}
+}
+
+// But what somebody clears on the server, and then moves, is cleared: where that has been seen
+// before it moved, and where the change here was long ago.
+func TestFlagsThatAreTakenBackBeforeAMove(t *testing.T) {
+	for name, seen := range map[string]bool{"seen": true, "long ago": false} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			uid := s.Deliver("Lists", onWire(letter("read")), flags(), day)
+			d := newDevice(t, s)
+			d.sync()
+			d.rename(d.find("Lists", "About read."), "cur", "S")
+			d.sync()
+			must(t, s.RemoveFlags("Lists", uid, flags(`\Seen`)))
+			if seen {
+				d.sync()
+			} else {
+				d.opts.Now = func() time.Time { return time.Now().Add(2 * time.Hour) }
+			}
+			s.Move("Lists", uid, "Archive")
+			d.sync()
+			if got := s.Messages("Archive"); len(got) != 1 || !got[0].Flags.Empty() {
+				t.Errorf("the server has %s", short(censusOf(s, "Archive")))
+			}
+			d.inStep()
+			d.quiet()
+		})
+	}
+}
+
+// A file that a reader changes once more while the server has what it was keeps what the reader
+// said last.
+func TestAFlagThatIsTakenBackHereWhileItsMessageMoves(t *testing.T) {
+	s := account(t)
+	uid := s.Deliver("Lists", onWire(letter("read")), flags(), day)
+	d := newDevice(t, s)
+	d.sync()
+	d.rename(d.find("Lists", "About read."), "cur", "FS")
+	d.sync()
+	d.rename(d.find("Lists", "About read."), "cur", "S")
+	s.Move("Lists", uid, "Archive")
+	d.sync()
+	if got := s.Messages("Archive"); len(got) != 1 || !got[0].Flags.Equal(flags(`\Seen`)) {
+		t.Errorf("the server has %s", short(censusOf(s, "Archive")))
+	}
+	if _, err := os.Stat(d.find("Archive", "About read.")); err != nil {
+		t.Error(err)
+	}
+	d.inStep()
+	d.quiet()
+}
