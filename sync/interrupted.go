@@ -306,7 +306,8 @@ func (r *run) gotNothing(in mail.Intent) bool {
 }
 
 // settledOnce is the item of a file that was never in step as if it had been, and its
-// message were gone.
+// message were gone. Which flags both had nobody knows: so what only one side has by now is taken
+// for news, and not for something that the other one has taken away.
 func (r *run) settledOnce(file *conflict.Item) *conflict.Item {
 	item := *file
 	item.Local, item.Remote, item.From, item.Source = conflict.Same, conflict.Gone, nil, nil
@@ -319,8 +320,11 @@ func (r *run) settledOnce(file *conflict.Item) *conflict.Item {
 			item.Identity = row.Identity
 		}
 	}
+	if !item.File.Flags.Empty() {
+		item.Local = conflict.Flags
+	}
 	item.Row = &mail.Row{
-		Folder: r.folders[file.Folder].base.ID, Key: item.File.Key, Flags: item.File.Flags, Identity: item.Identity,
+		Folder: r.folders[file.Folder].base.ID, Key: item.File.Key, Identity: item.Identity,
 		Date: time.Unix(0, item.Stat.ModTime), Name: item.File.Name, New: item.File.New, Stat: item.Stat,
 	}
 	if file.Row != nil {

@@ -118,3 +118,29 @@ func TestAFlagThatIsTakenBackHereWhileItsMessageMoves(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// What base knew of a folder is lost, and a message has moved from there whose file was flagged
+// here: which flags both had is not known, so none is taken away.
+func TestFlagsOfAMoveThatBaseKnowsNothingOf(t *testing.T) {
+	for name, forget := range map[string]func(d *device){
+		"another UIDVALIDITY": func(d *device) { must(d.t, d.server.ChangeUIDValidity("Lists")) },
+		"no state":            func(d *device) { d.state = sim.NewState() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			uid := s.Deliver("Lists", onWire(letter("moved")), flags(`\Flagged`), day)
+			d := newDevice(t, s)
+			d.sync()
+			d.rename(d.find("Lists", "About moved."), "cur", "FS")
+			must(t, s.AddFlags("Lists", uid, flags(`\Answered`)))
+			s.Move("Lists", uid, "Archive")
+			forget(d)
+			d.sync()
+			if got := s.Messages("Archive"); len(got) != 1 || !got[0].Flags.Equal(flags(`\Flagged`, `\Answered`, `\Seen`)) {
+				t.Errorf("the server has %s", short(censusOf(s, "Archive")))
+			}
+			d.inStep()
+			d.quiet()
+		})
+	}
+}
