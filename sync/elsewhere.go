@@ -59,14 +59,25 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 		return (got || unread && mine == may) && missing(item)
 	}
 	behind := map[mail.Folder]bool{}
+	landed := &mail.Batch{} // and waits as what has landed, or each run would look whether it has
 	left := slices.DeleteFunc(slices.Clone(items), func(item *conflict.Item) bool {
-		waits := half(item)
-		behind[item.Folder] = behind[item.Folder] || waits && item.Local == conflict.New
-		if waits && item.Row != nil && item.Row.State == mail.Pending {
-			r.waiting = append(r.waiting, item)
+		if !half(item) {
+			return false
 		}
-		return waits
+		behind[item.Folder] = behind[item.Folder] || item.Local == conflict.New
+		switch row := item.Row; {
+		case row == nil:
+		case row.State == mail.Pending:
+			r.waiting = append(r.waiting, item)
+		case row.State == mail.Landing && item.Lonely():
+			row.State, row.Name, row.New = mail.Settled, item.File.Name, item.File.New
+			landed.PutRows = append(landed.PutRows, row)
+		}
+		return true
 	})
+	if err := r.commit(ctx, landed); err != nil {
+		return nil, err
+	}
 	// A file that waits may be the new form of one that is gone: see remove.
 	left = slices.DeleteFunc(left, func(item *conflict.Item) bool {
 		return behind[item.Folder] && item.Local == conflict.Gone && item.Moved == nil

@@ -356,3 +356,31 @@ func TestAnUploadThatGotNowhereWasNotThrownAway(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// A run dies after a download, before that is recorded, and its message goes where this device
+// cannot look: to a folder that it has under another name, and is not to rename. The file waits
+// for that, as one that is in its place: no further run has anything to do about it.
+func TestAnUnrecordedDownloadWhoseMessageGoesWhereItCannotBeRead(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.opts.Policy = always(conflict.Policy{Direction: conflict.Pull})
+	d.sync()
+	must(t, os.Rename(d.dir("Lists"), d.dir("Other")))
+	d.sync()
+	uid := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	d.dieAt("after Local.Publish")
+	d.rename(d.find("Archive", "About moved."), "cur", "FS")
+	s.Move("Archive", uid, "Lists")
+	for i := range 3 {
+		c := sim.NewCrash(0)
+		d.crash = c
+		d.run()
+		d.crash = nil
+		if i > 0 && c.Steps() > 0 {
+			t.Errorf("run %d has effects: %v", i, c.Names())
+		}
+		if n := len(d.files("Archive")); n != 1 {
+			t.Errorf("run %d leaves %d files", i, n)
+		}
+	}
+}
