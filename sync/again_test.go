@@ -266,6 +266,28 @@ func TestAMaildirRestoredToWhatAMessageHasLeft(t *testing.T) {
 	d.quiet()
 }
 
+// A run dies when it has put its marker into a folder, and has recorded nothing. The Maildir that
+// it leaves is backed up, and the next runs go well. Restored, it is known for what it is: what it
+// lacks is not gone.
+func TestAMaildirRestoredToWhatAnInterruptedRunHasLeft(t *testing.T) {
+	s := account(t)
+	d := newDevice(t, s)
+	d.sync()
+	s.Deliver("Archive", onWire(letter("lost")), flags(`\Seen`), day)
+	d.dieAt("after Local.SetMarker")
+	marker := filepath.Join(d.dir("Archive"), ".mailtwin")
+	backup, err := os.ReadFile(marker)
+	must(t, err)
+	d.sync()
+	must(t, os.Remove(d.find("Archive", "About lost.")))
+	must(t, os.WriteFile(marker, backup, 0o600))
+	d.sync()
+	d.sync()
+	d.has("Archive", 1)
+	d.inStep()
+	d.quiet()
+}
+
 // It has the same marker, too, since no sync came between what it lacks and what it has more:
 // then the weekly look at the folder finds that.
 func TestAMaildirRestoredWithTheTimesAndTheMarkerOfTheOther(t *testing.T) {

@@ -235,6 +235,9 @@ func (r *run) mark(ctx context.Context, f *folder) error {
 	}
 	next.Account = r.Account
 	next.Generation++
+	if f.outrun {
+		next.Generation++ // a backup may have that one, of what the folder was before this run
+	}
 	if f.onLocal { // of one that is gone here base has a later one than what a backup brings back
 		if err := r.Local.SetMarker(ctx, f.name, next); err != nil {
 			return err
