@@ -41,6 +41,12 @@ func (w *world) quiesce() {
 	w.settleLate()
 	w.endHalves(all)
 	w.refuses, w.calm = nil, true
+	for _, t := range w.allTokens() {
+		if t.outrun != nil {
+			w.run(w.newProcess(t.outrun, fate{}), false)
+		}
+	}
+	w.lookLate()
 	// Longer than any message waits to be tried again, and than a file may be in tmp/.
 	w.now = w.now.Add(40 * time.Hour)
 	if w.restored || w.alike {
@@ -53,6 +59,7 @@ func (w *world) quiesce() {
 		return
 	}
 	w.checkTokens()
+	w.checkFlags()
 	for _, d := range w.devices {
 		w.checkStore(d)
 		w.checkEqual(d)

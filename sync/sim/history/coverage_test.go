@@ -48,5 +48,6 @@ func mustStrike() []history.Strike {
 	prefixed("server", "Fetch Append", "cut off", "cut off at its end")
 	prefixed("server", "Fetch Identify", "told twice")
 	prefixed("step", "sync change folder wait power lose old oldmail unmount renumber restore refuse crowd clear", "done")
-	return append(all, history.Strike{What: "power", How: "lost"}, history.Strike{What: "phone's move", How: "seen halfway"}, history.Strike{What: "rest", How: "held"})
+	return append(all, history.Strike{What: "power", How: "lost"}, history.Strike{What: "phone's move", How: "seen halfway"},
+		history.Strike{What: "phone's move", How: "flagged meanwhile"}, history.Strike{What: "flags", How: "looked at"}, history.Strike{What: "flags", How: "looked at again"}, history.Strike{What: "rest", How: "held"})
 }

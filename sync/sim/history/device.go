@@ -294,10 +294,21 @@ func (d *device) power(r *rand.Rand) {
 			}
 			d.world.note("the power takes back what %s did to %s", lost.Actor, t.name)
 			undone[t.name] = true
+			t.vague = true
 			t.copies += max(0, lost.Names)
 		}
 	}
 	d.disk.Actor = ""
+	// A file that has two names by now may be flagged under the one that goes.
+	names := map[*token]int{}
+	for _, folder := range d.folders() {
+		for _, f := range d.files(folder) {
+			if t := d.world.tokenOf(f.text); t != nil {
+				names[t]++
+				t.vague = t.vague || names[t] > 1
+			}
+		}
+	}
 	d.world.lostUnlessElsewhere(undone)
 	for name := range undone {
 		// What a program has saved may be lost, and the removal of what it was saved from not.

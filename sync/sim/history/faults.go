@@ -252,6 +252,9 @@ func (w *world) beforeCall(call sim.Call) error {
 	if call.Method != "DeleteFolder" {
 		p.meanwhile() // IMAP cannot delete a folder only if it is empty: what comes then is gone
 	}
+	if call.Method == "Store" && w.history.Setup.Slow && !p.busy && !w.calm && p.changes < mostChanges && p.roll(0.5) {
+		p.others(func() { w.outruns(call) })
+	}
 	if call.Method == "Copy" && w.server.Options.NoMove {
 		for _, m := range w.server.Messages(call.Folder) {
 			if call.UIDs.Has(m.UID) {
@@ -291,6 +294,9 @@ func (w *world) beforeCall(call sim.Call) error {
 
 func (w *world) afterCall(call sim.Call) error {
 	p := w.process
+	if p != nil && call.Method == "Store" && w.history.Setup.Slow {
+		w.endHalves(func(h *half) bool { return h.from == call.Folder && call.UIDs.Has(h.uid) && p.roll(0.7) })
+	}
 	if p != nil && p.strikes(p.fate.net) {
 		p.strike("server "+call.Method, "answer lost")
 		return mail.ErrUnreachable

@@ -31,6 +31,9 @@ type Setup struct {
 	Devices []Device
 	// Halves: a message that the phone moves is in both folders for a while.
 	Halves bool
+	// Slow: it moves at once, but a while after the phone has asked for it, and has the flags then
+	// that it had at first.
+	Slow bool
 	// Parts: the beginnings of messages are kept where a connection breaks, and it does so
 	// more often than it otherwise would.
 	Parts bool
@@ -110,6 +113,7 @@ func New(seed uint64) *History {
 		h.Steps = append(h.Steps, step)
 	}
 	h.Setup.Halves = rand.New(rand.NewPCG(seed, 0x68616c66)).IntN(4) == 0
+	h.Setup.Slow = !h.Setup.Halves && rand.New(rand.NewPCG(seed, 0x736c6f77)).IntN(3) == 0
 	parts := rand.New(rand.NewPCG(seed, 0x70617274))
 	h.Setup.Parts, h.Setup.Server.NoPartial = parts.IntN(2) == 0, parts.IntN(6) == 0
 	h.crowd(rand.New(rand.NewPCG(seed, 0x63726f77)))

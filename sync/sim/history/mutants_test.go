@@ -89,6 +89,12 @@ var mutants = []mutant{
 	{"flags of one side win", "conflict/merge.go",
 		`	return base.With(set).Without(cleared)`, `	_, _ = set, cleared
 	return local`, ""},
+	{"flags that meet a move halfway are taken for cleared", "sync/agree.go",
+		`	if stores(a) {
+		row.Pushed`, `	if false {
+		row.Pushed`, ""},
+	{"what moves on the server has the flags that it has there", "conflict/decide.go",
+		`Merge(from.flagsBefore(to.Message.Flags), from.localFlags(), to.Message.Flags)`, `to.Message.Flags`, ""},
 	{"a Maildir that is not there is an empty one", "sync/folders.go",
 		`	if inbox != nil && inbox.base.OnLocal && !inbox.onLocal {`, `	if false && inbox != nil {`, ""},
 	{"what is deleted goes for ever", "conflict/decide.go",

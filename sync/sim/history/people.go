@@ -10,6 +10,7 @@ import (
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
 	"mailtwin/maildir"
+	"mailtwin/sync/sim"
 )
 
 // change is something that a person, or a program of theirs, does to a message.
@@ -43,7 +44,9 @@ func (w *world) arrive() {
 	if to == trash {
 		t.removed = true
 	}
-	w.server.Deliver(to, []byte(t.text), pick(w.r, someFlags), w.now.Add(-1e15))
+	flags := pick(w.r, someFlags)
+	t.flagged(0, flags.System)
+	w.server.Deliver(to, []byte(t.text), flags, w.now.Add(-1e15))
 }
 
 // manyMessages is more than a folder needs for its removals to be looked at as a whole.
@@ -135,6 +138,7 @@ func (w *world) saveIn(d *device, to mail.Folder) {
 	}
 	flags := pick(w.r, []string{"", ":2,", ":2,S", ":2,F", ":2,DS"})
 	w.note("%s: %s is saved in %s with %q", d.name, t.name, to, flags)
+	t.flaggedHere(d, "", flags)
 	d.put(to, fmt.Sprintf("%d.u%d.host", w.now.Unix(), w.r.IntN(1e9)), flags, text)
 	if w.history.Aim == "Remote.Append" && w.chance(2) {
 		w.saveIn(d, to) // so that several are under way
@@ -215,6 +219,7 @@ func (w *world) actOn(d *device, folder mail.Folder, f file, t *token) {
 		to := path.Join(dir, "cur", key+":2,"+w.otherFlags(d, folder, f.flags()))
 		w.note("%s: %s in %s becomes %s", d.name, t.name, folder, path.Base(to))
 		w.mayPurge(t, strings.TrimPrefix(path.Base(to), key))
+		t.flaggedHere(d, f.flags(), strings.TrimPrefix(path.Base(to), key+":2,"))
 		rename(to)
 	case 2: // mutt marks it unread again
 		to := path.Join(dir, "new", key)
@@ -222,6 +227,7 @@ func (w *world) actOn(d *device, folder mail.Folder, f file, t *token) {
 			to += ":2," + left
 		}
 		w.note("%s: %s in %s is new again as %s", d.name, t.name, folder, path.Base(to))
+		t.flaggedHere(d, "S", "")
 		rename(to)
 	case 3, 4: // remove
 		w.note("%s: %s is removed from %s", d.name, t.name, folder)
@@ -407,33 +413,41 @@ func (w *world) onPhone() {
 			w.mayPurge(t, "T")
 		}
 		w.note("phone: %s in %s gets %v", t.name, folder, f)
+		w.flaggedThere(t, m.Flags, f)
 		w.server.SetFlags(folder, m.UID, f)
 	case 3:
 		w.note("phone: %s is removed from %s", t.name, folder)
 		w.expunge(folder, m.UID, t)
 	case 4, 5, 6:
-		if to == folder {
-			return
-		}
-		w.note("phone: %s moves from %s to %s", t.name, folder, to)
-		w.movesMeanwhile(t)
-		t.removed = t.removed || to == trash
-		w.leaves(folder, mail.UIDs(m.UID))
-		if w.history.Setup.Halves {
-			w.halves = append(w.halves, &half{
-				token: t, from: folder, to: to, uid: m.UID, validity: w.server.Status(folder).UIDValidity,
-			})
-			w.server.Copy(folder, m.UID, to)
-		} else {
-			if w.copied[place{folder, m.UID}] {
-				t.copies++ // a device that moves it was kept from removing it
-			}
-			w.server.Move(folder, m.UID, to)
-		}
+		w.movesThere(t, folder, m, to)
 	case 7:
 		w.note("phone: %s is copied from %s to %s", t.name, folder, to)
 		t.copies++
 		w.server.Copy(folder, m.UID, to)
+	}
+}
+
+// movesThere: the phone moves a message.
+func (w *world) movesThere(t *token, folder mail.Folder, m sim.Message, to mail.Folder) {
+	if to == folder {
+		return
+	}
+	w.note("phone: %s moves from %s to %s", t.name, folder, to)
+	w.movesMeanwhile(t)
+	t.removed = t.removed || to == trash
+	w.leaves(folder, mail.UIDs(m.UID))
+	h := &half{token: t, from: folder, to: to, uid: m.UID, validity: w.server.Status(folder).UIDValidity, flags: m.Flags}
+	switch {
+	case w.history.Setup.Halves:
+		w.halves = append(w.halves, h)
+		w.server.Copy(folder, m.UID, to)
+	case w.history.Setup.Slow:
+		w.halves = append(w.halves, h)
+	default:
+		if w.copied[place{folder, m.UID}] {
+			t.copies++ // a device that moves it was kept from removing it
+		}
+		w.server.Move(folder, m.UID, to)
 	}
 }
 
@@ -443,7 +457,8 @@ type half struct {
 	from, to mail.Folder
 	uid      mail.UID
 	validity uint32
-	seen     bool // where it goes
+	flags    mail.Flags // that it has when it has moved
+	seen     bool       // where it goes
 }
 
 // endHalves ends the moves of which that says so.
@@ -454,6 +469,10 @@ func (w *world) endHalves(ends func(h *half) bool) {
 		}
 		w.note("phone: %s is in %s no longer", h.name, h.from)
 		w.movesMeanwhile(h.token)
+		if w.history.Setup.Slow {
+			w.endSlow(h)
+			return true
+		}
 		switch {
 		case w.server.Status(h.from).UIDValidity != h.validity:
 			h.copies++ // it has another UID, which the phone does not know: it stays
@@ -467,6 +486,29 @@ func (w *world) endHalves(ends func(h *half) bool) {
 		}
 		return true
 	})
+}
+
+// endSlow moves a message with the flags that it had when the phone asked for it, if it is there
+// still. What a device has set meanwhile it must see to, unless that looks again much later.
+func (w *world) endSlow(h *half) {
+	if w.server.Status(h.from).UIDValidity != h.validity {
+		return
+	}
+	for _, m := range w.server.Messages(h.from) {
+		if m.UID == h.uid && !m.Flags.Equal(h.flags) {
+			w.hit("phone's move", "flagged meanwhile")
+			if h.vague = w.process == nil; !h.vague {
+				h.outrun, h.begun = w.process.device, w.process.device.runs
+			}
+		}
+	}
+	if w.copied[place{h.from, h.uid}] {
+		h.copies++
+	}
+	w.leaves(h.from, mail.UIDs(h.uid))
+	if moved := w.server.Move(h.from, h.uid, h.to); moved != 0 {
+		w.must(w.server.SetFlags(h.to, moved, h.flags))
+	}
 }
 
 func all(*half) bool { return true }

@@ -69,6 +69,7 @@ func (w *world) play(step Step) {
 	case Folder:
 		w.folderChange(d)
 	case Wait:
+		w.lookLate()
 		w.now = w.now.Add(pick(w.r, []time.Duration{time.Minute, time.Hour, 30 * time.Hour, 9 * 24 * time.Hour}))
 	case Power:
 		w.powerOff(d)
@@ -150,6 +151,9 @@ func (w *world) run(p *process, backup bool) {
 	if d.clean = p.struck == 0 && p.changes == 0 && err == nil && len(rep.Problems) == 0; d.clean {
 		d.inStep = w.now
 	}
+	if p.struck == 0 && err == nil && len(rep.Problems) == 0 {
+		w.looked(d)
+	}
 	d.holding = len(rep.Held) > 0
 	if err == nil {
 		w.madeAgain(d, rep.Held)
@@ -217,6 +221,7 @@ func (w *world) oldMail(d *device) {
 	w.forgotten(d, OldMail)
 	old := d.backup
 	d.backup = old.Clone()
+	w.oldMails = true
 	if d.other == d.disk {
 		d.other = old
 		d.removed = map[string]time.Time{}

@@ -20,6 +20,7 @@ type world struct {
 	server   *sim.Server
 	backup   *sim.Snapshot
 	restored bool             // the server got a backup back
+	oldMails bool             // a device got an older Maildir back
 	renewed  bool             // a folder of the server got other numbers
 	alike    bool             // a Maildir from a backup may look as the one in base does
 	left     map[place]*token // who has left a place on the server
@@ -62,6 +63,14 @@ type token struct {
 	became *token
 	editor *device
 	runs   int
+	// set and cleared are the flags that somebody has ever set, or taken away. vague: others
+	// may have got lost.
+	set, cleared mail.System
+	vague        bool
+	// outrun is the device that had set flags on it which it has not taken along on the server, when
+	// that had begun so many syncs; nil: there is none, or it has looked again.
+	outrun *device
+	begun  int
 }
 
 const trash mail.Folder = "Trash"
