@@ -20,14 +20,17 @@ import (
 // more where times are so coarse that what a sync has just made is not at rest yet:
 // what is gone elsewhere waits for the next sync, and that looks once more at what it did.
 // And where one of three devices purges what is flagged, that is a change of its own: the
-// third one brings the flag, the second one purges, and the first one has to hear of it.
+// third one brings the flag, the second one purges, and the first one has to hear of it. So it is
+// where the second one keeps what was removed from a folder that the third one renames, and that gets
+// other numbers with it: what is kept is new mail there.
 func (w *world) rounds() int {
 	rounds := 2
 	for _, d := range w.devices {
 		if d.Tick >= 1e9 {
 			return 8
 		}
-		if d.Policy.ExpungeDeleted && len(w.devices) > 2 {
+		keeps := d.Policy.OnRemoteDelete == conflict.KeepFile && w.server.Options.NewNumbers
+		if (d.Policy.ExpungeDeleted || keeps) && len(w.devices) > 2 {
 			rounds = 3
 		}
 	}

@@ -497,7 +497,9 @@ func (w *world) endSlow(h *half) {
 	for _, m := range w.server.Messages(h.from) {
 		if m.UID == h.uid && !m.Flags.Equal(h.flags) {
 			w.hit("phone's move", "flagged meanwhile")
-			if h.vague = w.process == nil; !h.vague {
+			if w.process == nil {
+				h.vague = true
+			} else {
 				h.outrun, h.begun = w.process.device, w.process.device.runs
 			}
 		}
