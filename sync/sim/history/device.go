@@ -299,13 +299,14 @@ func (d *device) power(r *rand.Rand) {
 		}
 	}
 	d.disk.Actor = ""
-	// A file that has two names by now may be flagged under the one that goes.
+	// A file that has two names by now may be flagged under the one that goes, and saved elsewhere.
 	names := map[*token]int{}
 	for _, folder := range d.folders() {
 		for _, f := range d.files(folder) {
 			if t := d.world.tokenOf(f.text); t != nil {
-				names[t]++
-				t.vague = t.vague || names[t] > 1
+				if names[t]++; names[t] > 1 {
+					t.vague, t.doubled = true, d
+				}
 			}
 		}
 	}

@@ -225,6 +225,7 @@ var onceFailedSince = []struct {
 	{51000017, 0, nil, false},                                  // ... and whose state was lost
 	{51074258, 0, []int{0, 5, 7, 14, 19, 21, 24}, false},       // a Maildir restored to what a run that died at once has left
 	{52020561, 0, []int{2, 4, 5, 27}, false},                   // what is kept, in a folder that another device renames
+	{52027721, 0, []int{2, 13, 14, 15, 20, 21}, false},         // a file under two names, of which a program saves one elsewhere
 	{35095498, 0, []int{0, 1, 2, 4, 7, 10, 17, 20, 21}, false}, // a landing whose message is where it cannot be read
 	// a file that was saved elsewhere before the folder could be read in which its message is
 	{6129, 28007, []int{3, 8, 10, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22}, false},

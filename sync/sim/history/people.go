@@ -276,7 +276,7 @@ func (w *world) actOn(d *device, folder mail.Folder, f file, t *token) {
 			// moves elsewhere on the server meanwhile, it was copied here and moved there.
 			t.copies++
 		}
-		if d.landsAgain(folder, f) {
+		if d.landsAgain(folder, f) || t.doubled == d {
 			t.copies++
 		}
 		m.Unlink(f.path)

@@ -67,6 +67,7 @@ type token struct {
 	// may have got lost.
 	set, cleared mail.System
 	vague        bool
+	doubled      *device // where the power has left it under two names
 	// outrun is the device that had set flags on it which it has not taken along on the server, when
 	// that had begun so many syncs; nil: there is none, or it has looked again.
 	outrun *device
