@@ -289,6 +289,9 @@ func (d *device) power(r *rand.Rand) {
 			if t != nil && d.world.restored {
 				undone[t.name] = true // it may have been nowhere else
 			}
+			if t != nil && t.renamed == d {
+				t.vague = true // with a name that was not there to stay goes what somebody made of it
+			}
 			if lost.Actor == "" || t == nil {
 				continue
 			}

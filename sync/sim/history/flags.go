@@ -21,6 +21,7 @@ func (t *token) flagged(before, after mail.System) {
 // stays there.
 func (t *token) flaggedHere(d *device, before, after string) {
 	t.flagged(systemOf(before), systemOf(after))
+	t.renamed = d
 	t.vague = t.vague || d.Policy.Direction == conflict.Pull
 }
 

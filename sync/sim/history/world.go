@@ -68,6 +68,7 @@ type token struct {
 	set, cleared mail.System
 	vague        bool
 	doubled      *device // where the power has left it under two names
+	renamed      *device // where somebody has changed its flags last
 	// outrun is the device that had set flags on it which it has not taken along on the server, when
 	// that had begun so many syncs; nil: there is none, or it has looked again.
 	outrun *device
