@@ -14,31 +14,33 @@ import (
 
 // odd is mail that programs stumble over, as a file has it. Each sort lies in a
 // folder of its own, so that what goes wrong has a name.
-var odd = map[string][]string{
-	"header only":           {"Message-ID: <header.only@example.org>\nSubject: header only\n"},
-	"header and no line":    {"Message-ID: <no.line@example.org>\nSubject: no empty line after it"},
-	"no header":             {"\nOnly text.\n"},
-	"no header, no line":    {"this is no header field\nand neither is this\n"},
-	"one line end":          {"\n"},
-	"one octet":             {"x"},
-	"no Message-ID":         {"Subject: nobody numbered this\n\nText.\n", "Subject: nobody numbered this\n\nOther text of other size.\n", "Subject: nobody numbered this\n\nText?\n"},
-	"one Message-ID":        {note("same") + "One.\n", note("same") + "Two.\n", note("same") + "Three, and longer.\n"},
-	"two Message-IDs":       {"Message-ID: <first@example.org>\nMessage-ID: <second@example.org>\n\nText.\n"},
-	"twins":                 {note("twin"), note("twin"), note("twin")},
-	"twins without a name":  {"Subject: twin\n\nText.\n", "Subject: twin\n\nText.\n"},
-	"8-bit header":          {"Message-ID: <\xe4\xff@example.org>\nSubject: Z\xfcrich \xc3\xa9\xc3\nFrom: \x80\x81\n\n\xff\xfe text\n"},
-	"long line":             {note("long line") + strings.Repeat("x", 1<<20) + "\nend\n", "Subject: " + strings.Repeat("y", 1<<20) + "\n\nText.\n"},
-	"long header":           {"Message-ID: <long.header@example.org>\n" + strings.Repeat("X-Trace: "+strings.Repeat("t", 60)+"\n", 5000) + "\nText.\n"},
-	"lone CR":               {note("lone CR") + "a\rb\r\rc", note("lone CR 2") + "\ra\n"},
-	"no last line end":      {note("no last line end") + "the end"},
-	"From":                  {"From someone@example.org Mon Jan  1 00:00:00 2024\nMessage-ID: <from@example.org>\n\nText.\n", note("from within") + "From here on\n>From there\n"},
-	"dots":                  {note("dots") + ".\n..\n.\n"},
-	"control characters":    {note("control") + "\x01\x02\x1b[31m\x7f\x1a\x0c\n"},
-	"folded fields":         {"Message-ID:\n <folded@example.org>\nSubject: a\n\tb\n  c\nsubject : again\n\nText.\n"},
-	"looks like a reply":    {note("reply") + ")\na1 OK done\n* 5 EXPUNGE\n{10}\n~{3+}\n"},
-	"only white space":      {" \n\t\n  \n"},
-	"broken MIME":           {"Message-ID: <mime@example.org>\nContent-Type: multipart/mixed; boundary=\"b\n\n--b\n--b--\n--c\n"},
-	"Message-ID not closed": {"Message-ID: <open@example.org\nSubject: open\n\nText.\n"},
+func odd() map[string][]string {
+	return map[string][]string{
+		"header only":           {"Message-ID: <header.only@example.org>\nSubject: header only\n"},
+		"header and no line":    {"Message-ID: <no.line@example.org>\nSubject: no empty line after it"},
+		"no header":             {"\nOnly text.\n"},
+		"no header, no line":    {"this is no header field\nand neither is this\n"},
+		"one line end":          {"\n"},
+		"one octet":             {"x"},
+		"no Message-ID":         {"Subject: nobody numbered this\n\nText.\n", "Subject: nobody numbered this\n\nOther text of other size.\n", "Subject: nobody numbered this\n\nText?\n"},
+		"one Message-ID":        {note("same") + "One.\n", note("same") + "Two.\n", note("same") + "Three, and longer.\n"},
+		"two Message-IDs":       {"Message-ID: <first@example.org>\nMessage-ID: <second@example.org>\n\nText.\n"},
+		"twins":                 {note("twin"), note("twin"), note("twin")},
+		"twins without a name":  {"Subject: twin\n\nText.\n", "Subject: twin\n\nText.\n"},
+		"8-bit header":          {"Message-ID: <\xe4\xff@example.org>\nSubject: Z\xfcrich \xc3\xa9\xc3\nFrom: \x80\x81\n\n\xff\xfe text\n"},
+		"long line":             {note("long line") + strings.Repeat("x", 1<<20) + "\nend\n", "Subject: " + strings.Repeat("y", 1<<20) + "\n\nText.\n"},
+		"long header":           {"Message-ID: <long.header@example.org>\n" + strings.Repeat("X-Trace: "+strings.Repeat("t", 60)+"\n", 5000) + "\nText.\n"},
+		"lone CR":               {note("lone CR") + "a\rb\r\rc", note("lone CR 2") + "\ra\n"},
+		"no last line end":      {note("no last line end") + "the end"},
+		"From":                  {"From someone@example.org Mon Jan  1 00:00:00 2024\nMessage-ID: <from@example.org>\n\nText.\n", note("from within") + "From here on\n>From there\n"},
+		"dots":                  {note("dots") + ".\n..\n.\n"},
+		"control characters":    {note("control") + "\x01\x02\x1b[31m\x7f\x1a\x0c\n"},
+		"folded fields":         {"Message-ID:\n <folded@example.org>\nSubject: a\n\tb\n  c\nsubject : again\n\nText.\n"},
+		"looks like a reply":    {note("reply") + ")\na1 OK done\n* 5 EXPUNGE\n{10}\n~{3+}\n"},
+		"only white space":      {" \n\t\n  \n"},
+		"broken MIME":           {"Message-ID: <mime@example.org>\nContent-Type: multipart/mixed; boundary=\"b\n\n--b\n--b--\n--c\n"},
+		"Message-ID not closed": {"Message-ID: <open@example.org\nSubject: open\n\nText.\n"},
+	}
 }
 
 // oddFiles have line ends that no mail from the wire gets here: on the wire, and so on
@@ -65,7 +67,7 @@ func oddMail(s *story) {
 	d, second := s.device("laptop"), s.device("desktop")
 	d.sync()
 	n := 0
-	for name, texts := range odd {
+	for name, texts := range odd() {
 		s.check(s.phone.CreateFolder(s.Context(), mail.Folder("down/"+name), mail.RoleNone))
 		for _, text := range texts {
 			n++
@@ -81,7 +83,7 @@ func oddMail(s *story) {
 	second.did(second.sync(), counts4{New: 2*n + len(oddFiles)}, counts4{})
 	exact := func() {
 		s.Helper()
-		for name, texts := range odd {
+		for name, texts := range odd() {
 			want := slices.Sorted(slices.Values(texts))
 			for _, folder := range []mail.Folder{mail.Folder("down/" + name), mail.Folder("up/" + name)} {
 				var there []string
