@@ -26,7 +26,7 @@ import (
 // What a hostile server may cost.
 const (
 	hostileTime   = time.Minute            // many times the timeout of a second, since the tests run side by side
-	hostileMemory = raceMemory * 200 << 10 // kB
+	hostileMemory = raceMemory * 140 << 10 // kB
 )
 
 // hostile is a server that means harm.
