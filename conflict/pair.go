@@ -354,13 +354,16 @@ func MarkMoved(gone, arrived []*Item, letters func(mail.Folder) mail.Letters) (l
 	renamed := map[*Item]bool{}
 	near := func(g, a *Item) bool { return a.Folder == g.Folder }
 	exact := func(g, a *Item) bool { return a.Identity.Digest == g.Row.Digest }
+	same := func(g, a *Item) bool { // the file itself, under another name
+		return a.Stat.Inode != 0 && a.Stat.Inode == g.Row.Stat.Inode && a.Stat.Dev == g.Row.Stat.Dev
+	}
 	// What is still on the server comes first: a message that is gone there needs no file.
 	// And a file without a message comes before one that has one, and needs no other. Then
-	// the nearest place, and there what has the same bytes: twins in two folders do not
-	// change places.
+	// the very file that has left, since others are copies of it; then the nearest place, and
+	// there what has the same bytes: twins in two folders do not change places.
 	for _, round := range []struct{ there, tied bool }{{true, false}, {true, true}, {false, true}} {
 		for _, fits := range []func(g, a *Item) bool{
-			func(g, a *Item) bool { return near(g, a) && exact(g, a) }, near, exact,
+			same, func(g, a *Item) bool { return near(g, a) && exact(g, a) }, near, exact,
 			func(g, a *Item) bool { return true },
 		} {
 			for _, g := range gone {

@@ -347,3 +347,31 @@ func TestAFileThatIsRemovedWhileItsMessageIsInTwoPlaces(t *testing.T) {
 		d.quiet()
 	}
 }
+
+// A program has copied a file, and a run moves the file to where its message is by now, and dies.
+// So does the next one, which has met the file there. What had the file's inode is what has moved:
+// the copy is one, and stays when the message is removed.
+func TestACopyOfAFileThatAnInterruptedRunHasMoved(t *testing.T) {
+	for _, step := range []string{"before Local.Secure", "after Local.Secure", "before State.Commit", "before Remote.Append", "after Remote.Append"} {
+		s := account(t)
+		d := newDevice(t, s)
+		d.opts.Connections = 1
+		d.sync()
+		uid := s.Deliver("Lists", onWire(letter("moved")), flags(`\Seen`), day)
+		d.sync()
+		d.put("Archive", "9.copy:2,S", letter("moved"))
+		moved := s.Move("Lists", uid, "Lists/go")
+		d.dieAt("after Local.Move")
+		d.dieAt(step)
+		s.Move("Lists/go", moved, "Trash")
+		d.sync()
+		d.sync()
+		d.has("Archive", 1)
+		d.has("Trash", 1)
+		d.inStep()
+		d.quiet()
+		if t.Failed() {
+			t.Fatalf("the second run died %s", step)
+		}
+	}
+}
