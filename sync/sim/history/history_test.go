@@ -207,7 +207,7 @@ func TestHistoriesThatOnceFailed(t *testing.T) {
 		if f.steps != nil {
 			h = h.Only(f.steps)
 		}
-		h.Setup.Process, h.Setup.Slow = f.process, f.slow
+		h.Setup.Process, h.Setup.Slow = f.process, false // of which nobody knew then
 		if res := history.Play(h, history.Memory{}, history.Coverage{}); res.Err != nil {
 			t.Errorf("seed %d, process %d, steps %v: %v", f.seed, f.process, f.steps, res.Err)
 		}
@@ -219,73 +219,72 @@ var onceFailedSince = []struct {
 	seed    uint64
 	process int
 	steps   []int
-	slow    bool // the phone's moves take a while; until then nobody knew of such
 }{
-	{50010734, 0, []int{5, 7, 10, 12, 13, 15}, false},          // a flag on a file whose message has moved from a folder with new UIDs
-	{51000017, 0, nil, false},                                  // ... and whose state was lost
-	{51074258, 0, []int{0, 5, 7, 14, 19, 21, 24}, false},       // a Maildir restored to what a run that died at once has left
-	{52020561, 0, []int{2, 4, 5, 27}, false},                   // what is kept, in a folder that another device renames
-	{52027721, 0, []int{2, 13, 14, 15, 20, 21}, false},         // a file under two names, of which a program saves one elsewhere
-	{35095498, 0, []int{0, 1, 2, 4, 7, 10, 17, 20, 21}, false}, // a landing whose message is where it cannot be read
+	{50010734, 0, []int{5, 7, 10, 12, 13, 15}},          // a flag on a file whose message has moved from a folder with new UIDs
+	{51000017, 0, nil},                                  // ... and whose state was lost
+	{51074258, 0, []int{0, 5, 7, 14, 19, 21, 24}},       // a Maildir restored to what a run that died at once has left
+	{52020561, 0, []int{2, 4, 5, 27}},                   // what is kept, in a folder that another device renames
+	{52027721, 0, []int{2, 13, 14, 15, 20, 21}},         // a file under two names, of which a program saves one elsewhere
+	{35095498, 0, []int{0, 1, 2, 4, 7, 10, 17, 20, 21}}, // a landing whose message is where it cannot be read
 	// a file that was saved elsewhere before the folder could be read in which its message is
-	{6129, 28007, []int{3, 8, 10, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22}, false},
-	{28040354, 0, []int{6, 9, 11, 12, 14, 15, 16, 17, 21, 23, 25, 26}, false}, // a file that has links, under both names of its move
-	{28000788, 0, []int{1, 3, 5, 8, 11, 13}, false},                           // a file that a program moves as a run puts it into its place
-	{28047721, 0, []int{1, 7, 9, 13, 19}, false},                              // a move that two runs died in, and the power took back
-	{27071300, 0, []int{2, 3, 7, 9, 10, 16, 17, 19, 28}, false},               // a Maildir restored to what a message has left
-	{27100165, 0, []int{3, 4, 8, 9, 10, 12, 14, 16, 17, 24, 25}, false},       // a file that left a folder which could not be renamed
-	{28007390, 0, []int{6, 7, 15, 18, 19, 20, 21, 22, 25}, false},             // a file that was moved, and removed, of a message that a restored server has where it was
-	{31066269, 0, []int{13, 14, 17, 20, 21, 24}, false},                       // a file that its reader and a run have moved, under both names
-	{32011693, 0, []int{0, 6, 8, 15, 17, 22, 24, 27}, false},                  // a folder that was held, and emptied as its messages moved
-	{32061854, 0, []int{2, 3, 6, 7, 15, 16, 17, 18, 19, 21}, false},           // the same, one of several
-	{26099213, 0, []int{3, 4, 6, 8, 9, 11, 12, 17}, false},                    // told to rename a folder, whose messages are in both
-	{30034612, 0, []int{1, 2, 4, 19, 20, 22, 23, 25}, false},                  // a message that a phone copies on while it moves here
-	{30032880, 0, []int{6, 16, 17, 19, 22, 26}, false},                        // a removal that the power takes back within a tick of the clock
-	{31001149, 0, []int{0, 6, 8, 9, 13, 29}, false},                           // what left a folder on the server before that was renamed, and got new numbers
-	{31006213, 0, []int{0, 1, 3, 4, 6, 8, 9, 11, 12, 13, 14, 15}, false},      // a folder put out of the way that has what another one has
-	{31010145, 0, []int{0, 4, 6, 8, 9, 10}, false},                            // a field that makes one message as large as another
-	{31011660, 0, []int{12, 14, 17, 23, 24, 25}, false},                       // what left a folder as that got new numbers with its name
-	{31025604, 0, []int{2, 18, 19, 20, 21, 25}, false},                        // a message that a phone copies to a folder which is renamed
-	{31088006, 0, []int{5, 6, 8, 9, 10, 14, 16, 18}, false},                   // a file that is saved elsewhere, and that the power leaves in tmp/
-	{32032139, 0, []int{4, 8, 10, 16, 18, 21, 22, 24, 26}, false},             // a UID that a restored server gives out for the second time
-	{32043384, 0, []int{5, 12, 13, 15, 17, 18, 19, 20, 22}, false},            // the same as 31001149, of a copy
-	{33071378, 0, []int{2, 4, 7, 8, 13}, false},                               // what is left of a folder that is gone, which a state has forgotten
-	{33136973, 0, []int{11, 14, 20, 25}, false},                               // two equal messages of which one was read, in a folder that got new UIDs
-	{34141130, 0, []int{5, 7, 8, 13, 14, 22, 23}, false},                      // what the server copied to Trash, and refused to remove, where it tells no UIDNEXT
-	{35078160, 0, []int{1, 3, 9, 13, 15, 18, 19, 20, 22, 23, 25, 26}, false},  // a copy on its way to where its original was thought to be
-	{36033306, 0, []int{0, 2, 4, 6, 14, 15, 18, 19, 22}, false},               // a folder that was held, and made again by a device that had lost its state
+	{6129, 28007, []int{3, 8, 10, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22}},
+	{28040354, 0, []int{6, 9, 11, 12, 14, 15, 16, 17, 21, 23, 25, 26}}, // a file that has links, under both names of its move
+	{28000788, 0, []int{1, 3, 5, 8, 11, 13}},                           // a file that a program moves as a run puts it into its place
+	{28047721, 0, []int{1, 7, 9, 13, 19}},                              // a move that two runs died in, and the power took back
+	{27071300, 0, []int{2, 3, 7, 9, 10, 16, 17, 19, 28}},               // a Maildir restored to what a message has left
+	{27100165, 0, []int{3, 4, 8, 9, 10, 12, 14, 16, 17, 24, 25}},       // a file that left a folder which could not be renamed
+	{28007390, 0, []int{6, 7, 15, 18, 19, 20, 21, 22, 25}},             // a file that was moved, and removed, of a message that a restored server has where it was
+	{31066269, 0, []int{13, 14, 17, 20, 21, 24}},                       // a file that its reader and a run have moved, under both names
+	{32011693, 0, []int{0, 6, 8, 15, 17, 22, 24, 27}},                  // a folder that was held, and emptied as its messages moved
+	{32061854, 0, []int{2, 3, 6, 7, 15, 16, 17, 18, 19, 21}},           // the same, one of several
+	{26099213, 0, []int{3, 4, 6, 8, 9, 11, 12, 17}},                    // told to rename a folder, whose messages are in both
+	{30034612, 0, []int{1, 2, 4, 19, 20, 22, 23, 25}},                  // a message that a phone copies on while it moves here
+	{30032880, 0, []int{6, 16, 17, 19, 22, 26}},                        // a removal that the power takes back within a tick of the clock
+	{31001149, 0, []int{0, 6, 8, 9, 13, 29}},                           // what left a folder on the server before that was renamed, and got new numbers
+	{31006213, 0, []int{0, 1, 3, 4, 6, 8, 9, 11, 12, 13, 14, 15}},      // a folder put out of the way that has what another one has
+	{31010145, 0, []int{0, 4, 6, 8, 9, 10}},                            // a field that makes one message as large as another
+	{31011660, 0, []int{12, 14, 17, 23, 24, 25}},                       // what left a folder as that got new numbers with its name
+	{31025604, 0, []int{2, 18, 19, 20, 21, 25}},                        // a message that a phone copies to a folder which is renamed
+	{31088006, 0, []int{5, 6, 8, 9, 10, 14, 16, 18}},                   // a file that is saved elsewhere, and that the power leaves in tmp/
+	{32032139, 0, []int{4, 8, 10, 16, 18, 21, 22, 24, 26}},             // a UID that a restored server gives out for the second time
+	{32043384, 0, []int{5, 12, 13, 15, 17, 18, 19, 20, 22}},            // the same as 31001149, of a copy
+	{33071378, 0, []int{2, 4, 7, 8, 13}},                               // what is left of a folder that is gone, which a state has forgotten
+	{33136973, 0, []int{11, 14, 20, 25}},                               // two equal messages of which one was read, in a folder that got new UIDs
+	{34141130, 0, []int{5, 7, 8, 13, 14, 22, 23}},                      // what the server copied to Trash, and refused to remove, where it tells no UIDNEXT
+	{35078160, 0, []int{1, 3, 9, 13, 15, 18, 19, 20, 22, 23, 25, 26}},  // a copy on its way to where its original was thought to be
+	{36033306, 0, []int{0, 2, 4, 6, 14, 15, 18, 19, 22}},               // a folder that was held, and made again by a device that had lost its state
 	// a backup in the same tick of the clock as what it lacks
-	{7207306, 0, []int{8, 10, 13, 14, 15, 16, 20}, false},
-	{20161426, 0, []int{3, 5, 15, 26}, false}, // a message that came into a folder that was half removed
-	{9306817, 0, nil, false},                  // a file that a reader renamed in the run that held its removal
-	{9010838, 0, nil, false},                  // a copy whose record failed, and with it what said where it is
-	{5007382, 0, nil, false},                  // a file under both names of a move, and a program that moves it on by the old one
-	{6037475, 0, nil, false},                  // a message halfway to another folder when its file was known again
-	{10500663, 0, nil, false},                 // a message that is moved on while it moves, and is in three folders for a moment
-	{20094685, 0, nil, false},                 // a refused file that has moved on when the folder of its message gets new UIDs
-	{20085706, 0, nil, false},                 // a folder that got new UIDs while a device was kept from removing what it had copied
-	{20141818, 0, nil, false},                 // an upload that got nowhere, and an equal message that was copied in Trash
-	{10100348, 0, nil, false},                 // a message that moved to where its copy was, of which base has another UID
-	{20100572, 0, nil, false},                 // a message that moved into a folder whose rename was refused, and elsewhere there
-	{20191448, 0, nil, false},                 // a message that left a folder which had lost track, and could not be read on
-	{20033585, 0, nil, false},                 // a file in Trash that was a copy, and a server that was restored
-	{22048946, 0, nil, false},                 // ... and one that was a copy, and has moved since
-	{22096718, 0, nil, false},                 // the old form of a file that was refused once, and again when its removal was seen
-	{22112724, 0, nil, false},                 // a file that could not be read once it was uploaded
-	{23012466, 0, nil, false},                 // a message halfway to another folder that had just landed, and was flagged
-	{23075732, 0, nil, false},                 // a message that was to follow its file, and could not be read
-	{24019347, 0, nil, false},                 // mail that came into a folder which was not made to the end
-	{24099443, 0, nil, false},                 // a file whose landing was not recorded, and that may not go where it is wanted
-	{24116455, 0, nil, false},                 // a message that has moved to where it cannot be read, and a server without status
-	{24129291, 0, nil, false},                 // the old form of a file that cannot be read
-	{26021835, 0, nil, false},                 // a file that could not be read when its folder got new UIDs
-	{26038277, 0, nil, false},                 // a Maildir that was restored to what base was in step with before it changed
-	{26072903, 0, nil, false},                 // a file that was met in no folder when one of them had lost track
-	{27096026, 0, nil, false},                 // a message whose file is in a folder that had lost track, and failed
-	{28061780, 0, nil, false},                 // a message that moved away and back, and whose file no scan had found
-	{24070811, 0, nil, false},                 // a file that got another name and a field more, and whose message moved
-	{20161426, 0, nil, false},                 // a file that moved while its removal was held, where nothing is pushed
-	{6045898, 0, nil, false},                  // a folder that was removed, and left by the one inside it, before that was recorded
+	{7207306, 0, []int{8, 10, 13, 14, 15, 16, 20}},
+	{20161426, 0, []int{3, 5, 15, 26}}, // a message that came into a folder that was half removed
+	{9306817, 0, nil},                  // a file that a reader renamed in the run that held its removal
+	{9010838, 0, nil},                  // a copy whose record failed, and with it what said where it is
+	{5007382, 0, nil},                  // a file under both names of a move, and a program that moves it on by the old one
+	{6037475, 0, nil},                  // a message halfway to another folder when its file was known again
+	{10500663, 0, nil},                 // a message that is moved on while it moves, and is in three folders for a moment
+	{20094685, 0, nil},                 // a refused file that has moved on when the folder of its message gets new UIDs
+	{20085706, 0, nil},                 // a folder that got new UIDs while a device was kept from removing what it had copied
+	{20141818, 0, nil},                 // an upload that got nowhere, and an equal message that was copied in Trash
+	{10100348, 0, nil},                 // a message that moved to where its copy was, of which base has another UID
+	{20100572, 0, nil},                 // a message that moved into a folder whose rename was refused, and elsewhere there
+	{20191448, 0, nil},                 // a message that left a folder which had lost track, and could not be read on
+	{20033585, 0, nil},                 // a file in Trash that was a copy, and a server that was restored
+	{22048946, 0, nil},                 // ... and one that was a copy, and has moved since
+	{22096718, 0, nil},                 // the old form of a file that was refused once, and again when its removal was seen
+	{22112724, 0, nil},                 // a file that could not be read once it was uploaded
+	{23012466, 0, nil},                 // a message halfway to another folder that had just landed, and was flagged
+	{23075732, 0, nil},                 // a message that was to follow its file, and could not be read
+	{24019347, 0, nil},                 // mail that came into a folder which was not made to the end
+	{24099443, 0, nil},                 // a file whose landing was not recorded, and that may not go where it is wanted
+	{24116455, 0, nil},                 // a message that has moved to where it cannot be read, and a server without status
+	{24129291, 0, nil},                 // the old form of a file that cannot be read
+	{26021835, 0, nil},                 // a file that could not be read when its folder got new UIDs
+	{26038277, 0, nil},                 // a Maildir that was restored to what base was in step with before it changed
+	{26072903, 0, nil},                 // a file that was met in no folder when one of them had lost track
+	{27096026, 0, nil},                 // a message whose file is in a folder that had lost track, and failed
+	{28061780, 0, nil},                 // a message that moved away and back, and whose file no scan had found
+	{24070811, 0, nil},                 // a file that got another name and a field more, and whose message moved
+	{20161426, 0, nil},                 // a file that moved while its removal was held, where nothing is pushed
+	{6045898, 0, nil},                  // a folder that was removed, and left by the one inside it, before that was recorded
 }
 
 // onceFailedAt are those in which all that happened befell one call.
