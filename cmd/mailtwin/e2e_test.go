@@ -213,7 +213,12 @@ func settle2(d *computer) {
 // nothing.
 func (d *computer) quiet() {
 	d.Helper()
-	r := d.sync()
+	d.rested(d.sync())
+}
+
+// rested checks that a run found nothing to do, at no cost.
+func (d *computer) rested(r accountReport) {
+	d.Helper()
 	if r.Local != (accountReport{}).Local || r.Remote != (accountReport{}).Remote {
 		d.Errorf("%s: a sync with nothing to do did %+v here and %+v on the server", d.name, r.Local, r.Remote)
 	}

@@ -101,8 +101,9 @@ func (x *torture) settle(why string) {
 			x.count(e)
 		}
 	}
-	for _, d := range x.devices {
-		d.quiet()
+	for i, d := range x.devices {
+		e := x.run(i, nil, nil, 0)
+		d.rested(parseReport(x.story, result{e.code, e.stdout, e.stderr}))
 		x.equal(why, d)
 	}
 }
