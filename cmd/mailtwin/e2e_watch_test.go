@@ -157,13 +157,19 @@ func watchBothSides(s *story, rest func(d *computer)) {
 	if r := w.stop(); r.code != 0 || r.stdout != "" || r.stderr != "" {
 		s.Errorf("it ended with %d, and printed %q and %q", r.code, r.stdout, r.stderr)
 	}
+	d.leavesNothing()
+	rest(d)
+}
+
+// leavesNothing checks that no tmp/ has anything in it.
+func (d *computer) leavesNothing() {
+	d.Helper()
 	for _, folder := range d.folders() {
 		left, err := os.ReadDir(filepath.Join(d.maildir, string(folder), "tmp"))
 		if err != nil || len(left) > 0 {
-			s.Errorf("tmp/ of %s has %v, %v", folder, left, err)
+			d.Errorf("tmp/ of %s has %v, %v", folder, left, err)
 		}
 	}
-	rest(d)
 }
 
 // Its own changes are no reason to sync once more: there are as many runs as changes.
