@@ -34,6 +34,9 @@ const (
 	// linkTime is for how long a sync waits for a link. With a server that is not there at all it
 	// must leave time for the sync to say so, before systemd gives up (90 s).
 	linkTime = 30 * time.Second
+	// refusal is within what time a server says that it has no room for another session. One that
+	// is silent for longer is not tried twice, which would take the patience twice.
+	refusal = 15 * time.Second
 )
 
 // Account is what the loop drives. Its methods are never called at once.
@@ -142,16 +145,18 @@ func (l *Loop) Run(ctx context.Context) {
 	l.suspended()
 	defer l.drop()
 	for ctx.Err() == nil {
+		began := time.Now()
 		err := l.round(ctx)
 		for err != nil && ctx.Err() == nil {
 			l.drop()
-			l.pause(ctx, err)
+			l.pause(ctx, err, time.Since(began))
+			began = time.Now()
 			err = l.round(ctx)
 		}
 		if ctx.Err() == nil && l.idle(ctx) == errCut {
 			l.drop()
 			if time.Since(l.linked) < steady {
-				l.pause(ctx, errCut)
+				l.pause(ctx, errCut, 0)
 			}
 		}
 	}
@@ -189,8 +194,9 @@ func (l *Loop) round(ctx context.Context) error {
 			ask.Done()
 		}
 	}
+	began := time.Now()
 	err := sync(ctx)
-	if serverTrouble(err) && l.link != nil && !isDone(l.link) && ctx.Err() == nil {
+	if serverTrouble(err) && time.Since(began) < refusal && l.link != nil && !isDone(l.link) && ctx.Err() == nil {
 		// The server may have no room for both.
 		l.drop()
 		unlinked = true
@@ -282,8 +288,9 @@ func (l *Loop) idle(ctx context.Context) error {
 	}
 }
 
-// pause waits out a failure. A laptop that woke ends it, and a Maildir that is back.
-func (l *Loop) pause(ctx context.Context, err error) {
+// pause waits out a failure that came after a time. A laptop that woke ends it, and a Maildir that
+// is back.
+func (l *Loop) pause(ctx context.Context, err error, after time.Duration) {
 	var wait time.Duration
 	local := (<-chan struct{})(nil)
 	switch {
@@ -292,7 +299,9 @@ func (l *Loop) pause(ctx context.Context, err error) {
 	case errors.Is(err, mail.ErrMissing):
 		wait, local = networkMost, l.Local
 	default:
-		wait = min(l.network.NextBackOff(), networkMost)
+		// A try with a network that is not there takes its time, too: tries begin that often, so
+		// that one is made within networkMost of the network's return.
+		wait = max(networkFirst, min(l.network.NextBackOff(), networkMost-after))
 	}
 	l.is(false, time.Now().Add(wait), err)
 	timer := time.NewTimer(wait)

@@ -30,6 +30,7 @@ type world struct {
 	stale  bool
 	fails  error
 	syncs  int
+	synced time.Time // when one went well last
 	takes  time.Duration
 	slept  time.Duration // by which the wall clock is ahead
 }
@@ -97,6 +98,9 @@ func (w *world) Sync(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-time.After(takes):
+	}
+	if fails == nil {
+		w.script(func() { w.synced = time.Now() })
 	}
 	return fails
 }
@@ -289,6 +293,38 @@ func TestNetworkTroubleIsTriedEachMinuteAtLeast(t *testing.T) {
 		synctest.Wait()
 		if w.syncs < 60 || w.syncs > 150 {
 			t.Fatalf("%d tries in an hour", w.syncs)
+		}
+	})
+}
+
+// A try that began when the network was away takes as long as the patience lasts, and comes to
+// nothing also where the network is back meanwhile, as that of a laptop that has another address
+// by then.
+func TestItIsBackWithinAMinuteOfTheNetwork(t *testing.T) {
+	for away := time.Second; away < 20*time.Minute; away += 13 * time.Second {
+		w := &world{covers: true, fails: mail.ErrUnreachable, takes: 45 * time.Second}
+		live(t, w, func(t *testing.T, _ func()) {
+			time.Sleep(away)
+			w.script(func() { w.fails, w.takes = nil, 0 })
+			back := time.Now()
+			time.Sleep(5 * time.Minute)
+			synctest.Wait()
+			if took := w.synced.Sub(back); w.synced.IsZero() || took > time.Minute {
+				t.Errorf("after %v without a network it took %v", away, took)
+			}
+		})
+	}
+}
+
+// A server without room for two sessions says so at once; one that is silent is not asked twice.
+func TestASilentServerIsNotTriedTwiceBecauseOfALink(t *testing.T) {
+	w := &world{covers: true}
+	live(t, w, func(t *testing.T, _ func()) {
+		w.script(func() { w.fails, w.takes, w.stale = mail.ErrUnreachable, 45*time.Second, true })
+		w.hint()
+		after(t, w, 45*time.Second+300*time.Millisecond, 2)
+		if !w.link.closed || w.loop.State().Trouble == nil {
+			t.Errorf("the link is closed: %v; it is at %+v", w.link.closed, w.loop.State())
 		}
 	})
 }
