@@ -83,7 +83,7 @@ func (r *run) begin(ctx context.Context, come *arrivals, b mail.Body) (mail.Inco
 // not get to are kept, and those that are gone are not.
 func (r *run) endParts(come *arrivals, broken bool) {
 	for _, uid := range slices.Sorted(maps.Keys(come.parts)) {
-		if p := come.parts[uid]; broken {
+		if p := come.parts[uid]; broken && !r.tidies() {
 			r.keep(p.in, p.Part)
 		} else {
 			p.in.Discard()
@@ -95,12 +95,15 @@ func (r *run) endParts(come *arrivals, broken bool) {
 // they are worth it, and if the message can be known again.
 func (r *run) keepOrDiscard(f *folder, in mail.Incoming, n int64, a *conflict.Action, b mail.Body) {
 	p := mail.Part{Validity: r.validity(f), UID: b.UID, Date: b.Date, Size: b.Size}
-	if n < r.KeepPart || !sameAs(p, a.Item.Message) {
+	if n < r.KeepPart || !sameAs(p, a.Item.Message) || r.tidies() {
 		in.Discard()
 		return
 	}
 	r.keep(in, p)
 }
+
+// tidies tells whether nothing is to be left in tmp/.
+func (r *run) tidies() bool { return r.Tidy && r.ended() != nil }
 
 func (r *run) keep(in mail.Incoming, p mail.Part) {
 	if err := in.Keep(p); err != nil {

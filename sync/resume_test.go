@@ -72,6 +72,21 @@ func TestAMessageIsGoneOnWithWhereTheConnectionBroke(t *testing.T) {
 	}
 }
 
+// A run that leaves nothing behind when it is told to end keeps what it can go on with when the
+// connection breaks.
+func TestATidyRunGoesOnToo(t *testing.T) {
+	s := sim.NewServer()
+	d := newDevice(t, s)
+	d.opts.Tidy = true
+	d.sync()
+	s.Deliver("INBOX", onWire(largeNote("large")), mail.Flags{}, day)
+	cutAt(s, 60_000)
+	d.unreached()
+	if names := d.tmp("INBOX"); len(names) != 1 {
+		t.Errorf("tmp/ has %q", names)
+	}
+}
+
 // A connection that breaks every time gets on nevertheless, and brings each octet once.
 func TestAMessageThatIsCutEachTimeArrives(t *testing.T) {
 	s := sim.NewServer()

@@ -28,6 +28,7 @@ const atOnce = 4
 type syncFlags struct {
 	dryRun, json, allowDeletes bool
 	wait                       time.Duration
+	tidy                       bool // see engine.Options; no flag sets it
 }
 
 func (a *App) syncCommand(code *int) *cobra.Command {
@@ -265,6 +266,7 @@ func (a *App) options(opts *engine.Options, t target, f syncFlags, bar *progress
 	opts.RemoveLocal, opts.RemoveRemote = acc.RemoveFolders.Local, acc.RemoveFolders.Remote
 	opts.AllowDeletes = f.allowDeletes
 	opts.DryRun = f.dryRun
+	opts.Tidy = f.tidy
 	opts.Connections = acc.Connections
 	opts.Log = a.log // the engine says which account
 	if opts.Now == nil {

@@ -183,7 +183,7 @@ func (l *listener) answer(ctx context.Context, conn net.Conn) error {
 		defer left()
 		_, _ = conn.Read(make([]byte, 1)) // nothing more comes but its end
 	})
-	ask := &asked{watched: l.account, ctx: asking, done: make(chan struct{}), flags: syncFlags{allowDeletes: q.AllowDeletes, wait: q.Wait}}
+	ask := &asked{watched: l.account, ctx: asking, done: make(chan struct{}), flags: syncFlags{allowDeletes: q.AllowDeletes, wait: q.Wait, tidy: true}}
 	ask.of = target{l.account.target.account, q.Folders}
 	waited := time.NewTimer(q.Wait)
 	defer waited.Stop()

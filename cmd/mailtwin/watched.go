@@ -102,7 +102,7 @@ func (w *watched) changed(r engine.Report) {
 
 // Sync is watch.Account.Sync.
 func (w *watched) Sync(ctx context.Context) error {
-	o := w.app.syncAccount(ctx, w.target, syncFlags{wait: lockWait}, nil)
+	o := w.app.syncAccount(ctx, w.target, syncFlags{wait: lockWait, tidy: true}, nil)
 	w.changed(o.report)
 	if ctx.Err() != nil {
 		return ctx.Err() // what was cut off is no news

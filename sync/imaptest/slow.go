@@ -5,7 +5,6 @@ import (
 	"net"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -37,14 +36,15 @@ type Way struct {
 	line     Line
 	server   string
 	up, down pace
-	carried  atomic.Int64
 
-	mu     sync.Mutex // guards what follows
-	random *rand.Rand
-	state  wayState
-	longer time.Duration // than line.Delay
-	open   map[*crossing]bool
-	over   bool // the test has ended
+	mu      sync.Mutex // guards what follows
+	random  *rand.Rand
+	state   wayState
+	longer  time.Duration // than line.Delay
+	open    map[*crossing]bool
+	over    bool // the test has ended
+	carried int64
+	awaited map[chan struct{}]int64
 }
 
 type wayState int
@@ -73,7 +73,7 @@ func (x *crossing) close() {
 // with the test. A server that is not there is one that hangs up.
 func Slow(t TB, host string, port int, line Line) *Way {
 	t.Helper()
-	w := &Way{line: line, server: net.JoinHostPort(host, strconv.Itoa(port)), random: rand.New(rand.NewPCG(1, 1)), open: map[*crossing]bool{}}
+	w := &Way{line: line, server: net.JoinHostPort(host, strconv.Itoa(port)), random: rand.New(rand.NewPCG(1, 1)), open: map[*crossing]bool{}, awaited: map[chan struct{}]int64{}}
 	w.Scripted = serveScript(t, nil, func(c *Conn) { w.cross(c) })
 	t.Cleanup(func() { // comes before that of the script, which waits for all of them
 		w.mu.Lock()
@@ -136,7 +136,32 @@ func (w *Way) Clients() int {
 }
 
 // Carried is how many octets have come, from either end.
-func (w *Way) Carried() int64 { return w.carried.Load() }
+func (w *Way) Carried() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.carried
+}
+
+// After gives a channel that is closed when so many more octets have come.
+func (w *Way) After(octets int64) <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ch := make(chan struct{})
+	w.awaited[ch] = w.carried + octets
+	return ch
+}
+
+func (w *Way) carries(octets int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.carried += int64(octets)
+	for ch, at := range w.awaited {
+		if w.carried >= at {
+			close(ch)
+			delete(w.awaited, ch)
+		}
+	}
+}
 
 // cross carries what one connection brings.
 func (w *Way) cross(c *Conn) {
@@ -254,7 +279,7 @@ func (w *Way) carry(x *crossing, pace *pace, to, from net.Conn, cut int64) {
 	for {
 		octets := make([]byte, packetSize)
 		n, err := from.Read(octets)
-		w.carried.Add(int64(n))
+		w.carries(n)
 		last := err != nil
 		if all += int64(n); cut > 0 && all >= cut {
 			n, last = n-int(all-cut), true
