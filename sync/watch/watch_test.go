@@ -3,7 +3,6 @@ package watch
 import (
 	"context"
 	"errors"
-	"runtime"
 	gosync "sync"
 	"testing"
 	"testing/synctest"
@@ -121,6 +120,25 @@ func (w *world) hint() {
 	select {
 	case w.local <- struct{}{}:
 	default:
+	}
+}
+
+// announce gives a hint of the server's, if it has a link for that.
+func (w *world) announce() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	select {
+	case w.link.hints <- struct{}{}:
+	default:
+	}
+}
+
+// cut cuts the link.
+func (w *world) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if k := w.link; !isDone(k) {
+		close(k.done)
 	}
 }
 
@@ -357,22 +375,6 @@ func TestShutdownCancelsTheRunAndWaits(t *testing.T) {
 		stop()
 		if d := time.Since(begun); d > 5*time.Second {
 			t.Fatalf("took %v", d)
-		}
-	})
-}
-
-func TestTenThousandCyclesLeaveNoGoroutines(t *testing.T) {
-	w := &world{covers: true}
-	live(t, w, func(t *testing.T, _ func()) {
-		before := runtime.NumGoroutine()
-		for range 10_000 {
-			w.script(func() { w.stale = true })
-			w.hint()
-			time.Sleep(300 * time.Millisecond)
-		}
-		synctest.Wait()
-		if n := runtime.NumGoroutine(); w.syncs < 10_001 || n > before+2 {
-			t.Fatalf("%d syncs, %d goroutines, before %d", w.syncs, n, before)
 		}
 	})
 }
