@@ -39,17 +39,10 @@ func tracer(t *testing.T) string {
 	return ""
 }
 
-// program is the path of a file that is mailtwin, as runToBeKilled runs it. The test's
-// binary goes by its name.
+// program is the path of a file that is mailtwin, as runToBeKilled runs it.
 func (d *computer) program() string {
 	d.Helper()
-	self, err := os.Executable()
-	d.check(err)
-	link := filepath.Join(d.dir, childName)
-	if err := os.Symlink(self, link); err != nil && !os.IsExist(err) {
-		d.Fatal(err)
-	}
-	return link
+	return d.link(childName)
 }
 
 // strace syncs in a process of its own, under strace, and gives what that tells.

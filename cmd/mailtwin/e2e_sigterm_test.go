@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -21,13 +23,24 @@ type process struct {
 	ended  chan error
 }
 
-// start runs a command line in a process of its own, which the test's binary becomes.
-func (d *computer) start(args ...string) *process {
+// link is a path under which the test's binary is the program of that name; see TestMain.
+func (d *computer) link(name string) string {
 	d.Helper()
 	self, err := os.Executable()
 	d.check(err)
-	p := &process{computer: d, cmd: exec.Command(self), ended: make(chan error, 1)}
-	p.cmd.Args = append([]string{"mailtwin", "--config", d.config}, args...)
+	link := filepath.Join(d.dir, name)
+	if err := os.Symlink(self, link); err != nil && !os.IsExist(err) {
+		d.Fatal(err)
+	}
+	return link
+}
+
+// start runs a command line in a process of its own, under another program if there is one.
+func (d *computer) start(under []string, args ...string) *process {
+	d.Helper()
+	command := append(slices.Clone(under), d.link("mailtwin"), "--config", d.config)
+	command = append(command, args...)
+	p := &process{computer: d, cmd: exec.Command(command[0], command[1:]...), ended: make(chan error, 1)}
 	p.cmd.Stderr = &p.stderr
 	d.check(p.cmd.Start())
 	d.Cleanup(func() {
@@ -39,21 +52,26 @@ func (d *computer) start(args ...string) *process {
 	return p
 }
 
-// terminate sends SIGTERM, waits for the end, and gives the exit code and how long that took.
-func (p *process) terminate() (code int, took time.Duration) {
+// end waits for the end, and gives the exit code.
+func (p *process) end() int {
 	p.Helper()
-	began := time.Now()
-	p.check(p.cmd.Process.Signal(syscall.SIGTERM))
 	select {
 	case err := <-p.ended:
-		took = time.Since(began)
 		if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 			p.Fatal(err)
 		}
 	case <-time.After(30 * time.Second):
 		p.Fatalf("it does not end; it said %s", p.stderr.String())
 	}
-	return p.cmd.ProcessState.ExitCode(), took
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// terminate sends SIGTERM, waits for the end, and gives the exit code and how long that took.
+func (p *process) terminate() (code int, took time.Duration) {
+	p.Helper()
+	began := time.Now()
+	p.check(p.cmd.Process.Signal(syscall.SIGTERM))
+	return p.end(), time.Since(began)
 }
 
 // passes waits until so many octets have gone the way.
@@ -86,7 +104,7 @@ func TestSIGTERMInTheMidstOfAMessage(t *testing.T) {
 		} else {
 			s.deliver("INBOX", large, seen)
 		}
-		p := d.start("watch")
+		p := d.start(nil, "watch")
 		s.passes(way, some)
 		if silent {
 			way.Swallow()

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"mailtwin/sync/imaptest/dovecot"
+)
+
+// listens waits until the watch of the account listens, and has nothing to do.
+func (d *computer) listens() *liveStatus {
+	d.Helper()
+	for range 600 {
+		if live := d.status().Watch; live != nil && live.Connected != nil && !live.Syncing {
+			return live
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	d.Fatalf("it does not listen: %+v", d.status().Watch)
+	return nil
+}
+
+// A watch with nothing to do does nothing: no file is looked at, nothing is said, and hardly
+// anything else is asked of the system. What it still does is the Go runtime's.
+func TestAWatchWithNothingToDoDoesNothing(t *testing.T) {
+	const window = 4 * time.Second
+	strace := tracer(t)
+	runtimes := map[string]bool{"futex": true, "epoll_pwait": true, "nanosleep": true, "clock_nanosleep": true, "sched_yield": true,
+		"restart_syscall": true, "madvise": true, "munmap": true, "rt_sigreturn": true, "getpid": true, "tgkill": true}
+	quietServer := dovecot.Extra("imap_idle_notify_interval = 29 min") // else Dovecot says that it is still here
+	for name, hidden := range map[string][]string{"NOTIFY": nil, "IDLE": {"NOTIFY"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			stories(t, map[string]func(s *story){"at rest": func(s *story) {
+				d, way := s.online(`poll_interval = "1h"`)
+				for i := range 20 {
+					s.deliver("INBOX", note(fmt.Sprint("message ", i)), seen)
+				}
+				log := filepath.Join(s.dir, "trace")
+				p := d.start([]string{strace, "-f", "-ttt", "-o", log, "-e", "signal=none"}, "watch")
+				live := d.listens()
+				time.Sleep(time.Second) // for what status has asked it
+				began, octets := time.Now(), way.Carried()
+				time.Sleep(window)
+				ended := time.Now()
+				if n := way.Carried() - octets; n > 0 {
+					s.Errorf("%d octets were said", n)
+				}
+				s.check(syscall.Kill(live.PID, syscall.SIGTERM))
+				if code := p.end(); code != 0 || p.stderr.String() != "" {
+					s.Errorf("it ended with %d, and said %q", code, p.stderr.String())
+				}
+				text, err := os.ReadFile(log)
+				s.check(err)
+				before, after, n := 0, 0, 0
+				for _, m := range regexp.MustCompile(`(?m)^\d+ +(\d+\.\d+) (\w+)\(.*$`).FindAllStringSubmatch(string(text), -1) {
+					at, err := strconv.ParseFloat(m[1], 64)
+					s.check(err)
+					switch when := time.UnixMicro(int64(at * 1e6)); {
+					case when.Before(began):
+						before++
+					case when.After(ended):
+						after++
+					default:
+						if n++; !runtimes[m[2]] {
+							s.Errorf("it does %.200s", m[0])
+						}
+					}
+				}
+				s.Logf("%d system calls before, %d in %v, and %d to end", before, n, window, after)
+				if n > 40 {
+					s.Errorf("it asks the system for %d things in %v", n, window)
+				}
+				if before < 100 || after == 0 {
+					s.Errorf("the trace has %d system calls before, and %d after", before, after)
+				}
+			}}, dovecot.Hide(hidden...), quietServer)
+		})
+	}
+}
