@@ -142,6 +142,17 @@ func (a *App) syncTargets(args []string, f syncFlags) ([]target, error) {
 // syncAccount syncs one account, from its lock to its post_sync command.
 func (a *App) syncAccount(ctx context.Context, t target, f syncFlags, bar *progress.Bar) outcome {
 	started := time.Now()
+	o := a.syncMail(ctx, t, f, bar)
+	if o.err == nil && !f.dryRun && len(o.report.Changed) > 0 {
+		o.err = a.postSync(ctx, t.account, o.report.Changed)
+	}
+	o.duration = time.Since(started)
+	return o
+}
+
+// syncMail is syncAccount without the post_sync command.
+func (a *App) syncMail(ctx context.Context, t target, f syncFlags, bar *progress.Bar) outcome {
+	started := time.Now()
 	o := outcome{account: t.account.Name}
 	o.err = a.locked(ctx, t.account, f, func() error {
 		err := a.syncOpen(ctx, t, f, bar, &o, started, "")
@@ -156,9 +167,6 @@ func (a *App) syncAccount(ctx context.Context, t target, f syncFlags, bar *progr
 		}
 		return a.syncOpen(ctx, t, f, bar, &o, started, lost)
 	})
-	if o.err == nil && !f.dryRun && len(o.report.Changed) > 0 {
-		o.err = a.postSync(ctx, t.account, o.report)
-	}
 	o.duration = time.Since(started)
 	return o
 }
@@ -307,13 +315,20 @@ func (a *App) record(ctx context.Context, s *session, o outcome, started time.Ti
 
 // postSync runs the account's post_sync command. It learns the account and the
 // folders, a line each, from its environment. What it prints is for -v only, since cron
-// would mail it; but what it says of its own failure belongs to the error.
-func (a *App) postSync(ctx context.Context, acc config.Account, r engine.Report) error {
+// would mail it; but what it says of its own failure belongs to the error. Accounts take turns:
+// what the commands work on, such as the index of all mail, is often one.
+func (a *App) postSync(ctx context.Context, acc config.Account, changed []mail.Folder) error {
 	if acc.PostSync == nil {
 		return nil
 	}
+	select {
+	case a.turn <- struct{}{}:
+		defer func() { <-a.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	var folders []string
-	for _, f := range r.Changed {
+	for _, f := range changed {
 		folders = append(folders, clean(string(f)))
 	}
 	cmd := exec.CommandContext(ctx, acc.PostSync[0], acc.PostSync[1:]...)

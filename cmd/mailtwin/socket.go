@@ -194,6 +194,13 @@ func (l *listener) answer(ctx context.Context, conn net.Conn) error {
 		case <-asking.Done():
 			return nil
 		}
+		if ask.hooked != nil {
+			select {
+			case ask.outcome.err = <-ask.hooked:
+			case <-asking.Done():
+				return nil
+			}
+		}
 	case <-waited.C:
 		ask.outcome = outcome{account: ask.of.account.Name, err: &busyError{pid: os.Getpid(), waited: q.Wait}}
 	case <-asking.Done():
@@ -214,6 +221,7 @@ type asked struct {
 	flags   syncFlags
 	outcome outcome
 	done    chan struct{}
+	hooked  chan error // tells how the post_sync command went; nil: none is waited for
 }
 
 // Sync is watch.Ask.Sync.
@@ -221,8 +229,13 @@ func (k *asked) Sync(ctx context.Context) error {
 	running, end := context.WithCancel(ctx)
 	defer end()
 	defer context.AfterFunc(k.ctx, end)()
-	k.outcome = k.app.syncAccount(running, k.of, k.flags, nil)
+	k.outcome = k.app.syncMail(running, k.of, k.flags, nil)
 	k.changed(k.outcome.report)
+	changed := k.outcome.report.Changed
+	if k.hooked = nil; k.outcome.err == nil && len(changed) > 0 {
+		k.hooked = make(chan error, 1)
+	}
+	k.after.add(changed, k.hooked)
 	if running.Err() != nil {
 		return k.watched.Sync(ctx)
 	}

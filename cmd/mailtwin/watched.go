@@ -34,6 +34,13 @@ func (a *App) watchAccount(ctx context.Context, t target, tried func(), began fu
 	defer unlock()
 
 	account := &watched{app: a, target: t, tried: tried, since: time.Now()}
+	account.after = newAfter(func(ctx context.Context, changed []mail.Folder) error { return a.postSync(ctx, t.account, changed) }, account.ran)
+	// It outlives the syncs, whose last one may have changed something.
+	hooking, end := context.WithCancel(context.WithoutCancel(ctx))
+	var hooked sync.WaitGroup
+	hooked.Go(func() { account.after.run(hooking) })
+	defer hooked.Wait()
+	defer end()
 	if _, err := os.Stat(t.account.Maildir); errors.Is(err, fs.ErrNotExist) {
 		// The first sync makes it; one that comes later the watcher notices late. What goes wrong
 		// goes wrong in the loop, too.
@@ -82,6 +89,8 @@ type watched struct {
 	tried  func()
 	said   string // what was wrong last
 	since  time.Time
+	after  *after // runs post_sync
+	failed string // what post_sync failed with last; only after uses it
 
 	mu          sync.Mutex // guards what follows
 	here, there time.Time  // when a sync last changed something on that side
@@ -102,14 +111,31 @@ func (w *watched) changed(r engine.Report) {
 
 // Sync is watch.Account.Sync.
 func (w *watched) Sync(ctx context.Context) error {
-	o := w.app.syncAccount(ctx, w.target, syncFlags{wait: lockWait, tidy: true}, nil)
+	o := w.app.syncMail(ctx, w.target, syncFlags{wait: lockWait, tidy: true}, nil)
 	w.changed(o.report)
+	w.after.add(o.report.Changed, nil) // also where it ended early: they are here
 	if ctx.Err() != nil {
 		return ctx.Err() // what was cut off is no news
 	}
 	w.tell(o)
 	w.tried()
 	return loopError(o)
+}
+
+// ran says how post_sync went, unless it went as before.
+func (w *watched) ran(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text == w.failed {
+		return
+	}
+	if w.failed = text; err == nil {
+		w.app.log.Info("post_sync goes well again", "account", w.target.account.Name)
+		return
+	}
+	w.app.complain(w.target.account.Name, "", err, "")
 }
 
 // loopError is what the loop goes by.
