@@ -47,3 +47,6 @@ require (
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
 )
+
+// Go would read the limits of its control group now and then, also where nothing else happens.
+godebug updatemaxprocs=0

@@ -43,7 +43,7 @@ func TestAWatchWithNothingToDoDoesNothing(t *testing.T) {
 					s.deliver("INBOX", note(fmt.Sprint("message ", i)), seen)
 				}
 				log := filepath.Join(s.dir, "trace")
-				p := d.start([]string{strace, "-f", "-ttt", "-o", log, "-e", "signal=none"}, "watch")
+				p := d.start([]string{strace, "-f", "-y", "-ttt", "-o", log, "-e", "signal=none"}, "watch")
 				live := d.listens()
 				time.Sleep(time.Second) // for what status has asked it
 				began, octets := time.Now(), way.Carried()
