@@ -91,13 +91,37 @@ type watchers struct {
 func (a *App) watchAll(ctx context.Context, targets []target) *watchers {
 	w := &watchers{app: a, ready: make(chan struct{}), codes: make([]int, len(targets))}
 	ctx, w.stop = context.WithCancel(ctx)
-	var tried sync.WaitGroup
+	var tried, accounts sync.WaitGroup
+	hints := make([]chan struct{}, len(targets))
 	for i, t := range targets {
+		hints[i] = make(chan struct{}, 1)
 		tried.Add(1)
-		w.ended.Go(func() { w.codes[i] = a.watchAccount(ctx, t, sync.OnceFunc(tried.Done), w.began) })
+		accounts.Go(func() { w.codes[i] = a.watchAccount(ctx, t, hints[i], sync.OnceFunc(tried.Done), w.began) })
 	}
 	w.ended.Go(func() { tried.Wait(); close(w.ready) })
+	w.ended.Go(func() {
+		accounts.Wait()
+		w.stop()
+	})
+	w.ended.Go(func() { a.hearNetwork(ctx, hints) })
 	return w
+}
+
+// hearNetwork tells all accounts when the network may be back, until ctx ends. Where the system does
+// not tell, it is tried each minute.
+func (a *App) hearNetwork(ctx context.Context, hints []chan struct{}) {
+	err := a.rooms.network(ctx, func() {
+		a.log.Info("the network has changed")
+		for _, h := range hints {
+			select {
+			case h <- struct{}{}:
+			default: // there is one that was not taken yet
+			}
+		}
+	})
+	if ctx.Err() == nil {
+		a.log.Info("nothing tells when the network is back", "reason", err)
+	}
 }
 
 func (w *watchers) began(l *watch.Loop) {

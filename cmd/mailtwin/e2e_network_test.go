@@ -129,6 +129,35 @@ func weathers(s *story, settings []string, strike, heal func(*imaptest.Way)) {
 	d.same()
 }
 
+// A connection to nowhere, as after a change of address, is given up when the system tells of that,
+// and not only by the keep-alive, which is minutes away.
+func TestWatchHearsOfTheNetwork(t *testing.T) {
+	for name, hidden := range map[string][]string{"NOTIFY": nil, "IDLE": {"NOTIFY"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			stories(t, map[string]func(s *story){"another address": func(s *story) {
+				d, way := s.online(`poll_interval = "1h"`)
+				s.deliver("INBOX", note("first"), none)
+				w := d.watch(nil)
+				w.until("what was there", func(r engine.Report) bool { return r.Local.New == 1 })
+				d.listens()
+				way.Swallow() // what there is stays dead
+				s.deliver("INBOX", note("second"), none)
+				way.Heal()
+				changed := time.Now()
+				w.back <- struct{}{}
+				w.both(1, 0)
+				s.Logf("it took %v", time.Since(changed))
+				s.deliver("INBOX", note("third"), none)
+				w.both(1, 0)
+				if r := w.stop(); r.code != 0 || r.stderr != "" {
+					s.Errorf("it ended with %d, and said %q", r.code, r.stderr)
+				}
+			}}, dovecot.Hide(hidden...))
+		})
+	}
+}
+
 // A server that ends, stays away, and is there again is one more thing to wait out.
 func TestWatchOutlastsTheServer(t *testing.T) {
 	stories(t, map[string]func(s *story){"away": func(s *story) {

@@ -13,19 +13,6 @@ import (
 	"mailtwin/sync/imaptest/dovecot"
 )
 
-// listens waits until the watch of the account listens, and has nothing to do.
-func (d *computer) listens() *liveStatus {
-	d.Helper()
-	for range 600 {
-		if live := d.status().Watch; live != nil && live.Connected != nil && !live.Syncing {
-			return live
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	d.Fatalf("it does not listen: %+v", d.status().Watch)
-	return nil
-}
-
 // A watch with nothing to do does nothing: no file is looked at, nothing is said, and hardly
 // anything else is asked of the system. What it still does is the Go runtime's.
 func TestAWatchWithNothingToDoDoesNothing(t *testing.T) {

@@ -26,6 +26,7 @@ type watching struct {
 	runs   chan engine.Report // of each run that ended well
 	failed chan error         // of each other one
 	lines  chan string        // that it prints
+	back   chan struct{}      // has the system tell that the network may be back
 	stop   func() result
 }
 
@@ -60,7 +61,7 @@ func (h *heard) Write(p []byte) (int, error) {
 func (d *computer) watch(before func() error) *watching {
 	d.Helper()
 	w := &watching{computer: d, runs: make(chan engine.Report, 100), failed: make(chan error, 100)}
-	w.lines = make(chan string, 1000)
+	w.lines, w.back = make(chan string, 1000), make(chan struct{})
 	var stdout bytes.Buffer
 	stderr := &heard{lines: w.lines}
 	app := &App{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: stderr, Env: func(k string) string { return d.env[k] }}
@@ -77,6 +78,16 @@ func (d *computer) watch(before func() error) *watching {
 			w.runs <- rep
 		}
 		return rep, err
+	}
+	app.rooms.network = func(ctx context.Context, back func()) error {
+		for {
+			select {
+			case <-w.back:
+				back()
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
 	}
 	ctx, cancel := context.WithCancel(d.Context())
 	ended := make(chan int)
@@ -119,6 +130,19 @@ func (w *watching) until(what string, does func(engine.Report) bool) {
 		}
 	}
 	w.Fatalf("no run brings %s", what)
+}
+
+// listens waits until the watch of the account listens, and has nothing to do.
+func (d *computer) listens() *liveStatus {
+	d.Helper()
+	for range 600 {
+		if live := d.status().Watch; live != nil && live.Connected != nil && !live.Syncing {
+			return live
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	d.Fatalf("it does not listen: %+v", d.status().Watch)
+	return nil
 }
 
 // What changes on either side is on the other one soon, and the end is orderly.

@@ -17,9 +17,10 @@ import (
 	"mailtwin/sync/watch"
 )
 
-// watchAccount watches one account until ctx ends. It calls tried after the first sync, whatever
+// watchAccount watches one account until ctx ends. network hints that there may be a way to the
+// server again. It calls tried after the first sync, whatever
 // came of that, and also if there is none, and began with the loop.
-func (a *App) watchAccount(ctx context.Context, t target, tried func(), began func(*watch.Loop)) int {
+func (a *App) watchAccount(ctx context.Context, t target, network <-chan struct{}, tried func(), began func(*watch.Loop)) int {
 	defer tried()
 	name := t.account.Name
 	// Not the lock of a sync: `mailtwin sync` may come in between.
@@ -56,7 +57,7 @@ func (a *App) watchAccount(ctx context.Context, t target, tried func(), began fu
 	defer cancel()
 	telling.Go(func() { a.hints(ctx, name, watcher, hints) })
 
-	loop := watch.Loop{Account: account, Local: hints, Remote: &announcer{app: a, account: t.account}, Poll: t.account.PollInterval}
+	loop := watch.Loop{Account: account, Local: hints, Network: network, Remote: &announcer{app: a, account: t.account}, Poll: t.account.PollInterval}
 	answering := a.listen(ctx, account, &loop)
 	defer answering.Close()
 	defer cancel()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"mailtwin/cmd/internal/config"
+	"mailtwin/cmd/internal/network"
 	"mailtwin/cmd/internal/secret"
 	"mailtwin/conflict/mail"
 	"mailtwin/maildir"
@@ -30,6 +31,8 @@ type rooms struct {
 	// aside puts a damaged base away, and says where it is.
 	aside func(acc config.Account, damage error) (string, error)
 	run   func(ctx context.Context, opts engine.Options) (engine.Report, error)
+	// network calls back when the network may be back, until ctx ends, or says why it cannot.
+	network func(ctx context.Context, back func()) error
 }
 
 // or fills in what is nil.
@@ -49,11 +52,25 @@ func (r rooms) or(other rooms) rooms {
 	if r.run == nil {
 		r.run = other.run
 	}
+	if r.network == nil {
+		r.network = other.network
+	}
 	return r
 }
 
 // linked are the real rooms.
-func (a *App) linked() rooms { return rooms{a.open, a.past, a.made, a.setAside, engine.Run} }
+func (a *App) linked() rooms {
+	return rooms{a.open, a.past, a.made, a.setAside, engine.Run, hearSystem}
+}
+
+// hearSystem listens to what the system tells of its network.
+func hearSystem(ctx context.Context, back func()) error {
+	l, err := network.Open()
+	if err != nil {
+		return err
+	}
+	return l.Listen(ctx, back)
+}
 
 // session is an account that is open for a run.
 type session struct {

@@ -166,6 +166,34 @@ func TestAQuietServerIsAskedNowAndThen(t *testing.T) {
 	}
 }
 
+// After a change of the network nobody waits for the keep-alive, nor for the usual patience.
+func TestAProbeAsksAtOnceAndNotForLong(t *testing.T) {
+	for _, caps := range []string{"IDLE", "IDLE NOTIFY"} {
+		t.Run(caps+", alive", func(t *testing.T) {
+			t.Parallel()
+			opts, heard := announcing(t, caps, nil)
+			_, l := listenTo(t, opts, everyFolder)
+			hears(t, heard, "IDLE")
+			for range 3 {
+				l.Probe()
+				hears(t, heard, "DONE")
+				hears(t, heard, "IDLE")
+			}
+			if len(l.Hints()) != 0 {
+				t.Error("that is no hint")
+			}
+		})
+		t.Run(caps+", dead", func(t *testing.T) {
+			t.Parallel()
+			opts, _ := announcing(t, caps, map[string]string{"DONE": ""})
+			opts.Timeout = time.Hour
+			_, l := listenTo(t, opts, everyFolder)
+			l.Probe()
+			waitFor(t, "the end", l.Done())
+		})
+	}
+}
+
 func TestWhatCannotBeListenedTo(t *testing.T) {
 	for _, c := range []struct {
 		what, caps string

@@ -38,7 +38,7 @@ func (l *Listener) idle(ctx, ending context.Context, s *session, folders []mail.
 			}
 		}
 		n := l.nap(s, f.Name)
-		err := l.doze(ctx, n)
+		err := l.doze(ctx, n, l.account.opts.Timeout)
 		switch {
 		case err == nil:
 			l.running.Go(func() { l.listen(ending, n) })

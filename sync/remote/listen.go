@@ -39,6 +39,7 @@ type Listener struct {
 	dir        directory // what the folders are called
 
 	mu   sync.Mutex // guards what follows
+	naps []*nap
 	told map[mail.Folder]mail.Announced
 	more bool // something was said that is not in told
 }
@@ -70,6 +71,19 @@ func (l *Listener) Done() <-chan struct{} { return l.ended }
 
 // CoversAll tells whether a change in any folder is announced.
 func (l *Listener) CoversAll() bool { return l.everything }
+
+// Probe has each session look at its folder now, and ends them where the server does not answer
+// soon: after a change of the network the connection may be one to nowhere.
+func (l *Listener) Probe() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, n := range l.naps {
+		select {
+		case n.probe <- struct{}{}:
+		default: // it is about to
+		}
+	}
+}
 
 // Close ends all sessions and waits for their goroutines. It may be called several times.
 func (l *Listener) Close() {
@@ -148,9 +162,9 @@ func (l *Listener) left(s *session) {
 
 // ask has f ask the server something on a session, which ends where the answer is not there
 // in time or ending ends first.
-func (l *Listener) ask(ending context.Context, s *session, what string, f func() error) error {
+func (l *Listener) ask(ending context.Context, s *session, patience time.Duration, what string, f func() error) error {
 	stop := context.AfterFunc(ending, func() { s.conn.Close() })
-	err := s.within(l.account.opts.Timeout, what, f)
+	err := s.within(patience, what, f)
 	s.take() // its alerts are for people
 	if !stop() {
 		return ending.Err()

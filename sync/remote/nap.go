@@ -17,6 +17,10 @@ import (
 // that one that says it all the time is not asked all the time.
 const lookPause = 250 * time.Millisecond
 
+// probePatience is how long a server may take to answer a probe. To give up one that is only slow
+// costs a login.
+const probePatience = 3 * time.Second
+
 // nap is a session that IDLEs in a folder.
 type nap struct {
 	*session
@@ -24,11 +28,15 @@ type nap struct {
 	idle    *imapclient.IdleCommand // nil: none is under way
 	changed chan struct{}           // has an element when the server has told of a change in the folder
 	flags   atomic.Bool             // of flags, too
+	probe   chan struct{}           // has an element when it is to look at once
 }
 
 // nap makes a session ready to IDLE.
 func (l *Listener) nap(s *session, folder mail.Folder) *nap {
-	n := &nap{session: s, folder: folder, changed: make(chan struct{}, 1)}
+	n := &nap{session: s, folder: folder, changed: make(chan struct{}, 1), probe: make(chan struct{}, 1)}
+	l.mu.Lock()
+	l.naps = append(l.naps, n)
+	l.mu.Unlock()
 	s.conn.Watch(func(t wire.Told) {
 		switch t.Word {
 		case "STATUS", "LIST": // of any folder
@@ -52,12 +60,12 @@ func (l *Listener) nap(s *session, folder mail.Folder) *nap {
 // doze selects the folder, which shows what has become of it, and has the session IDLE there
 // anew. Both go in one breath, so that hardly anything can happen in between; what does, some
 // servers keep to themselves.
-func (l *Listener) doze(ctx context.Context, n *nap) error {
+func (l *Listener) doze(ctx context.Context, n *nap, patience time.Duration) error {
 	name, err := l.dir.server(n.folder)
 	if err != nil {
 		return err
 	}
-	return l.ask(ctx, n.session, "EXAMINE", func() error {
+	return l.ask(ctx, n.session, patience, "EXAMINE", func() error {
 		if err := n.wake(); err != nil {
 			return err
 		}
@@ -93,7 +101,7 @@ func (l *Listener) listen(ending context.Context, n *nap) {
 	defer l.left(n.session)
 	var looked time.Time
 	for {
-		told, err := l.wait(ending, n, looked)
+		told, patience, err := l.wait(ending, n, looked)
 		if err != nil {
 			if n.idle != nil {
 				_ = n.idle.Close() // it says DONE where that can be said
@@ -101,7 +109,7 @@ func (l *Listener) listen(ending context.Context, n *nap) {
 			return
 		}
 		before := n.box.cursor
-		if l.doze(ending, n) != nil {
+		if l.doze(ending, n, patience) != nil {
 			return
 		}
 		looked = time.Now()
@@ -114,18 +122,21 @@ func (l *Listener) listen(ending context.Context, n *nap) {
 }
 
 // wait waits until it is time to look at the folder, and reports whether that is because the
-// server has told of a change.
-func (l *Listener) wait(ending context.Context, n *nap, looked time.Time) (told bool, err error) {
+// server has told of a change, and how long the look may take.
+func (l *Listener) wait(ending context.Context, n *nap, looked time.Time) (told bool, patience time.Duration, err error) {
+	patience = l.account.opts.Timeout
 	look := time.NewTimer(l.account.opts.KeepAlive)
 	defer look.Stop()
 	for {
 		select {
 		case <-ending.Done():
-			return false, ending.Err()
+			return false, 0, ending.Err()
 		case <-n.client.Closed():
-			return false, errors.New("the connection ended")
+			return false, 0, errors.New("the connection ended")
 		case <-look.C:
-			return told, nil
+			return told, patience, nil
+		case <-n.probe:
+			return told, min(patience, probePatience), nil
 		case <-n.changed:
 			told = true
 			look.Reset(max(0, lookPause-time.Since(looked)))

@@ -43,7 +43,7 @@ func (l *Listener) notify(ctx context.Context, s *session) (*nap, error) {
 		if a.OK {
 			// Without mod-sequences the server need not tell of flags.
 			l.everything = more != "" && s.caps.Has(imap.CapCondStore) && l.personal()
-			return n, l.doze(ctx, n)
+			return n, l.doze(ctx, n, l.account.opts.Timeout)
 		}
 		s.log.Info("server refuses NOTIFY", "answer", a.Text, "code", a.Code)
 		if a.Code != badEvent {
@@ -55,7 +55,7 @@ func (l *Listener) notify(ctx context.Context, s *session) (*nap, error) {
 
 // tell sends a command that the client does not have.
 func (l *Listener) tell(ctx context.Context, s *session, command string) (a wire.Answer, err error) {
-	err = l.ask(ctx, s, "NOTIFY", func() error {
+	err = l.ask(ctx, s, l.account.opts.Timeout, "NOTIFY", func() error {
 		answer, ok := s.conn.Ask(command)
 		if a = answer; !ok {
 			return s.trouble(errors.New("the connection ended"))

@@ -51,6 +51,7 @@ func TestTenThousandCyclesHoldNoMoreThanOneThousand(t *testing.T) {
 		}{
 			{"a change here", func() { w.script(func() { w.stale = true }); w.hint() }},
 			{"a change there", func() { w.announce() }},
+			{"the network changes", func() { fails(mail.ErrUnreachable, 0); hint(w.network) }},
 			{"an echo", func() { w.hint() }},
 			{"somebody asks", func() { w.asked(random.IntN(2) == 0) }},
 			{"a cut", func() { w.cut() }},

@@ -6,6 +6,7 @@ package watch
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	gosync "sync"
 	"time"
 
@@ -17,6 +18,9 @@ import (
 const (
 	localQuiet  = 200 * time.Millisecond // a burst of local events is one batch
 	localMost   = time.Second            // but waits no longer than this
+	netQuiet    = 300 * time.Millisecond // a link comes up, then gets its addresses
+	netMost     = time.Second
+	netJitter   = 500 * time.Millisecond // not all accounts, and devices, at the same time
 	remoteQuiet = 75 * time.Millisecond
 	remoteMost  = 300 * time.Millisecond
 	defaultPoll = time.Minute
@@ -69,6 +73,9 @@ type Link interface {
 	News(ctx context.Context) bool
 	// CoversAll tells whether a change in any folder is announced.
 	CoversAll() bool
+	// Probe has the link find out soon whether it is still alive, and whether it has missed
+	// something. It does not wait for that.
+	Probe()
 	Close()
 }
 
@@ -87,6 +94,7 @@ type Loop struct {
 	Account Account
 	Asks    <-chan Ask       // unbuffered: what is taken is done next; nil: none
 	Local   <-chan struct{}  // local hints, buffered as Link.Hints; nil: none
+	Network <-chan struct{}  // hints that there may be a way to the server again, likewise
 	Remote  Remote           // nil: poll only
 	Poll    time.Duration    // 0: one minute
 	Wall    func() time.Time // nil: the wall clock
@@ -278,6 +286,12 @@ func (l *Loop) idle(ctx context.Context) error {
 			if stale, err := l.Account.LocalStale(ctx); stale || err != nil {
 				return nil
 			}
+		case <-l.Network:
+			// The link's own way may be gone, or it was away and has come back.
+			if l.settleNetwork(ctx); l.link == nil {
+				return nil
+			}
+			l.link.Probe()
 		case <-clocks.C:
 			if l.suspended() {
 				l.drop() // the peer may have forgotten it
@@ -289,10 +303,10 @@ func (l *Loop) idle(ctx context.Context) error {
 }
 
 // pause waits out a failure that came after a time. A laptop that woke ends it, and a Maildir that
-// is back.
+// is back, or a network. Nothing of that makes a refused login more welcome.
 func (l *Loop) pause(ctx context.Context, err error, after time.Duration) {
 	var wait time.Duration
-	local := (<-chan struct{})(nil)
+	var local, network <-chan struct{}
 	switch {
 	case errors.Is(err, mail.ErrLogin):
 		wait = min(l.login.NextBackOff(), loginMost) // with its jitter it may be more
@@ -302,6 +316,7 @@ func (l *Loop) pause(ctx context.Context, err error, after time.Duration) {
 		// A try with a network that is not there takes its time, too: tries begin that often, so
 		// that one is made within networkMost of the network's return.
 		wait = max(networkFirst, min(l.network.NextBackOff(), networkMost-after))
+		network = l.Network
 	}
 	l.is(false, time.Now().Add(wait), err)
 	timer := time.NewTimer(wait)
@@ -318,6 +333,10 @@ func (l *Loop) pause(ctx context.Context, err error, after time.Duration) {
 			return
 		case <-local:
 			settle(ctx, local, localQuiet, localMost)
+			return
+		case <-network:
+			l.settleNetwork(ctx)
+			l.network.Reset() // there may be a way, and no name server yet
 			return
 		case <-clocks.C:
 			if l.suspended() && !errors.Is(err, mail.ErrLogin) {
@@ -342,6 +361,17 @@ func (l *Loop) suspended() bool {
 	slept := !l.mono.IsZero() && wall.Sub(l.wall)-mono.Sub(l.mono) > suspended
 	l.wall, l.mono = wall, mono
 	return slept
+}
+
+// settleNetwork waits until the network has settled, and a bit of chance.
+func (l *Loop) settleNetwork(ctx context.Context) {
+	settle(ctx, l.Network, netQuiet, netMost)
+	timer := time.NewTimer(rand.N(netJitter))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // settle waits until no hint came for quiet, at most for most.

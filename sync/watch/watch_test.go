@@ -13,9 +13,10 @@ import (
 
 // world is both sides of an account, scripted.
 type world struct {
-	local chan struct{}
-	asks  chan Ask
-	loop  *Loop
+	local   chan struct{}
+	network chan struct{}
+	asks    chan Ask
+	loop    *Loop
 
 	mu gosync.Mutex // guards what follows
 
@@ -52,6 +53,7 @@ type link struct {
 	hints, done chan struct{}
 	covers      bool
 	closed      bool
+	probed      int
 	world       *world
 }
 
@@ -59,6 +61,12 @@ func (k *link) Hints() <-chan struct{} { return k.hints }
 func (k *link) Done() <-chan struct{}  { return k.done }
 func (k *link) CoversAll() bool        { return k.covers }
 func (k *link) Close()                 { k.closed = true }
+
+func (k *link) Probe() {
+	k.world.mu.Lock()
+	defer k.world.mu.Unlock()
+	k.probed++
+}
 
 func (k *link) News(context.Context) bool {
 	k.world.mu.Lock()
@@ -116,9 +124,11 @@ func (w *world) wall() time.Time {
 	return time.Now().Add(w.slept)
 }
 
-func (w *world) hint() {
+func (w *world) hint() { hint(w.local) }
+
+func hint(ch chan struct{}) {
 	select {
-	case w.local <- struct{}{}:
+	case ch <- struct{}{}:
 	default:
 	}
 }
@@ -146,10 +156,10 @@ func (w *world) cut() {
 func live(t *testing.T, w *world, script func(t *testing.T, stop func())) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w.local, w.asks = make(chan struct{}, 1), make(chan Ask)
+		w.local, w.network, w.asks = make(chan struct{}, 1), make(chan struct{}, 1), make(chan Ask)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
-		w.loop = &Loop{Account: w, Asks: w.asks, Local: w.local, Remote: w, Wall: w.wall}
+		w.loop = &Loop{Account: w, Asks: w.asks, Local: w.local, Network: w.network, Remote: w, Wall: w.wall}
 		go func() { w.loop.Run(ctx); close(ended) }()
 		stop := func() { cancel(); <-ended }
 		defer stop()
@@ -332,6 +342,61 @@ func TestItIsBackWithinAMinuteOfTheNetwork(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Where the system tells that the network is back, nobody waits until a pause is over.
+func TestAHintOfTheNetworkEndsAPause(t *testing.T) {
+	for _, fails := range []error{mail.ErrUnreachable, errors.New("no such host")} {
+		w := &world{covers: true, fails: fails}
+		live(t, w, func(t *testing.T, _ func()) {
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			before, _ := w.count()
+			for range 5 { // the link, then its addresses
+				hint(w.network)
+				time.Sleep(100 * time.Millisecond)
+			}
+			after(t, w, netQuiet+netJitter, before+1) // the name server is not there yet
+			w.script(func() { w.fails = nil })
+			back := time.Now()
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if took := w.synced.Sub(back); w.synced.IsZero() || took > 3*time.Second {
+				t.Errorf("%v: it took %v", fails, took)
+			}
+		})
+	}
+}
+
+// Nor does a network that comes and goes have passwords tried, or a Maildir looked for, more often.
+func TestAHintOfTheNetworkDoesNotEndOtherPauses(t *testing.T) {
+	for _, fails := range []error{mail.ErrLogin, mail.ErrMissing} {
+		w := &world{covers: true, fails: fails}
+		live(t, w, func(t *testing.T, _ func()) {
+			for range 20 {
+				hint(w.network)
+				time.Sleep(2 * time.Second)
+			}
+			after(t, w, 0, 1)
+		})
+	}
+}
+
+// A link that is there may have lost its way: it is asked, and goes on if it answers.
+func TestAHintOfTheNetworkHasTheLinkProbed(t *testing.T) {
+	w := &world{covers: true}
+	live(t, w, func(t *testing.T, _ func()) {
+		hint(w.network)
+		after(t, w, 2*time.Second, 1)
+		if w.link.probed != 1 || w.link.closed {
+			t.Errorf("it was probed %d times, and is closed: %v", w.link.probed, w.link.closed)
+		}
+	})
+	w = &world{mute: true}
+	live(t, w, func(t *testing.T, _ func()) {
+		hint(w.network)
+		after(t, w, 2*time.Second, 2)
+	})
 }
 
 // A server without room for two sessions says so at once; one that is silent is not asked twice.
