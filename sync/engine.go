@@ -79,7 +79,8 @@ type Options struct {
 	// KeepPart is how much of a message must have come for it to be kept where the
 	// connection breaks; 0 means 16 KiB.
 	KeepPart int64
-	// Tidy: what has come of a message is not kept where the run's context ends it.
+	// Tidy: what has come of a message is not kept where the run's context is cancelled, unless
+	// for a cause of its own (context.Cause), such as a connection that leads nowhere any more.
 	Tidy bool
 	// Piece is how many new messages of the server are planned at once, where there is
 	// nothing that they may be one with; 0 means 16384.
@@ -93,7 +94,7 @@ type Options struct {
 // run is the state of one Run.
 type run struct {
 	Options
-	ended     func() error // the error of the run's context
+	ended     func() error // why the run's context has ended; nil: it has not
 	folders   map[mail.Folder]*folder
 	onServer  map[mail.Folder]mail.RemoteFolder // all of them, also those not selected
 	trash     mail.Folder
@@ -148,7 +149,7 @@ type heldKey struct {
 // says why the run ended early: mail.ErrUnreachable, mail.ErrLogin,
 // mail.ErrUntrusted, mail.ErrMissing, mail.ErrNoSpace, mail.ErrState, or the context's.
 func Run(ctx context.Context, opts Options) (Report, error) {
-	r := &run{Options: opts, ended: ctx.Err, folders: map[mail.Folder]*folder{}, held: map[heldKey]Held{}, warned: map[string]bool{}, named: map[settings]string{}, withheld: map[*folder]map[mail.UID]int{}}
+	r := &run{Options: opts, ended: func() error { return context.Cause(ctx) }, folders: map[mail.Folder]*folder{}, held: map[heldKey]Held{}, warned: map[string]bool{}, named: map[settings]string{}, withheld: map[*folder]map[mail.UID]int{}}
 	if r.Log == nil {
 		r.Log = slog.New(slog.DiscardHandler)
 	}

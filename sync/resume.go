@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 
@@ -103,7 +104,7 @@ func (r *run) keepOrDiscard(f *folder, in mail.Incoming, n int64, a *conflict.Ac
 }
 
 // tidies tells whether nothing is to be left in tmp/.
-func (r *run) tidies() bool { return r.Tidy && r.ended() != nil }
+func (r *run) tidies() bool { return r.Tidy && errors.Is(r.ended(), context.Canceled) }
 
 func (r *run) keep(in mail.Incoming, p mail.Part) {
 	if err := in.Keep(p); err != nil {

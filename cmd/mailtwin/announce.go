@@ -17,6 +17,7 @@ import (
 type announcer struct {
 	app     *App
 	account config.Account
+	guard   *guard
 	said    string // which patterns chose nothing last
 }
 
@@ -25,10 +26,12 @@ func (n *announcer) Connect(ctx context.Context) (watch.Link, error) {
 	acc := n.account
 	server := n.app.server(acc, true)
 	var listed []mail.Folder
-	listener, err := server.Listen(ctx, func(f mail.Folder) bool {
+	linking, done := n.guard.watch(ctx, func() int64 { t := server.Traffic(); return t.BytesIn })
+	listener, err := server.Listen(linking, func(f mail.Folder) bool {
 		listed = append(listed, f)
 		return acc.Selected(f) && acc.Idle.Match(f)
 	})
+	done(err)
 	if len(listed) > 0 {
 		n.tell(acc.Idle.Idle(listed))
 	}

@@ -28,7 +28,9 @@ const atOnce = 4
 type syncFlags struct {
 	dryRun, json, allowDeletes bool
 	wait                       time.Duration
-	tidy                       bool // see engine.Options; no flag sets it
+	// What no flag sets:
+	tidy   bool                // see engine.Options
+	opened func(engine.Remote) // is called with the server; nil: nobody wants it
 }
 
 func (a *App) syncCommand(code *int) *cobra.Command {
@@ -180,6 +182,9 @@ func (a *App) syncOpen(ctx context.Context, t target, f syncFlags, bar *progress
 	}
 	defer s.close()
 	a.options(&s.opts, t, f, bar)
+	if f.opened != nil && s.opts.Remote != nil {
+		f.opened(s.opts.Remote)
+	}
 	if lost != "" {
 		s.opts.Lost = lost
 	}
@@ -203,7 +208,7 @@ func (a *App) syncOpen(ctx context.Context, t target, f syncFlags, bar *progress
 		o.traffic = s.opts.Remote.Traffic()
 	}
 	if err != nil && ctx.Err() != nil {
-		err = ctx.Err() // what a signal cut off may look like a server that went away
+		err = context.Cause(ctx) // what a signal cut off may look like a server that went away
 	}
 	if errors.Is(err, mail.ErrState) {
 		return err

@@ -92,11 +92,14 @@ func (a *App) watchAll(ctx context.Context, targets []target) *watchers {
 	w := &watchers{app: a, ready: make(chan struct{}), codes: make([]int, len(targets))}
 	ctx, w.stop = context.WithCancel(ctx)
 	var tried, accounts sync.WaitGroup
-	hints := make([]chan struct{}, len(targets))
+	var hints []chan<- struct{}
 	for i, t := range targets {
-		hints[i] = make(chan struct{}, 1)
+		network, again := make(chan struct{}, 1), make(chan struct{}, 1)
+		hints = append(hints, network, again)
 		tried.Add(1)
-		accounts.Go(func() { w.codes[i] = a.watchAccount(ctx, t, hints[i], sync.OnceFunc(tried.Done), w.began) })
+		accounts.Go(func() {
+			w.codes[i] = a.watchAccount(ctx, t, network, again, sync.OnceFunc(tried.Done), w.began)
+		})
 	}
 	w.ended.Go(func() { tried.Wait(); close(w.ready) })
 	w.ended.Go(func() {
@@ -109,7 +112,7 @@ func (a *App) watchAll(ctx context.Context, targets []target) *watchers {
 
 // hearNetwork tells all accounts when the network may be back, until ctx ends. Where the system does
 // not tell, it is tried each minute.
-func (a *App) hearNetwork(ctx context.Context, hints []chan struct{}) {
+func (a *App) hearNetwork(ctx context.Context, hints []chan<- struct{}) {
 	err := a.rooms.network(ctx, func() {
 		a.log.Info("the network has changed")
 		for _, h := range hints {

@@ -20,7 +20,10 @@ const patience = time.Second
 func (s *story) online(settings ...string) (*computer, *imaptest.Way) {
 	s.Helper()
 	way := imaptest.Slow(s, s.server.Host, s.server.Port, imaptest.Line{})
-	settings = append(settings, fmt.Sprint("port = ", way.Port), fmt.Sprintf("timeout = %q", patience))
+	settings = append(settings, fmt.Sprint("port = ", way.Port))
+	if !slices.ContainsFunc(settings, func(l string) bool { return strings.HasPrefix(l, "timeout ") }) {
+		settings = append(settings, fmt.Sprintf("timeout = %q", patience))
+	}
 	return s.device("laptop", settings...), way
 }
 
@@ -156,6 +159,34 @@ func TestWatchHearsOfTheNetwork(t *testing.T) {
 			}}, dovecot.Hide(hidden...))
 		})
 	}
+}
+
+// A sync that is under way when the network changes, and has got stuck, is not waited for until its
+// patience is over.
+func TestWatchGivesUpASyncThatTheNetworkHasLeft(t *testing.T) {
+	stories(t, map[string]func(s *story){"another address": func(s *story) {
+		d, way := s.online(`poll_interval = "1h"`, `timeout = "10m"`)
+		w := d.watch(nil)
+		w.run()
+		d.listens()
+		way.Swallow()
+		d.save("INBOX", "cur", "1.saved.host:2,S", note("here"), then)
+		for tries := 0; way.Clients() < 2; tries++ { // that of the sync
+			if tries == 600 {
+				s.Fatal("it does not sync")
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		way.Heal()
+		changed := time.Now()
+		w.back <- struct{}{}
+		w.both(0, 1)
+		s.Logf("it took %v", time.Since(changed))
+		if r := w.stop(); r.code != 0 {
+			s.Errorf("it ended with %d, and said %q", r.code, r.stderr)
+		}
+		s.want("there", s.there("INBOX"), "here")
+	}})
 }
 
 // A server that ends, stays away, and is there again is one more thing to wait out.

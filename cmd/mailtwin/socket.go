@@ -183,7 +183,7 @@ func (l *listener) answer(ctx context.Context, conn net.Conn) error {
 		defer left()
 		_, _ = conn.Read(make([]byte, 1)) // nothing more comes but its end
 	})
-	ask := &asked{watched: l.account, ctx: asking, done: make(chan struct{}), flags: syncFlags{allowDeletes: q.AllowDeletes, wait: q.Wait, tidy: true}}
+	ask := &asked{watched: l.account, ctx: asking, done: make(chan struct{}), flags: syncFlags{allowDeletes: q.AllowDeletes, wait: q.Wait}}
 	ask.of = target{l.account.target.account, q.Folders}
 	waited := time.NewTimer(q.Wait)
 	defer waited.Stop()
@@ -229,7 +229,7 @@ func (k *asked) Sync(ctx context.Context) error {
 	running, end := context.WithCancel(ctx)
 	defer end()
 	defer context.AfterFunc(k.ctx, end)()
-	k.outcome = k.app.syncMail(running, k.of, k.flags, nil)
+	k.outcome = k.sync(running, k.of, k.flags)
 	k.changed(k.outcome.report)
 	changed := k.outcome.report.Changed
 	if k.hooked = nil; k.outcome.err == nil && len(changed) > 0 {

@@ -17,10 +17,10 @@ import (
 	"mailtwin/sync/watch"
 )
 
-// watchAccount watches one account until ctx ends. network hints that there may be a way to the
-// server again. It calls tried after the first sync, whatever
+// watchAccount watches one account until ctx ends. network and again hint that there may be a way to
+// the server again, the loop and what is under way. It calls tried after the first sync, whatever
 // came of that, and also if there is none, and began with the loop.
-func (a *App) watchAccount(ctx context.Context, t target, network <-chan struct{}, tried func(), began func(*watch.Loop)) int {
+func (a *App) watchAccount(ctx context.Context, t target, network, again <-chan struct{}, tried func(), began func(*watch.Loop)) int {
 	defer tried()
 	name := t.account.Name
 	// Not the lock of a sync: `mailtwin sync` may come in between.
@@ -34,7 +34,7 @@ func (a *App) watchAccount(ctx context.Context, t target, network <-chan struct{
 	}
 	defer unlock()
 
-	account := &watched{app: a, target: t, tried: tried, since: time.Now()}
+	account := &watched{app: a, target: t, tried: tried, since: time.Now(), guard: guard{changes: again}}
 	account.after = newAfter(func(ctx context.Context, changed []mail.Folder) error { return a.postSync(ctx, t.account, changed) }, account.ran)
 	// It outlives the syncs, whose last one may have changed something.
 	hooking, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -57,7 +57,7 @@ func (a *App) watchAccount(ctx context.Context, t target, network <-chan struct{
 	defer cancel()
 	telling.Go(func() { a.hints(ctx, name, watcher, hints) })
 
-	loop := watch.Loop{Account: account, Local: hints, Network: network, Remote: &announcer{app: a, account: t.account}, Poll: t.account.PollInterval}
+	loop := watch.Loop{Account: account, Local: hints, Network: network, Remote: &announcer{app: a, account: t.account, guard: &account.guard}, Poll: t.account.PollInterval}
 	answering := a.listen(ctx, account, &loop)
 	defer answering.Close()
 	defer cancel()
@@ -92,6 +92,7 @@ type watched struct {
 	since  time.Time
 	after  *after // runs post_sync
 	failed string // what post_sync failed with last; only after uses it
+	guard  guard  // of what the loop does; only the loop uses it
 
 	mu          sync.Mutex // guards what follows
 	here, there time.Time  // when a sync last changed something on that side
@@ -112,7 +113,7 @@ func (w *watched) changed(r engine.Report) {
 
 // Sync is watch.Account.Sync.
 func (w *watched) Sync(ctx context.Context) error {
-	o := w.app.syncMail(ctx, w.target, syncFlags{wait: lockWait, tidy: true}, nil)
+	o := w.sync(ctx, w.target, syncFlags{wait: lockWait})
 	w.changed(o.report)
 	w.after.add(o.report.Changed, nil) // also where it ended early: they are here
 	if ctx.Err() != nil {
@@ -121,6 +122,16 @@ func (w *watched) Sync(ctx context.Context) error {
 	w.tell(o)
 	w.tried()
 	return loopError(o)
+}
+
+// sync syncs as a watch does.
+func (w *watched) sync(ctx context.Context, t target, f syncFlags) outcome {
+	var m meter
+	f.tidy, f.opened = true, m.opened
+	ctx, done := w.guard.watch(ctx, m.moved)
+	o := w.app.syncMail(ctx, t, f, nil)
+	done(o.err)
+	return o
 }
 
 // ran says how post_sync went, unless it went as before.

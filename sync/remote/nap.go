@@ -19,7 +19,7 @@ const lookPause = 250 * time.Millisecond
 
 // probePatience is how long a server may take to answer a probe. To give up one that is only slow
 // costs a login.
-const probePatience = 3 * time.Second
+const probePatience = 2 * time.Second
 
 // nap is a session that IDLEs in a folder.
 type nap struct {
