@@ -37,6 +37,7 @@ func (s *story) hooked() (d *computer, ran func() []string) {
 // The post_sync commands of several accounts run one after the other: what they work on is often
 // one thing, such as the index of all mail.
 func TestPostSyncOfSeveralAccounts(t *testing.T) {
+	t.Parallel()
 	t.Run("watch", func(t *testing.T) {
 		t.Parallel()
 		s := embedded(t)
@@ -70,6 +71,7 @@ func TestPostSyncOfSeveralAccounts(t *testing.T) {
 
 // That the command fails is said once, and is no trouble with the network: the watch goes on.
 func TestWatchWhosePostSyncFails(t *testing.T) {
+	t.Parallel()
 	s := embedded(t)
 	d := s.device("laptop", `poll_interval = "1h"`, `post_sync = ["false"]`)
 	w := d.watch(nil)

@@ -54,6 +54,7 @@ func (w *watching) both(here, there int) {
 // What befalls a network is waited out, whatever the server announces: what both sides did
 // meanwhile is on both in the end, once.
 func TestWatchWeathersTheNetwork(t *testing.T) {
+	t.Parallel()
 	troubles := map[string]struct {
 		strike, heal func(way *imaptest.Way)
 	}{
@@ -135,6 +136,7 @@ func weathers(s *story, settings []string, strike, heal func(*imaptest.Way)) {
 // A connection to nowhere, as after a change of address, is given up when the system tells of that,
 // and not only by the keep-alive, which is minutes away.
 func TestWatchHearsOfTheNetwork(t *testing.T) {
+	t.Parallel()
 	for name, hidden := range map[string][]string{"NOTIFY": nil, "IDLE": {"NOTIFY"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -164,6 +166,7 @@ func TestWatchHearsOfTheNetwork(t *testing.T) {
 // A sync that is under way when the network changes, and has got stuck, is not waited for until its
 // patience is over.
 func TestWatchGivesUpASyncThatTheNetworkHasLeft(t *testing.T) {
+	t.Parallel()
 	stories(t, map[string]func(s *story){"another address": func(s *story) {
 		d, way := s.online(`poll_interval = "1h"`, `timeout = "10m"`)
 		w := d.watch(nil)
@@ -191,6 +194,7 @@ func TestWatchGivesUpASyncThatTheNetworkHasLeft(t *testing.T) {
 
 // A server that ends, stays away, and is there again is one more thing to wait out.
 func TestWatchOutlastsTheServer(t *testing.T) {
+	t.Parallel()
 	stories(t, map[string]func(s *story){"away": func(s *story) {
 		d, way := s.online(`poll_interval = "1h"`)
 		s.deliver("INBOX", note("first"), none)

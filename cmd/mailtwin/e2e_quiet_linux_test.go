@@ -16,6 +16,7 @@ import (
 // A watch with nothing to do does nothing: no file is looked at, nothing is said, and hardly
 // anything else is asked of the system. What it still does is the Go runtime's.
 func TestAWatchWithNothingToDoDoesNothing(t *testing.T) {
+	t.Parallel()
 	const window = 4 * time.Second
 	strace := tracer(t)
 	runtimes := map[string]bool{"futex": true, "epoll_pwait": true, "nanosleep": true, "clock_nanosleep": true, "sched_yield": true,

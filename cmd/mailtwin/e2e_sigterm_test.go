@@ -87,6 +87,7 @@ func (s *story) passes(way *imaptest.Way, octets int64) {
 // SIGTERM in the midst of a message, on a line on which that takes minutes, ends the watch within
 // five seconds, leaves nothing behind, and costs no message.
 func TestSIGTERMInTheMidstOfAMessage(t *testing.T) {
+	t.Parallel()
 	const size, some, rate = 2_000_000, 200_000, 100_000
 	large := note("large") + incompressible(size)
 	interrupt := func(s *story, tls, up, silent bool) {
