@@ -54,7 +54,8 @@ func TestQuick(t *testing.T) {
 	if links < 10 {
 		t.Errorf("the page shows %d charts", links)
 	}
-	for _, s := range []string{"| mailtwin | 0.", "| the floor | ", "| first sync | 300 |", "| one flag changed on the server | 9 |"} {
+	for _, s := range []string{"| mailtwin | 0.", "| the floor | ", "| first sync | 300 |", "| one flag changed on the server | 9 |",
+		"| Here: one change | 5 | 0.", "| On the server: 20 new messages, one after the other | 20 | "} {
 		if !bytes.Contains(page, []byte(s)) {
 			t.Errorf("the page lacks %q", s)
 		}

@@ -49,7 +49,7 @@ func (x delta) remotely(w *wire, g *corpus.Generator) error {
 		}
 		for range share(x.arrive, i, len(all)) {
 			raw, date := letter(g)
-			if err := w.until(w.append(m.name, fmt.Sprintf("() %q", date.Format("02-Jan-2006 15:04:05 -0700")), raw), nil); err != nil {
+			if err := w.until(w.append(m.name, about(date), raw), nil); err != nil {
 				return err
 			}
 		}

@@ -6,7 +6,8 @@
 // It starts a private Dovecot, puts a proxy before it that delays (proxy.go) and counts,
 // and runs each program as a process of its own (run.go). It knows nothing of how mailtwin
 // works: it builds the program and reads what `sync --json` prints. The floor (floor.go) is
-// the same transfers by a client that decides nothing.
+// the same transfers by a client that decides nothing. How long `mailtwin watch` takes to
+// bring a change to the other side is measured as well (live.go).
 //
 // All traffic stays on loopback, and all files in one temporary directory, in which each
 // run begins with a directory of its own: creating files soon after many were unlinked is

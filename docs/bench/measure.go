@@ -38,7 +38,7 @@ const serverConf = "mail_plugins = zlib\nprotocol imap {\n mail_plugins = $mail_
 func measure(ctx context.Context, s settings) error {
 	var chosen []*workload
 	for _, w := range workloads(s) {
-		if s.only.MatchString(w.name) {
+		if s.only.MatchString(w.name) && (w.live == nil || s.with.MatchString(mailtwin)) {
 			chosen = append(chosen, w)
 		}
 	}
@@ -80,12 +80,14 @@ func measure(ctx context.Context, s settings) error {
 	}
 	defer b.proxy.close()
 	for _, w := range chosen {
-		r, err := b.measure(ctx, w)
+		if w.live != nil {
+			rep.Live[w.name], err = b.measureLive(ctx, w, rep.Commit)
+		} else {
+			rep.Results[w.name], err = b.measure(ctx, w, rep.Commit)
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
-		r.Commit = rep.Commit
-		rep.Results[w.name] = r
 		// What is measured so far is kept whatever comes after it.
 		if err := rep.write(s, list); err != nil {
 			return err
@@ -113,8 +115,8 @@ func (b *bench) users(chosen []*workload, list []*program) []string {
 
 // measure runs a workload with all of its programs in turn, again and again, each time
 // beginning with another one, so that whatever else the machine does meets them alike.
-func (b *bench) measure(ctx context.Context, w *workload) (*result, error) {
-	r := &result{When: time.Now().UTC().Truncate(time.Second), Load: loadAverage(), Runs: map[string][]figures{}, Failed: map[string]string{}}
+func (b *bench) measure(ctx context.Context, w *workload, commit string) (*result, error) {
+	r := &result{When: time.Now().UTC().Truncate(time.Second), Commit: commit, Load: loadAverage(), Runs: map[string][]figures{}, Failed: map[string]string{}}
 	b.log("%s: %s", w.name, w.title)
 	spent := map[string]time.Duration{}
 	for run := range b.runs {

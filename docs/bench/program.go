@@ -180,6 +180,13 @@ func (d *device) write() error {
 	return nil
 }
 
+// environ is what a program finds in its environment.
+func (d *device) environ() []string {
+	return []string{"HOME=" + d.dir, "PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8", "TMPDIR=" + d.dir,
+		// With the race detector, this program would sleep for a second at its end.
+		"GORACE=atexit_sleep_ms=0"}
+}
+
 // command is the program at work on the device, in a launcher that leaves its usage in
 // d.file("usage"). kind is what the floor is to do.
 func (d *device) command(ctx context.Context, kind string) (*exec.Cmd, error) {
@@ -189,9 +196,7 @@ func (d *device) command(ctx context.Context, kind string) (*exec.Cmd, error) {
 	}
 	cmd := exec.CommandContext(ctx, self, append([]string{d.program.path}, d.program.args(d)...)...)
 	cmd.Dir = d.dir
-	cmd.Env = []string{"HOME=" + d.dir, "PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8", "TMPDIR=" + d.dir,
-		// With the race detector, this program would sleep for a second at its end.
-		"GORACE=atexit_sleep_ms=0", launchEnv + "=" + d.file("usage")}
+	cmd.Env = append(d.environ(), launchEnv+"="+d.file("usage"))
 	cmd.WaitDelay = 5 * time.Second
 	if d.program.key == floor {
 		spec, err := json.Marshal(floorSpec{

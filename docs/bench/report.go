@@ -25,6 +25,8 @@ type report struct {
 	Commit  string             `json:"commit"`
 	Peers   map[string]string  `json:"peers"` // versions by title
 	Results map[string]*result `json:"results"`
+	// Live has the workloads of `mailtwin watch`, whose figures are others.
+	Live map[string]*liveResult `json:"live,omitempty"`
 }
 
 // result is a workload.
@@ -37,7 +39,7 @@ type result struct {
 }
 
 func loadReport(out string) (*report, error) {
-	r := &report{Results: map[string]*result{}}
+	r := &report{Results: map[string]*result{}, Live: map[string]*liveResult{}}
 	text, err := os.ReadFile(filepath.Join(out, "benchmarks.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return r, nil
@@ -109,7 +111,9 @@ func (r *report) write(s settings, list []*program) error {
 	s.large = true // what an earlier run measured is shown
 	v := &view{report: r, programs: list}
 	for _, w := range workloads(s) {
-		if r.Results[w.name] != nil && w.growth == nil {
+		if r.Live[w.name] != nil {
+			v.Lives = append(v.Lives, &liveRow{w, r.Live[w.name]})
+		} else if r.Results[w.name] != nil && w.growth == nil {
 			v.Sections = append(v.Sections, &section{workload: w, result: r.Results[w.name], view: v})
 		} else if r.Results[w.name] != nil {
 			v.grow(w, r.Results[w.name])

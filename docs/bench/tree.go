@@ -44,23 +44,28 @@ func folders(root string) ([]folder, error) {
 		if _, err := os.Stat(filepath.Join(path, "cur")); err != nil {
 			return nil // a directory of directories
 		}
-		here := folder{path: path}
-		for _, sub := range []string{"cur", "new"} {
-			entries, err := os.ReadDir(filepath.Join(path, sub))
-			if err != nil {
-				return err
-			}
-			for _, e := range entries {
-				if strings.HasPrefix(e.Name(), ".") {
-					continue
-				}
-				here.files = append(here.files, file{sub, e.Name()})
-			}
-		}
+		here, err := readFolder(path)
 		all = append(all, here)
-		return nil
+		return err
 	})
 	return all, err
+}
+
+func readFolder(path string) (folder, error) {
+	f := folder{path: path}
+	for _, sub := range []string{"cur", "new"} {
+		entries, err := os.ReadDir(filepath.Join(path, sub))
+		if err != nil {
+			return f, err
+		}
+		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), ".") {
+				continue
+			}
+			f.files = append(f.files, file{sub, e.Name()})
+		}
+	}
+	return f, nil
 }
 
 // mark gives a message one more flag, as a mail program does.
@@ -81,14 +86,23 @@ func freshName() string {
 
 // deliver puts a message into a Maildir, as of a date.
 func (f folder) deliver(m file, raw []byte, date time.Time) error {
-	tmp := filepath.Join(f.path, "tmp", m.name)
+	if err := f.write(m.name, raw, date); err != nil {
+		return err
+	}
+	return f.arrive(m)
+}
+
+// write puts a message into tmp, whence it arrives.
+func (f folder) write(name string, raw []byte, date time.Time) error {
+	tmp := filepath.Join(f.path, "tmp", name)
 	if err := os.WriteFile(tmp, bytes.ReplaceAll(raw, []byte("\r\n"), []byte("\n")), 0o600); err != nil {
 		return err
 	}
-	if err := os.Chtimes(tmp, date, date); err != nil {
-		return err
-	}
-	return os.Rename(tmp, f.pathOf(m))
+	return os.Chtimes(tmp, date, date)
+}
+
+func (f folder) arrive(m file) error {
+	return os.Rename(filepath.Join(f.path, "tmp", m.name), f.pathOf(m))
 }
 
 // tally is what both sides must agree on after a run.

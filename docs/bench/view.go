@@ -15,6 +15,7 @@ type view struct {
 	programs []*program
 	Sections []*section
 	Curves   []*curve
+	Lives    []*liveRow
 }
 
 // Versions are those of all that was measured.

@@ -26,6 +26,7 @@ type workload struct {
 	upload        int // messages that lie in INBOX before the run
 	target        target
 	growth        *growthPoint
+	live          *live
 }
 
 type begin int
@@ -85,7 +86,7 @@ func workloads(s settings) []*workload {
 		w.name += fmt.Sprintf("-%dms", w.rtt.Milliseconds())
 		w.title += fmt.Sprintf(", %d ms", w.rtt.Milliseconds())
 	}
-	return append(list, growths(s, huge)...)
+	return append(append(list, growths(s, huge)...), lives(s, huge)...)
 }
 
 // growths are the workloads of mailtwin alone, over sizes.
