@@ -63,7 +63,7 @@ func lives(s settings, huge *dataset) []*workload {
 		{name: "live-there-burst", title: fmt.Sprintf("On the server: %d new messages, one after the other", burst), data: some,
 			live: &live{changes: burst, play: (*stage).thereBurst, adds: told + ", while APPENDs go on"}},
 		{name: "live-here-huge", title: "Here: one removal in a folder of " + names, data: large,
-			live: &live{changes: removals, play: (*stage).removals, within: 2*time.Second + settles, adds: "a SELECT of the folder, and the EXPUNGE, at which Dovecot reads the directory"}},
+			live: &live{changes: removals, play: (*stage).removals, within: 2*time.Second + settles, adds: "a SELECT of the folder, and the EXPUNGE"}},
 	}
 	for _, w := range list {
 		w.programs, w.begin = []string{mailtwin}, inStep
