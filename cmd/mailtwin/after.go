@@ -33,8 +33,8 @@ func newAfter(command func(context.Context, []mail.Folder) error, tell func(erro
 	return &after{command: command, tell: tell, kick: make(chan struct{}, 1), changed: map[mail.Folder]bool{}}
 }
 
-// add says that a sync has changed folders. Who waits gets to know how the command went, and has
-// it run at once.
+// add says that a sync has changed folders. Who waits, on a channel with room for one, gets to know
+// how the command went, and has it run at once; nil: nobody does.
 func (h *after) add(changed []mail.Folder, waiting chan error) {
 	if len(changed) == 0 {
 		return
@@ -50,21 +50,6 @@ func (h *after) add(changed []mail.Folder, waiting chan error) {
 	select {
 	case h.kick <- struct{}{}:
 	default: // it has not taken in the last one yet
-	}
-}
-
-// await is add for who waits.
-func (h *after) await(ctx context.Context, changed []mail.Folder) error {
-	if len(changed) == 0 {
-		return nil
-	}
-	ended := make(chan error, 1)
-	h.add(changed, ended)
-	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

@@ -95,17 +95,12 @@ func TestWhoAsksWaitsForPostSync(t *testing.T) {
 	hooked(t, &hook{takes: time.Minute, fails: odd}, func(t *testing.T, h *after, _ func()) {
 		h.add([]mail.Folder{"INBOX"}, nil)
 		time.Sleep(2 * time.Second)
-		if err := h.await(t.Context(), []mail.Folder{"Work"}); err != odd {
+		told := make(chan error, 1)
+		h.add([]mail.Folder{"Work"}, told)
+		if err := <-told; err != odd {
 			t.Errorf("it is told %v", err)
 		}
-		if err := h.await(t.Context(), nil); err != nil {
-			t.Errorf("where nothing changed it is told %v", err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if err := h.await(ctx, []mail.Folder{"Work"}); err != context.DeadlineExceeded {
-			t.Errorf("who leaves is told %v", err)
-		}
+		h.add([]mail.Folder{"Work"}, make(chan error, 1)) // and who has left keeps nobody
 		time.Sleep(time.Hour)
 	}, `1s["INBOX"]`, `1m1s["Work"]`, `2m1s["Work"]`)
 }

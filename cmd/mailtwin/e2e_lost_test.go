@@ -367,7 +367,9 @@ func (l *lost) run(c loss) {
 	if rep.Local.Removed+rep.Remote.Removed > 0 && !(c.old && c.says == "") {
 		l.Errorf("it removed messages: here %+v, on the server %+v", rep.Local, rep.Remote)
 	}
-	limit := int64(len(want)*500 + 20_000 + (c.bodies+2+3)*(lostSize+1000))
+	// What is about each message, the logins and listings of as many sessions as it takes to have, and
+	// the bodies that come.
+	limit := int64(len(want)*500 + 30_000 + (c.bodies+2+3)*(lostSize+1000))
 	if n := rep.BytesIn + rep.BytesOut; n > limit {
 		l.Errorf("%d octets went over the wire, want %d at most; here %+v, on the server %+v", n, limit, rep.Local, rep.Remote)
 	}
