@@ -53,6 +53,21 @@ func (w *world) outruns(call sim.Call) {
 	}
 }
 
+// noteOutrun notes that the phone's move ends without flags that were changed meanwhile. What a device
+// has set it must see to, unless that looks again much later.
+func (w *world) noteOutrun(h *half) {
+	for _, m := range w.server.Messages(h.from) {
+		if m.UID == h.uid && !m.Flags.Equal(h.flags) {
+			w.hit("phone's move", "flagged meanwhile")
+			if w.process == nil {
+				h.vague = true
+			} else {
+				h.outrun, h.begun = w.process.device, w.process.device.runs
+			}
+		}
+	}
+}
+
 // looked notes that a device has looked again, and may have seen which flags are missing.
 func (w *world) looked(d *device) {
 	for _, t := range w.tokens {

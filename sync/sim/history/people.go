@@ -469,6 +469,7 @@ func (w *world) endHalves(ends func(h *half) bool) {
 		}
 		w.note("phone: %s is in %s no longer", h.name, h.from)
 		w.movesMeanwhile(h.token)
+		w.noteOutrun(h)
 		if w.history.Setup.Slow {
 			w.endSlow(h)
 			return true
@@ -489,20 +490,10 @@ func (w *world) endHalves(ends func(h *half) bool) {
 }
 
 // endSlow moves a message with the flags that it had when the phone asked for it, if it is there
-// still. What a device has set meanwhile it must see to, unless that looks again much later.
+// still.
 func (w *world) endSlow(h *half) {
 	if w.server.Status(h.from).UIDValidity != h.validity {
 		return
-	}
-	for _, m := range w.server.Messages(h.from) {
-		if m.UID == h.uid && !m.Flags.Equal(h.flags) {
-			w.hit("phone's move", "flagged meanwhile")
-			if w.process == nil {
-				h.vague = true
-			} else {
-				h.outrun, h.begun = w.process.device, w.process.device.runs
-			}
-		}
 	}
 	if w.copied[place{h.from, h.uid}] {
 		h.copies++
