@@ -47,7 +47,7 @@ func (r *run) agree(ctx context.Context, f *folder, actions []*conflict.Action, 
 		row := r.settled(f, a, file)
 		if left[a] {
 			row.Flags = a.Flags.Without(a.Add).With(a.Remove) // what the message had
-			row.Pushed, row.PushedAt = mail.Flags{}, time.Time{}
+			row.ForgetPushed()
 		}
 		batch.PutRows = append(batch.PutRows, row)
 		if a.Item.Local == conflict.New {
@@ -102,7 +102,7 @@ func (r *run) settled(f *folder, a *conflict.Action, file mail.File) *mail.Row {
 		row.Stat = a.Item.Stat
 	}
 	if a.Item.Remote != conflict.Same {
-		row.Pushed, row.PushedAt = mail.Flags{}, time.Time{} // the server has just told what it has
+		row.ForgetPushed() // the server has just told what it has
 	}
 	if stores(a) {
 		row.Pushed, row.PushedAt = row.Pushed.With(a.Add).With(a.Remove), r.Now().Truncate(time.Second)

@@ -79,7 +79,7 @@ func (g *gathered) row(f *folder, row mail.Row) *conflict.Item {
 // believed gives the row without what time has told to be so.
 func (g *gathered) believed(row mail.Row) *mail.Row {
 	if g.now.Sub(row.PushedAt) > halfMoved {
-		row.Pushed, row.PushedAt = mail.Flags{}, time.Time{}
+		row.ForgetPushed()
 	}
 	return &row
 }

@@ -16,7 +16,7 @@ func movedRow(f *folder, a *conflict.Action) *mail.Row {
 	row := *a.Item.From.Row
 	row.Folder, row.Flags = f.base.ID, a.Base
 	row.State, row.Why, row.Tries, row.RetryAt = mail.Settled, "", 0, time.Time{}
-	row.Pushed, row.PushedAt = mail.Flags{}, time.Time{}
+	row.ForgetPushed()
 	return &row
 }
 
@@ -310,6 +310,7 @@ func (r *run) link(ctx context.Context, w *work) error {
 		}
 		row := *source.Row
 		row.ID, row.Folder, row.CopyOf = 0, f.base.ID, 0
+		row.ForgetPushed()
 		row.UID, row.Flags, row.Date, row.EmailID = a.Item.Message.UID, a.Base, a.Item.Message.Date, ""
 		row.State, row.Key, row.Name, row.New, row.Stat = mail.Landing, key, "", false, source.Stat
 		row.Listed(a.Item.Message)

@@ -86,6 +86,9 @@ type Row struct {
 	PushedAt time.Time
 }
 
+// ForgetPushed is for when the server has told which flags the message has, or it is another one.
+func (r *Row) ForgetPushed() { r.Pushed, r.PushedAt = Flags{}, time.Time{} }
+
 // TellSize takes in which size the server announces for the message.
 func (r *Row) TellSize(size int64) {
 	r.RemoteSize = size
