@@ -135,7 +135,7 @@ func agree(i *Item, w World) Action {
 func bring(i *Item, here bool) Action {
 	again := i.Row != nil
 	if again && !i.Due {
-		if i.Local == Same && i.Remote == Same && i.File.Name == "" {
+		if i.Local == Same && i.Remote == Same && !i.otherFile() {
 			return Action{}
 		}
 		a := Action{Kind: Note, Flags: i.remoteFlags(), Why: i.Row.Why}
@@ -159,9 +159,10 @@ func (w World) Discards(f mail.Folder) bool {
 	return f == w.Trash || w.Folders[f].Role == mail.RoleTrash
 }
 
-// stayLocal keeps base true about a message that is on this side only, by policy.
+// stayLocal keeps base true about a message that is on this side only, by policy. That its
+// file's name does not say all its flags is no matter: nobody else is to hear of them.
 func stayLocal(i *Item) Action {
-	if i.Local == Same && i.File.Name == "" {
+	if i.Local == Same && !i.otherFile() {
 		return Action{}
 	}
 	return Action{Kind: Note, Flags: i.localFlags(), Why: i.Row.Why}

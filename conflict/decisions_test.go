@@ -185,3 +185,22 @@ func describe(p Plan) string {
 	}
 	return fmt.Sprintf("%s | %s | %s", what, a.Flags, a.Why)
 }
+
+// What base knows of a file that is on this side only is not noted again, although the file's name,
+// in new/, says less than its flags are: each sync would have something to do.
+func TestWhatIsKnownIsNotNotedAgain(t *testing.T) {
+	name := mail.File{Key: "k", Name: "k", New: true, Flags: mail.Flags{System: mail.Flagged}}
+	for _, state := range []mail.State{mail.Parted, mail.Pending} {
+		item := func(known bool) *Item {
+			row := &mail.Row{ID: 1, Key: "k", Name: "k", New: known, State: state, Flags: name.Flags, Why: "as before"}
+			return &Item{Folder: mail.Inbox, Row: row, File: name, Relabel: true}
+		}
+		w := world1(Policy{}, "Trash", true)
+		if plan := Make([]*Item{item(false)}, w); len(plan.Actions) != 1 || plan.Actions[0].Kind != Note {
+			t.Errorf("%v: a file that has gone to new/: %+v", state, plan.Actions)
+		}
+		if plan := Make([]*Item{item(true)}, w); len(plan.Actions) != 0 {
+			t.Errorf("%v: it is known to be there, and yet: %+v", state, plan.Actions)
+		}
+	}
+}

@@ -65,6 +65,11 @@ func (i *Item) remoteFlags() mail.Flags {
 	return i.baseFlags()
 }
 
+// otherFile tells whether the file is another one than base knows, or has another name, or place.
+func (i *Item) otherFile() bool {
+	return i.File.Name != "" && (i.File.Name != i.Row.Name || i.File.New != i.Row.New) || i.Stat != (mail.Stat{})
+}
+
 func (i *Item) baseFlags() mail.Flags {
 	if i.Row == nil {
 		return mail.Flags{}

@@ -114,7 +114,7 @@ func (a *Action) changes() bool {
 	if !i.Row.KnowsListed(i.Message) {
 		return true
 	}
-	return i.File.Name != "" && (i.File.Name != i.Row.Name || i.File.New != i.Row.New) || i.Stat != (mail.Stat{})
+	return i.otherFile()
 }
 
 // KeepsBack tells of which sides a message may differ from base without having

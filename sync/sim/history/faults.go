@@ -258,7 +258,7 @@ func (w *world) beforeCall(call sim.Call) error {
 	if call.Method == "Copy" && w.server.Options.NoMove {
 		for _, m := range w.server.Messages(call.Folder) {
 			if call.UIDs.Has(m.UID) {
-				w.copied[place{call.Folder, m.UID}] = true
+				w.copied[place{call.Folder, m.UID}] = w.tokenOf(string(m.Raw))
 			}
 		}
 	}

@@ -220,8 +220,10 @@ var onceFailedSince = []struct {
 	process int
 	steps   []int
 }{
-	{50010734, 0, []int{5, 7, 10, 12, 13, 15}},          // a flag on a file whose message has moved from a folder with new UIDs
-	{51000017, 0, nil},                                  // ... and whose state was lost
+	{54011475, 0, []int{7, 8, 12, 16, 20, 23}},                // a file that is kept, and lacks a flag in new/
+	{53000184, 0, []int{0, 5, 9, 13, 14, 18, 19, 20, 21, 22}}, // a move that was not ended, of a message that is moved from both of its folders
+	{50010734, 0, []int{5, 7, 10, 12, 13, 15}},                // a flag on a file whose message has moved from a folder with new UIDs
+	{51000017, 0, nil}, // ... and whose state was lost
 	{51074258, 0, []int{0, 5, 7, 14, 19, 21, 24}},       // a Maildir restored to what a run that died at once has left
 	{52020561, 0, []int{2, 4, 5, 27}},                   // what is kept, in a folder that another device renames
 	{52027721, 0, []int{2, 13, 14, 15, 20, 21}},         // a file under two names, of which a program saves one elsewhere

@@ -242,7 +242,7 @@ func (w *world) actOn(d *device, folder mail.Folder, f file, t *token) {
 		}
 		w.note("%s: %s moves from %s to %s as %s", d.name, t.name, folder, to, name)
 		w.movesMeanwhile(t)
-		w.partWays(t, folder, to)
+		w.partWays(d, t, folder, to)
 		if d.Tick >= 1e9 {
 			t.copies++ // as below
 		}
@@ -261,7 +261,7 @@ func (w *world) actOn(d *device, folder mail.Folder, f file, t *token) {
 		}
 		w.note("%s: %s is saved from %s to %s", d.name, t.name, folder, to)
 		w.movesMeanwhile(t)
-		w.partWays(t, folder, to)
+		w.partWays(d, t, folder, to)
 		t.removed = t.removed || to == trash
 		t.expunged = t.expunged || folder == trash
 		w.apart()
@@ -322,11 +322,24 @@ func (w *world) movesMeanwhile(t *token) {
 }
 
 // partWays notes that a message moves here while the phone moves it to another folder, by COPY:
-// then each has copied it.
-func (w *world) partWays(t *token, from, to mail.Folder) {
+// then each has copied it. So it is where another device moves it thus, and was kept from removing it
+// until this one had got the copy, too.
+func (w *world) partWays(d *device, t *token, from, to mail.Folder) {
 	if slices.ContainsFunc(w.halves, func(h *half) bool { return h.token == t && h.from == from && h.to != to }) {
 		t.copies++
 	}
+	for at, copied := range w.copied {
+		if copied == t && at.folder == from && d.hasElsewhere(t, from) {
+			t.copies++
+		}
+	}
+}
+
+// hasElsewhere tells whether a device has a message in another folder as well.
+func (d *device) hasElsewhere(t *token, folder mail.Folder) bool {
+	return slices.ContainsFunc(d.folders(), func(other mail.Folder) bool {
+		return other != folder && slices.ContainsFunc(d.files(other), func(f file) bool { return d.world.tokenOf(f.text) == t })
+	})
 }
 
 // changesForm notes that a program has added a field to a message. A device that has lost its

@@ -62,7 +62,7 @@ func (w *world) movesThere(t *token, folder mail.Folder, m sim.Message, to mail.
 	case w.history.Setup.Slow:
 		w.halves = append(w.halves, h)
 	default:
-		if w.copied[place{folder, m.UID}] {
+		if w.copied[place{folder, m.UID}] != nil {
 			t.copies++ // a device that moves it was kept from removing it
 		}
 		w.server.Move(folder, m.UID, to)
@@ -97,7 +97,7 @@ func (w *world) endHalves(ends func(h *half) bool) {
 			h.copies++ // it has another UID, which the phone does not know: it stays
 		case w.server.Expunge(h.from, h.uid) != nil:
 			h.copies++ // somebody else was quicker, and has moved it elsewhere
-		case w.copied[place{h.from, h.uid}]:
+		case w.copied[place{h.from, h.uid}] != nil:
 			h.copies++ // or is slower: it is no error that there is nothing left to expunge
 		}
 		if h.seen {
@@ -113,7 +113,7 @@ func (w *world) endSlow(h *half) {
 	if w.server.Status(h.from).UIDValidity != h.validity {
 		return
 	}
-	if w.copied[place{h.from, h.uid}] {
+	if w.copied[place{h.from, h.uid}] != nil {
 		h.copies++
 	}
 	w.leaves(h.from, mail.UIDs(h.uid))

@@ -27,7 +27,7 @@ type world struct {
 	leftAt   map[place]time.Time
 	renewals map[mail.Folder]time.Time // when a folder was renamed, and got other numbers
 	reused   map[place][]*token        // who had a UID that a restored server gives out once more
-	copied   map[place]bool            // what devices have copied where there is no MOVE
+	copied   map[place]*token          // what devices have copied where there is no MOVE
 	devices  []*device
 	process  *process // that runs; nil: none
 	halves   []*half  // moves that are under way on the server
@@ -81,7 +81,7 @@ func newWorld(h *History, lane Lane, cover Coverage) (*world, error) {
 	w := &world{
 		history: h, cover: cover, now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), server: sim.NewServer(),
 		tokens: map[string]*token{}, bodies: map[string]string{}, left: map[place]*token{}, reused: map[place][]*token{},
-		leftAt: map[place]time.Time{}, renewals: map[mail.Folder]time.Time{}, copied: map[place]bool{},
+		leftAt: map[place]time.Time{}, renewals: map[mail.Folder]time.Time{}, copied: map[place]*token{},
 	}
 	s := w.server
 	s.Options = h.Setup.Server
@@ -133,11 +133,11 @@ func (w *world) renames(folder, to mail.Folder) {
 		for _, m := range w.server.Messages(name) {
 			t := w.tokenOf(string(m.Raw))
 			switch {
-			case t == nil || !w.copied[place{name, m.UID}]:
+			case t == nil || w.copied[place{name, m.UID}] == nil:
 			case w.server.Options.NewNumbers:
 				t.copies++
 			default:
-				w.copied[place{to + name[len(folder):], m.UID}] = true
+				w.copied[place{to + name[len(folder):], m.UID}] = t
 			}
 		}
 	}
