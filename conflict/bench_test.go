@@ -46,6 +46,10 @@ func BenchmarkPlan(b *testing.B) {
 		messages[at].Flags = mark
 		files[at+1].Flags, files[at+1].Name = mark, string(files[at+1].Key)+":2,FS"
 	}
+	knowns := make([]mail.Known, n)
+	for i := range rows {
+		knowns[i] = rows[i].Known()
+	}
 	world := World{Folders: map[mail.Folder]FolderInfo{mail.Inbox: {Messages: n, Access: mail.Access{Settable: mail.Flags{System: mail.Seen | mail.Flagged}}}}}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -63,11 +67,11 @@ func BenchmarkPlan(b *testing.B) {
 				}
 			}
 		}
-		for c, err := range DiffLocal(sequence(rows), local, mail.Letters{}) {
+		for c, err := range DiffLocal(sequence(knowns), local, mail.Letters{}) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			items[c.Row.ID] = &Item{Folder: mail.Inbox, Row: &c.Row, Local: c.Change, File: c.File}
+			items[c.Known.ID] = &Item{Folder: mail.Inbox, Row: &rows[c.Known.ID-1], Local: c.Change, File: c.File}
 		}
 		var all []*Item
 		for _, item := range items {

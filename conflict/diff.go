@@ -24,8 +24,9 @@ func (c Change) String() string { return [...]string{"same", "flags", "gone", "n
 // LocalChange is what a scan of a folder found out about one file.
 type LocalChange struct {
 	Change Change
-	Row    mail.Row  // zero if New
-	File   mail.File // zero if Gone
+	Known  mail.Known // zero if New
+	Row    mail.Row   // of what is Known; DiffLocal leaves it to the caller to look it up
+	File   mail.File  // zero if Gone
 	// Flags are what the file says in the light of base: see FlagsOf. Those of a new
 	// file are its own.
 	Flags mail.Flags
@@ -37,33 +38,33 @@ type LocalChange struct {
 	Relabel bool
 }
 
-// DiffLocal joins the rows of a folder that have a key with the files of a scan,
-// both in ascending order of their keys, and yields what differs, also a mere change
-// of name or place (as Same), since base knows a file by its exact name, and one in new/
-// that is to say more. An error of rows ends it.
-func DiffLocal(rows iter.Seq2[mail.Row, error], files iter.Seq[mail.File], letters mail.Letters) iter.Seq2[LocalChange, error] {
+// DiffLocal joins what base knows of the files of a folder with those of a scan, both in
+// ascending order of their keys, and yields what differs, also a mere change of name or place
+// (as Same), since base knows a file by its exact name, and one in new/ that is to say more. An
+// error of what is known ends it.
+func DiffLocal(known iter.Seq2[mail.Known, error], files iter.Seq[mail.File], letters mail.Letters) iter.Seq2[LocalChange, error] {
 	return func(yield func(LocalChange, error) bool) {
 		next, stop := iter.Pull(files)
 		defer stop()
 		file, more := next()
-		for row, err := range rows {
+		for was, err := range known {
 			if err != nil {
 				yield(LocalChange{}, err)
 				return
 			}
-			for more && file.Key < row.Key {
+			for more && file.Key < was.Key {
 				if !yield(LocalChange{Change: New, File: file, Flags: file.Flags}, nil) {
 					return
 				}
 				file, more = next()
 			}
 			var c LocalChange
-			if !more || file.Key > row.Key {
-				c = LocalChange{Change: Gone, Row: row}
+			if !more || file.Key > was.Key {
+				c = LocalChange{Change: Gone, Known: was}
 			} else {
-				c = compareFile(row, file, letters)
+				c = compareFile(was, file, letters)
 				file, more = next()
-				if c.Change == Same && !c.Doubt && !c.Relabel && c.File.Name == row.Name && c.File.New == row.New {
+				if c.Change == Same && !c.Doubt && !c.Relabel && c.File.Name == was.Name && c.File.New == was.New {
 					continue
 				}
 			}
@@ -80,13 +81,13 @@ func DiffLocal(rows iter.Seq2[mail.Row, error], files iter.Seq[mail.File], lette
 	}
 }
 
-func compareFile(row mail.Row, file mail.File, letters mail.Letters) LocalChange {
-	c := LocalChange{Row: row, File: file, Flags: FlagsOf(file, row.Flags, letters)}
-	if !c.Flags.Equal(row.Flags) {
+func compareFile(was mail.Known, file mail.File, letters mail.Letters) LocalChange {
+	c := LocalChange{Known: was, File: file, Flags: FlagsOf(file, was.Flags, letters)}
+	if !c.Flags.Equal(was.Flags) {
 		c.Change = Flags
 	}
 	c.Relabel = file.New && !c.Flags.Equal(file.Flags) || lacksLetter(c.Flags, letters)
-	c.Doubt = file.Inode != 0 && row.Stat.Inode != 0 && file.Inode != row.Stat.Inode
+	c.Doubt = file.Inode != 0 && was.Inode != 0 && file.Inode != was.Inode
 	return c
 }
 

@@ -93,13 +93,13 @@ func (w *world) sync() Plan {
 	var items, gone, arrived, newThere []*Item
 	for f := range w.local {
 		var newLocal, newRemote []*Item
-		for c, err := range DiffLocal(w.rows(f, true), w.files(f), mail.Letters{}) {
+		for c, err := range DiffLocal(knownOf(w.rows(f, true)), w.files(f), mail.Letters{}) {
 			must(err)
 			if c.Change == New {
 				newLocal = append(newLocal, &Item{Folder: f, Local: New, File: c.File, Identity: identity(w.local[f][c.File.Key].content)})
 				continue
 			}
-			i := row(f, c.Row)
+			i := row(f, *w.base[c.Known.ID])
 			i.Local, i.File = c.Change, c.File
 			i.File.Flags = c.Flags
 		}
@@ -436,4 +436,15 @@ func (w *world) everywhere() map[int]int {
 		}
 	}
 	return n
+}
+
+// knownOf gives what rows say of their files.
+func knownOf(rows iter.Seq2[mail.Row, error]) iter.Seq2[mail.Known, error] {
+	return func(yield func(mail.Known, error) bool) {
+		for r, err := range rows {
+			if !yield(r.Known(), err) {
+				return
+			}
+		}
+	}
 }

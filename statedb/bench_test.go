@@ -127,7 +127,24 @@ func BenchmarkRowsByKey(b *testing.B) {
 	n := 0
 	b.ReportAllocs()
 	for b.Loop() {
-		for _, err := range db.RowsByKey(ctx, folder) {
+		for _, err := range db.RowsByKey(ctx, folder, "") {
+			if err != nil {
+				b.Fatal(err)
+			}
+			n++
+		}
+	}
+	perRow(b, n)
+}
+
+// What a scan is compared with.
+func BenchmarkKnown(b *testing.B) {
+	db, folder := benchDB(b)
+	fill(b, db, folder, 100_000)
+	n := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, err := range db.Known(context.Background(), folder) {
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -17,6 +17,7 @@ const (
 	rowColumns = "id, folder, uid, key, system, keywords, state, gone, why, tries, retry_at, " +
 		"size, digest, bare, bare_size, fingerprint, message_id, remote_size, remote_digest, email_id, date, name, new, dev, inode, file_size, mtime, copy_of, " +
 		"pushed_system, pushed_keywords, pushed_at"
+	knownColumns  = "id, key, system, keywords, name, new, inode"
 	intentColumns = "id, kind, row, folder, key, size, digest, fingerprint, message_id, uidvalidity, uidnext, created"
 	folderColumns = "id, name, mailbox_id, role, uidvalidity, uidnext, modseq, messages, " +
 		"stamp_folder, stamp_cur, stamp_new, stamp_dev, stamp_inode, marker_account, marker_folder, marker_generation, " +
@@ -69,6 +70,18 @@ func readRow(v *values) mail.Row {
 	r.Pushed.Keywords = mail.Keywords(v.bytes())
 	r.PushedAt = v.time()
 	return r
+}
+
+func readKnown(v *values) mail.Known {
+	var k mail.Known
+	k.ID = mail.RowID(v.int())
+	k.Key = mail.Key(v.bytes())
+	k.Flags.System = mail.System(v.uint(math.MaxUint8))
+	k.Flags.Keywords = mail.Keywords(v.bytes())
+	k.Name = v.name(k.Key)
+	k.New = v.int() != 0
+	k.Inode = uint64(v.int())
+	return k
 }
 
 func intentValues(i *mail.Intent) []any {

@@ -31,7 +31,7 @@ func everything(t *testing.T, db *DB) map[string]any {
 	note("folders", folders, err)
 	for _, f := range folders {
 		var rows []mail.Row
-		for r, err := range db.RowsByKey(ctx, f.ID) {
+		for r, err := range db.RowsByKey(ctx, f.ID, "") {
 			if err != nil {
 				t.Fatal(err)
 			}

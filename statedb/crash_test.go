@@ -100,7 +100,7 @@ func TestKilledWhileCommitting(t *testing.T) {
 			t.Errorf("commit %d was told, and %d is there", printed, n)
 		}
 		fresh, batched := int64(0), 0
-		for r, err := range db.RowsByKey(t.Context(), f.ID) {
+		for r, err := range db.RowsByKey(t.Context(), f.ID, "") {
 			switch {
 			case err != nil:
 				t.Fatal(err)

@@ -106,7 +106,7 @@ func TestDamage(t *testing.T) {
 			t.Errorf("Check gave %v", err)
 		}
 		var last error
-		for _, err := range db.RowsByKey(t.Context(), 1) {
+		for _, err := range db.RowsByKey(t.Context(), 1, "") {
 			last = err
 		}
 		if !errors.Is(last, ErrCorrupt) {

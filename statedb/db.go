@@ -90,7 +90,9 @@ func open(ctx context.Context, path string, ladder []string) (_ *DB, err error) 
 			return nil, err
 		}
 	}
-	db.read, err = sql.Open("sqlite", dsn(path, "mode", "ro"))
+	// Readers go through the rows of a folder from end to end. Pages that they keep serve nobody,
+	// and each is given back to the system one by one when the state is closed.
+	db.read, err = sql.Open("sqlite", dsn(path, "mode", "ro", "_pragma", "cache_size(-256)"))
 	if err != nil {
 		return nil, err
 	}

@@ -14,12 +14,12 @@ import (
 
 // readStatements are the queries below, prepared.
 type readStatements struct {
-	folders, rowsByKey, rowsByUID, withUIDs, uids *sql.Stmt
-	countRemote, countLocal                       *sql.Stmt
-	unsettled, marked, alike, intents             *sql.Stmt
-	datedHere, datedThere                         *sql.Stmt
-	decisions, lastRun                            *sql.Stmt
-	countsRemote, countsLocal, countsState        *sql.Stmt
+	folders, known, rowsByKey, rowsByUID, withUIDs, uids *sql.Stmt
+	countRemote, countLocal                              *sql.Stmt
+	unsettled, marked, alike, intents                    *sql.Stmt
+	datedHere, datedThere                                *sql.Stmt
+	decisions, lastRun                                   *sql.Stmt
+	countsRemote, countsLocal, countsState               *sql.Stmt
 }
 
 // The queries. Each is answered from an index, in its order: those over many rows do
@@ -28,7 +28,8 @@ const selectRows = "SELECT " + rowColumns + " FROM rows WHERE "
 
 const (
 	allFolders   = "SELECT " + folderColumns + " FROM folders ORDER BY name"
-	rowsByKey    = selectRows + "folder = ? AND key IS NOT NULL ORDER BY key"
+	known        = "SELECT " + knownColumns + " FROM rows WHERE folder = ? AND key IS NOT NULL ORDER BY key"
+	rowsByKey    = selectRows + "folder = ? AND key IS NOT NULL AND key >= ? ORDER BY key"
 	rowsByUID    = selectRows + "folder = ? AND uid IS NOT NULL ORDER BY uid"
 	withUIDs     = selectRows + "folder = ? AND uid BETWEEN ? AND ? ORDER BY uid"
 	onlyUIDs     = "SELECT uid FROM rows WHERE folder = ? AND uid IS NOT NULL ORDER BY uid"
@@ -49,7 +50,7 @@ const (
 
 func (r *readStatements) prepare(ctx context.Context, db *sql.DB) error {
 	return prepare(ctx, db, []statement{
-		{&r.folders, allFolders}, {&r.rowsByKey, rowsByKey}, {&r.rowsByUID, rowsByUID}, {&r.withUIDs, withUIDs}, {&r.uids, onlyUIDs},
+		{&r.folders, allFolders}, {&r.known, known}, {&r.rowsByKey, rowsByKey}, {&r.rowsByUID, rowsByUID}, {&r.withUIDs, withUIDs}, {&r.uids, onlyUIDs},
 		{&r.countRemote, countRemote}, {&r.countLocal, countLocal}, {&r.unsettled, unsettled}, {&r.marked, marked}, {&r.alike, alike}, {&r.datedHere, datedHere}, {&r.datedThere, datedThere},
 		{&r.intents, allIntents}, {&r.decisions, newest}, {&r.lastRun, lastRun},
 		{&r.countsRemote, countsRemote}, {&r.countsLocal, countsLocal}, {&r.countsState, countsState},
@@ -126,25 +127,27 @@ func all[T any](ctx context.Context, s *sql.Stmt, read func(*values) T, doing st
 	return found, nil
 }
 
-// rows is each for the rows of a folder. In memory they are taken all at once: an
-// open query would keep the only connection from whoever commits meanwhile.
-func (db *DB) rows(ctx context.Context, s *sql.Stmt, folder mail.FolderID) iter.Seq2[mail.Row, error] {
+// inFolder is each for what is in a folder. In memory that is taken all at once: an open query
+// would keep the only connection from whoever commits meanwhile.
+func inFolder[T any](ctx context.Context, db *DB, s *sql.Stmt, read func(*values) T, folder mail.FolderID, args ...any) iter.Seq2[T, error] {
 	doing := fmt.Sprintf("read the rows of folder %d", folder)
+	args = append([]any{int64(folder)}, args...)
 	if !db.memory {
-		return each(ctx, s, readRow, doing, int64(folder))
+		return each(ctx, s, read, doing, args...)
 	}
-	return func(yield func(mail.Row, error) bool) {
-		rows, err := all(ctx, s, readRow, doing, int64(folder))
+	return func(yield func(T, error) bool) {
+		var none T
+		found, err := all(ctx, s, read, doing, args...)
 		if err != nil {
-			yield(mail.Row{}, err)
+			yield(none, err)
 			return
 		}
-		for _, r := range rows {
+		for _, x := range found {
 			if err := ctx.Err(); err != nil {
-				yield(mail.Row{}, wrap(err, "%s", doing))
+				yield(none, wrap(err, "%s", doing))
 				return
 			}
-			if !yield(r, nil) {
+			if !yield(x, nil) {
 				return
 			}
 		}
@@ -156,17 +159,23 @@ func (db *DB) Folders(ctx context.Context) ([]mail.FolderBase, error) {
 	return all(ctx, db.reads.folders, readFolder, "read the folders of base")
 }
 
-// RowsByKey yields the folder's rows that have a key, in ascending order of keys, as
-// they were when the loop began. Rows may be committed and asked for inside the loop.
+// Known yields what the folder's rows that have a key say of their files; otherwise as RowsByKey.
+// It reads a quarter of the columns: each costs as much as the next.
+func (db *DB) Known(ctx context.Context, folder mail.FolderID) iter.Seq2[mail.Known, error] {
+	return inFolder(ctx, db, db.reads.known, readKnown, folder)
+}
+
+// RowsByKey yields the folder's rows that have a key, from that one on, in ascending order of
+// keys, as they were when the loop began. Rows may be committed and asked for inside the loop.
 // After an error nothing more comes.
-func (db *DB) RowsByKey(ctx context.Context, folder mail.FolderID) iter.Seq2[mail.Row, error] {
-	return db.rows(ctx, db.reads.rowsByKey, folder)
+func (db *DB) RowsByKey(ctx context.Context, folder mail.FolderID, from mail.Key) iter.Seq2[mail.Row, error] {
+	return inFolder(ctx, db, db.reads.rowsByKey, readRow, folder, blob(from))
 }
 
 // RowsByUID yields the folder's rows that have a UID, in ascending order of UIDs;
 // otherwise as RowsByKey.
 func (db *DB) RowsByUID(ctx context.Context, folder mail.FolderID) iter.Seq2[mail.Row, error] {
-	return db.rows(ctx, db.reads.rowsByUID, folder)
+	return inFolder(ctx, db, db.reads.rowsByUID, readRow, folder)
 }
 
 // WithUIDs gives the folder's rows with one of the UIDs, in ascending order.

@@ -208,19 +208,12 @@ func (r *run) each(ctx context.Context, folders []*folder, limit int, work func(
 	return g.Wait()
 }
 
-// rowsByUID and rowsByKey are base's rows of a folder, none for one that is new.
+// rowsByUID are base's rows of a folder, none for one that is new.
 func (r *run) rowsByUID(ctx context.Context, f *folder) iter.Seq2[mail.Row, error] {
 	if f.base.ID == 0 {
 		return func(func(mail.Row, error) bool) {}
 	}
 	return r.State.RowsByUID(ctx, f.base.ID)
-}
-
-func (r *run) rowsByKey(ctx context.Context, id mail.FolderID) iter.Seq2[mail.Row, error] {
-	if id == 0 {
-		return func(func(mail.Row, error) bool) {}
-	}
-	return r.State.RowsByKey(ctx, id)
 }
 
 func (r *run) scanRemote(ctx context.Context, g *gathered) error {

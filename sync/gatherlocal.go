@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 
@@ -140,17 +141,67 @@ func (r *run) readLocal(ctx context.Context, base mail.FolderBase) (localDiff, e
 
 func (r *run) diffListing(ctx context.Context, base mail.FolderBase, listing mail.Listing) (localDiff, error) {
 	diff := localDiff{listing: listing, missed: map[mail.RowID]bool{}}
-	for c, err := range conflict.DiffLocal(r.rowsByKey(ctx, base.ID), listing.Files, listing.Letters) {
+	known := iter.Seq2[mail.Known, error](func(func(mail.Known, error) bool) {})
+	if base.ID != 0 {
+		known = r.State.Known(ctx, base.ID)
+	}
+	for c, err := range conflict.DiffLocal(known, listing.Files, listing.Letters) {
 		if err != nil {
 			return localDiff{}, fmt.Errorf("read the state: %w", err)
 		}
-		if c.Change == conflict.Gone && !listing.Believed && !heldAs(c.Row, mail.Local) {
-			diff.missed[c.Row.ID] = true
-			continue
-		}
 		diff.changes = append(diff.changes, c)
 	}
+	if err := r.lookUp(ctx, base.ID, diff.changes); err != nil {
+		return localDiff{}, fmt.Errorf("read the state: %w", err)
+	}
+	if listing.Believed {
+		return diff, nil
+	}
+	diff.changes = slices.DeleteFunc(diff.changes, func(c conflict.LocalChange) bool {
+		missed := c.Change == conflict.Gone && !heldAs(c.Row, mail.Local)
+		if missed {
+			diff.missed[c.Row.ID] = true
+		}
+		return missed
+	})
 	return diff, nil
+}
+
+// mostBetween is how many rows are read in vain rather than to ask anew for the next one.
+const mostBetween = 16
+
+// lookUp looks up base's rows of what has changed about files that it knows. The changes are in
+// ascending order of keys.
+func (r *run) lookUp(ctx context.Context, folder mail.FolderID, changes []conflict.LocalChange) error {
+	next := 0 // of the changes
+	for {
+		for next < len(changes) && changes[next].Change == conflict.New {
+			next++
+		}
+		if next == len(changes) {
+			return nil
+		}
+		between, first := 0, next
+		for row, err := range r.State.RowsByKey(ctx, folder, changes[next].Known.Key) {
+			if err != nil {
+				return err
+			}
+			if row.ID == changes[next].Known.ID {
+				changes[next].Row, between = row, 0
+				for next++; next < len(changes) && changes[next].Change == conflict.New; {
+					next++
+				}
+			} else {
+				between++
+			}
+			if next == len(changes) || between > mostBetween {
+				break
+			}
+		}
+		if next == first {
+			return fmt.Errorf("row %d has changed while the folder was read", changes[next].Known.ID)
+		}
+	}
 }
 
 func anyGone(found map[*folder][]conflict.LocalChange) bool {

@@ -224,7 +224,7 @@ func (r *run) rememberCopies(ctx context.Context, f *folder, old mail.FolderID) 
 		return nil
 	}
 	f.copies = map[mail.Key]bool{}
-	for row, err := range r.State.RowsByKey(ctx, old) {
+	for row, err := range r.State.RowsByKey(ctx, old, "") {
 		if err != nil {
 			return fmt.Errorf("read the state: %w", err)
 		}

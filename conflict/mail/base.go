@@ -86,6 +86,21 @@ type Row struct {
 	PushedAt time.Time
 }
 
+// Known is what a row says of its message's file, as far as a scan is compared with that.
+type Known struct {
+	ID    RowID
+	Key   Key
+	Name  string
+	New   bool
+	Flags Flags
+	Inode uint64 // 0: not known
+}
+
+// Known gives that of the row.
+func (r *Row) Known() Known {
+	return Known{ID: r.ID, Key: r.Key, Name: r.Name, New: r.New, Flags: r.Flags, Inode: r.Stat.Inode}
+}
+
 // ForgetPushed is for when the server has told which flags the message has, or it is another one.
 func (r *Row) ForgetPushed() { r.Pushed, r.PushedAt = Flags{}, time.Time{} }
 

@@ -112,6 +112,10 @@ func callZero(method reflect.Value) (err error) {
 			for _, e := range v {
 				err = errors.Join(err, e)
 			}
+		case iter.Seq2[mail.Known, error]:
+			for _, e := range v {
+				err = errors.Join(err, e)
+			}
 		}
 	}
 	return err

@@ -354,27 +354,32 @@ func (c *crashState) Folders(ctx context.Context) ([]mail.FolderBase, error) {
 	return look(c.crash, func() ([]mail.FolderBase, error) { return c.state.Folders(ctx) })
 }
 
-func (c *crashState) RowsByKey(ctx context.Context, folder mail.FolderID) iter.Seq2[mail.Row, error] {
-	return c.rows(c.state.RowsByKey(ctx, folder))
+func (c *crashState) Known(ctx context.Context, folder mail.FolderID) iter.Seq2[mail.Known, error] {
+	return whileAlive(c.crash, c.state.Known(ctx, folder))
+}
+
+func (c *crashState) RowsByKey(ctx context.Context, folder mail.FolderID, from mail.Key) iter.Seq2[mail.Row, error] {
+	return whileAlive(c.crash, c.state.RowsByKey(ctx, folder, from))
 }
 
 func (c *crashState) RowsByUID(ctx context.Context, folder mail.FolderID) iter.Seq2[mail.Row, error] {
-	return c.rows(c.state.RowsByUID(ctx, folder))
+	return whileAlive(c.crash, c.state.RowsByUID(ctx, folder))
 }
 
-// rows ends an iteration with ErrCrashed.
-func (c *crashState) rows(all iter.Seq2[mail.Row, error]) iter.Seq2[mail.Row, error] {
-	return func(yield func(mail.Row, error) bool) {
-		if err := c.crash.Alive(); err != nil {
-			yield(mail.Row{}, err)
+// whileAlive ends an iteration with ErrCrashed.
+func whileAlive[T any](crash *Crash, all iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		if err := crash.Alive(); err != nil {
+			yield(none, err)
 			return
 		}
-		for row, err := range all {
-			if crashed := c.crash.Alive(); crashed != nil {
-				yield(mail.Row{}, crashed)
+		for x, err := range all {
+			if crashed := crash.Alive(); crashed != nil {
+				yield(none, crashed)
 				return
 			}
-			if !yield(row, err) {
+			if !yield(x, err) {
 				return
 			}
 		}

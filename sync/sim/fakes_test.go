@@ -225,7 +225,12 @@ func (f fakeState) Folders(context.Context) ([]mail.FolderBase, error) {
 	f.add("Folders")
 	return nil, nil
 }
-func (f fakeState) RowsByKey(context.Context, mail.FolderID) iter.Seq2[mail.Row, error] {
+func (f fakeState) Known(context.Context, mail.FolderID) iter.Seq2[mail.Known, error] {
+	return func(yield func(mail.Known, error) bool) {
+		f.rows(func(row mail.Row, err error) bool { return yield(row.Known(), err) })
+	}
+}
+func (f fakeState) RowsByKey(context.Context, mail.FolderID, mail.Key) iter.Seq2[mail.Row, error] {
 	return f.rows
 }
 func (f fakeState) RowsByUID(context.Context, mail.FolderID) iter.Seq2[mail.Row, error] {

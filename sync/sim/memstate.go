@@ -79,9 +79,20 @@ func (s *State) Folders(ctx context.Context) ([]mail.FolderBase, error) {
 	return all, ctx.Err()
 }
 
-// RowsByKey yields the rows with a key, as they were when the loop began.
-func (s *State) RowsByKey(ctx context.Context, folder mail.FolderID) iter.Seq2[mail.Row, error] {
-	return s.yield(ctx, folder, func(r mail.Row) bool { return r.Key != "" },
+// Known yields what the rows with a key say of their files, as they were when the loop began.
+func (s *State) Known(ctx context.Context, folder mail.FolderID) iter.Seq2[mail.Known, error] {
+	return func(yield func(mail.Known, error) bool) {
+		for r, err := range s.RowsByKey(ctx, folder, "") {
+			if !yield(r.Known(), err) {
+				return
+			}
+		}
+	}
+}
+
+// RowsByKey yields the rows with a key, from that one on, as they were when the loop began.
+func (s *State) RowsByKey(ctx context.Context, folder mail.FolderID, from mail.Key) iter.Seq2[mail.Row, error] {
+	return s.yield(ctx, folder, func(r mail.Row) bool { return r.Key != "" && r.Key >= from },
 		func(a, b mail.Row) int { return cmp.Compare(a.Key, b.Key) })
 }
 

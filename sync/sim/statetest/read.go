@@ -24,7 +24,13 @@ func keyOrder(t *testing.T, w *world) {
 	}
 	w.put(t, rows...)
 	slices.Sort(keys)
-	equal(t, "keys", keysOf(w.byKey(t, folder)), slices.Compact(keys))
+	keys = slices.Compact(keys)
+	equal(t, "keys", keysOf(w.byKey(t, folder)), keys)
+	for i, k := range keys {
+		equal(t, fmt.Sprintf("keys from %q on", k), keysOf(w.fromKey(t, folder, k)), keys[i:])
+	}
+	equal(t, "keys after one that is not there", keysOf(w.fromKey(t, folder, "a\x00a")), keys[slices.Index(keys, "a\x00b"):])
+	equal(t, "keys after the last", keysOf(w.fromKey(t, folder, "\xff\xff")), []mail.Key{})
 }
 
 func uidOrder(t *testing.T, w *world) {
@@ -137,7 +143,7 @@ func leaveEarly(t *testing.T, w *world) {
 	// More often than any pool has connections: each must be given back.
 	for range 50 {
 		n := 0
-		for _, err := range w.RowsByKey(w.ctx, folder) {
+		for _, err := range w.RowsByKey(w.ctx, folder, "") {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -180,7 +186,7 @@ func endWithContext(t *testing.T, w *world) {
 func commitInside(t *testing.T, w *world) {
 	folder := w.many(t, mail.Inbox, 300)
 	n := 0
-	for r, err := range w.RowsByKey(w.ctx, folder) {
+	for r, err := range w.RowsByKey(w.ctx, folder, "") {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -211,7 +217,7 @@ func atOnce(t *testing.T, w *world) {
 		wg.Go(func() {
 			for round := range rounds {
 				i := 0
-				for r, err := range w.RowsByKey(ctx, folder) {
+				for r, err := range w.RowsByKey(ctx, folder, "") {
 					if err != nil {
 						t.Errorf("RowsByKey: %v", err)
 						return

@@ -90,10 +90,30 @@ func (w *world) put(t failer, rows ...*mail.Row) {
 	w.commit(t, &mail.Batch{PutRows: rows})
 }
 
+// byKey gives the rows that have a key, and checks that Known says the same of them.
 func (w *world) byKey(t failer, folder mail.FolderID) []mail.Row {
 	t.Helper()
+	got := w.fromKey(t, folder, "")
+	i := 0
+	for k, err := range w.Known(w.ctx, folder) {
+		switch {
+		case err != nil:
+			t.Fatalf("Known: %v", err)
+		case i == len(got) || k != got[i].Known():
+			t.Fatalf("Known gives %+v as number %d of %d rows", k, i, len(got))
+		}
+		i++
+	}
+	if i != len(got) {
+		t.Fatalf("Known gives %d of %d rows", i, len(got))
+	}
+	return got
+}
+
+func (w *world) fromKey(t failer, folder mail.FolderID, from mail.Key) []mail.Row {
+	t.Helper()
 	var got []mail.Row
-	for r, err := range w.RowsByKey(w.ctx, folder) {
+	for r, err := range w.RowsByKey(w.ctx, folder, from) {
 		if err != nil {
 			t.Fatalf("RowsByKey: %v", err)
 		}
