@@ -198,7 +198,7 @@ func (r *run) nextPiece(ctx context.Context, round int) ([]*conflict.Item, error
 		round = max(round, 1) // one of them may be a copy of what came in an earlier piece
 	}
 	for r.announced = true; ; {
-		g := newGathered(r.Now())
+		g := r.newGathered()
 		r.unpack(g, r.Piece)
 		if len(g.newRemote) == 0 {
 			return nil, nil

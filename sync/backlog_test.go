@@ -69,13 +69,13 @@ func TestABacklogIsSmall(t *testing.T) {
 // However many messages are new, the plan has a piece of them, and that is to be small:
 // what an item, an action and the rest come to is most of what a first sync holds.
 func TestAPlanOfNewMessagesIsSmall(t *testing.T) {
-	r := &run{Options: Options{Piece: defaultPiece}}
+	r := &run{Options: Options{Piece: defaultPiece, Now: time.Now}}
 	f := &folder{name: "INBOX", selected: true, news: backlog{most: blockMessages}}
 	r.folders = map[mail.Folder]*folder{"INBOX": f}
 	for i := range 100_000 {
 		f.news.add(mail.Message{UID: mail.UID(1 + i)})
 	}
-	g := newGathered(time.Now())
+	g := r.newGathered()
 	if r.unpack(g, r.Piece); !r.inPieces(g) {
 		t.Fatal("what there is nothing to pair with comes not in pieces")
 	}

@@ -70,9 +70,17 @@ func TestFlagsThatMeetAMoveHalfway(t *testing.T) {
 }
 
 // But what somebody clears on the server, and then moves, is cleared: where that has been seen
-// before it moved, and where the change here was long ago.
+// before it moved, where the change here was long ago, and where the message was still in its place
+// some time after it.
 func TestFlagsThatAreTakenBackBeforeAMove(t *testing.T) {
-	for name, seen := range map[string]bool{"seen": true, "long ago": false} {
+	for name, then := range map[string]func(d *device){
+		"seen":     func(d *device) { d.sync() },
+		"long ago": func(d *device) { d.opts.Now = func() time.Time { return time.Now().Add(2 * time.Hour) } },
+		"in step since": func(d *device) {
+			d.opts.Now = func() time.Time { return time.Now().Add(20 * time.Minute) }
+			d.opts.InStep = time.Now().Add(5 * time.Minute)
+		},
+	} {
 		t.Run(name, func(t *testing.T) {
 			s := account(t)
 			uid := s.Deliver("Lists", onWire(letter("read")), flags(), day)
@@ -81,11 +89,7 @@ func TestFlagsThatAreTakenBackBeforeAMove(t *testing.T) {
 			d.rename(d.find("Lists", "About read."), "cur", "S")
 			d.sync()
 			must(t, s.RemoveFlags("Lists", uid, flags(`\Seen`)))
-			if seen {
-				d.sync()
-			} else {
-				d.opts.Now = func() time.Time { return time.Now().Add(2 * time.Hour) }
-			}
+			then(d)
 			s.Move("Lists", uid, "Archive")
 			d.sync()
 			if got := s.Messages("Archive"); len(got) != 1 || !got[0].Flags.Empty() {

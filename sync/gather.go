@@ -17,13 +17,17 @@ import (
 // while others were scanned.
 const maxScans = 3
 
-// halfMoved is for how long a move may have been under way on the server without any device
-// seeing it, and so for how long what was pushed may be missing where a message has moved.
-const halfMoved = time.Hour
+// halfMoved is for how long what was pushed may be missing where a message has moved: it may have
+// been moving at that time. Where a run that came moving later has found all in step, the message was
+// in its place still, and has moved afterwards, with all that it had.
+const (
+	halfMoved = time.Hour
+	moving    = time.Minute // a move takes no longer
+)
 
 // gathered are the items of one round, by what they are about.
 type gathered struct {
-	now       time.Time
+	doubt     time.Time                     // what was pushed before that was on its message when it moved
 	rows      map[mail.RowID]*conflict.Item // messages that base knows
 	newLocal  map[*folder][]*conflict.Item
 	newRemote map[*folder][]*conflict.Item
@@ -50,9 +54,13 @@ type gathered struct {
 	alike map[*conflict.Item][]*conflict.Item
 }
 
-func newGathered(now time.Time) *gathered {
+func (r *run) newGathered() *gathered {
+	doubt := r.Now().Add(-halfMoved)
+	if in := r.InStep.Add(-moving); in.After(doubt) {
+		doubt = in
+	}
 	return &gathered{
-		now:      now,
+		doubt:    doubt,
 		rows:     map[mail.RowID]*conflict.Item{},
 		newLocal: map[*folder][]*conflict.Item{}, newRemote: map[*folder][]*conflict.Item{},
 		resolving: map[upload]bool{}, unsure: map[upload]bool{}, unmeasured: map[*folder]bool{},
@@ -78,7 +86,7 @@ func (g *gathered) row(f *folder, row mail.Row) *conflict.Item {
 
 // believed gives the row without what time has told to be so.
 func (g *gathered) believed(row mail.Row) *mail.Row {
-	if g.now.Sub(row.PushedAt) > halfMoved {
+	if row.PushedAt.Before(g.doubt) {
 		row.ForgetPushed()
 	}
 	return &row
@@ -105,7 +113,7 @@ func (g *gathered) withKey(f *folder, key mail.Key) *conflict.Item {
 // gather scans every folder that may have changed, on the side where it may have,
 // and gives what must be decided.
 func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
-	g := newGathered(r.Now())
+	g := r.newGathered()
 	for _, f := range r.folders {
 		if f.view != nil {
 			f.said = &f.view.Access

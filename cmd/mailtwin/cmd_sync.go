@@ -188,6 +188,15 @@ func (a *App) syncOpen(ctx context.Context, t target, f syncFlags, bar *progress
 	if lost != "" {
 		s.opts.Lost = lost
 	}
+	if s.recorded != nil {
+		last, err := s.recorded(ctx)
+		if err != nil {
+			return fmt.Errorf("read the last run: %w", err)
+		}
+		if last.OK {
+			s.opts.InStep = last.Started
+		}
+	}
 	var listed []mail.Folder
 	s.opts.Selected = func(f mail.Folder) bool {
 		listed = append(listed, f)

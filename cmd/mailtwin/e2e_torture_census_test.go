@@ -89,10 +89,13 @@ func (x *torture) date(r *rand.Rand) int64 {
 
 func timeOf(nanos int64) time.Time { return time.Unix(0, nanos) }
 
-// settle syncs until all is in step, which takes two rounds at most, and compares.
+// settle syncs until all is in step, which takes three rounds at most, and compares. Two are for
+// what each has to hear of from the others; the third is for two devices of which one has set a flag,
+// and the other one has cleared it, just before the third one moved the message: each takes it that the
+// move has lost what it had pushed, and pushes it again, once.
 func (x *torture) settle(why string) {
 	x.Helper()
-	for range 2 {
+	for range 3 {
 		for i, d := range x.devices {
 			e := x.run(i, nil, nil, 0, "--allow-deletes")
 			if e.code != exitOK {

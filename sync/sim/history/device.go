@@ -40,7 +40,7 @@ type device struct {
 	holding bool                 // its last sync has held something back
 	atHand  []engine.Held        // what that was
 	synced  bool                 // its base knows the Maildir
-	inStep  time.Time            // when nothing befell a sync last
+	inStep  time.Time            // when its last sync began, if that left all in step
 	old     bool                 // its state is, since a sync went well
 	failed  bool                 // its disk has failed since a sync went well
 }
@@ -244,7 +244,12 @@ func (d *device) syncAt(p *process, mailFS maildir.FS, allow ...mail.Folder) (re
 		return rep, err
 	}
 	defer tree.Close()
+	began := w.now
+	if w.history.Setup.Slow { // no server takes longer over a move
+		w.endHalves(func(h *half) bool { return began.Sub(h.asked) > time.Minute })
+	}
 	rep, err = engine.Run(context.Background(), engine.Options{
+		InStep:  d.inStep,
 		Account: "alice", Local: p.crash.Local(tree), Remote: p.crash.Remote(d.client), State: p.crash.State(state),
 		Policy: func(mail.Folder) conflict.Policy { return d.Policy }, AllowDeletes: len(allow) > 0, Only: allow, Connections: 1,
 		CreateLocal: d.Policy.Direction.Writes(mail.Local), CreateRemote: d.Policy.Direction.Writes(mail.Remote),
@@ -252,6 +257,11 @@ func (d *device) syncAt(p *process, mailFS maildir.FS, allow ...mail.Folder) (re
 		Now: func() time.Time { return w.now }, Log: slog.New(p), KeepPart: keepPart(w.history),
 	})
 	p.did = p.effects
+	if p.crash.Alive() == nil { // then the command line records how it ended
+		if d.inStep = began; err != nil || len(rep.Problems)+len(rep.Held) > 0 {
+			d.inStep = time.Time{}
+		}
+	}
 	if err == nil && p.crash.Alive() == nil {
 		// As the command line does after each run.
 		err = tree.PurgeRemoved(context.Background(), w.now.Add(-kept))

@@ -2,6 +2,7 @@ package history
 
 import (
 	"slices"
+	"time"
 
 	"mailtwin/conflict/mail"
 	"mailtwin/sync/sim"
@@ -54,7 +55,7 @@ func (w *world) movesThere(t *token, folder mail.Folder, m sim.Message, to mail.
 	w.movesMeanwhile(t)
 	t.removed = t.removed || to == trash
 	w.leaves(folder, mail.UIDs(m.UID))
-	h := &half{token: t, from: folder, to: to, uid: m.UID, validity: w.server.Status(folder).UIDValidity, flags: m.Flags}
+	h := &half{token: t, from: folder, to: to, uid: m.UID, validity: w.server.Status(folder).UIDValidity, flags: m.Flags, asked: w.now}
 	switch {
 	case w.history.Setup.Halves:
 		w.halves = append(w.halves, h)
@@ -76,7 +77,8 @@ type half struct {
 	uid      mail.UID
 	validity uint32
 	flags    mail.Flags // that it has when it has moved
-	seen     bool       // where it goes
+	asked    time.Time
+	seen     bool // where it goes
 }
 
 // endHalves ends the moves of which that says so.

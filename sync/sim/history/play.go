@@ -75,10 +75,11 @@ func (w *world) play(step Step) {
 		w.powerOff(d)
 	case Lose:
 		w.forgotten(d, Lose)
+		d.inStep = time.Time{}
 		w.must(d.base.Lose())
 	case OldState:
 		w.forgotten(d, OldState)
-		d.old = true
+		d.old, d.inStep = true, time.Time{}
 		w.must(d.base.Back())
 	case OldMail:
 		w.oldMail(d)
