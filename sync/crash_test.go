@@ -2,6 +2,7 @@ package sync_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -127,6 +128,51 @@ func TestKilledAtEveryStep(t *testing.T) {
 					d.quiet()
 				})
 			}
+		})
+	}
+}
+
+// A run that is told to end at any of its steps, as systemd does, leaves nothing in tmp/, and the
+// next one ends as if nothing had happened.
+func TestToldToEndAtEveryStep(t *testing.T) {
+	t.Parallel()
+	whole := story(t, sim.Options{})
+	whole.crash = sim.NewCrash(0)
+	whole.sync()
+	steps := whole.crash.Names()
+	whole.crash = nil
+	whole.sync()
+	want := whole.seen()
+	for k := 1; k <= len(steps); k++ {
+		t.Run(fmt.Sprintf("%d %s", k, steps[k-1]), func(t *testing.T) {
+			d := story(t, sim.Options{})
+			d.opts.Tidy = true
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			n := 0
+			d.crash, d.ctx = sim.NewCrash(0), ctx
+			d.crash.Strike = func(string, string) error {
+				if n++; n == k {
+					cancel()
+				}
+				return nil
+			}
+			d.run() // it may still come to its end
+			if n < k {
+				t.Fatalf("it has only %d steps", n)
+			}
+			d.crash, d.ctx = nil, nil
+			for _, folder := range []mail.Folder{"INBOX", "Archive", "Lists", "Lists/go", "Trash"} {
+				if names := d.tmp(folder); len(names) > 0 {
+					t.Errorf("tmp/ of %s has %q", folder, names)
+				}
+			}
+			d.sync()
+			d.sync()
+			if got := d.seen(); !slices.Equal(got, want) {
+				t.Errorf("after that:\n%s\nwithout it:\n%s", short(got), short(want))
+			}
+			d.quiet()
 		})
 	}
 }

@@ -29,8 +29,9 @@ type device struct {
 	server *sim.Server
 	client *sim.Client
 	state  *sim.State
-	opts   engine.Options // the settings; the sides are filled in
-	crash  *sim.Crash     // nil: none
+	opts   engine.Options  // the settings; the sides are filled in
+	ctx    context.Context // of its runs; nil: the test's
+	crash  *sim.Crash      // nil: none
 	wrap   func(engine.Remote) engine.Remote
 	local  func(engine.Local) engine.Local // what the Maildir looks like; nil: as it is
 	// scanned is called after each scan of a folder; nil: nobody looks
@@ -81,7 +82,11 @@ func (d *device) run() (engine.Report, error) {
 	if d.crash != nil {
 		opts.Local, opts.Remote, opts.State = d.crash.Local(tree), d.crash.Remote(d.client), d.crash.State(d.state)
 	}
-	return engine.Run(d.t.Context(), opts)
+	ctx := d.t.Context()
+	if d.ctx != nil {
+		ctx = d.ctx
+	}
+	return engine.Run(ctx, opts)
 }
 
 // watched is a Maildir that tells when it was scanned.

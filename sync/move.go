@@ -288,12 +288,13 @@ func (r *run) moveLocal(ctx context.Context, w *work) error {
 }
 
 // link brings messages into the folder that are copies of what has a file elsewhere: as
-// further names of those files, which land as downloads do. What a crash leaves in tmp/ and
-// nothing speaks of is swept away.
+// further names of those files, which land as downloads do, also where the run is told to end by
+// then. What a crash leaves in tmp/ and nothing speaks of is swept away.
 func (r *run) link(ctx context.Context, w *work) error {
 	f := w.folder
 	batch := &mail.Batch{}
 	var download []*conflict.Action
+	var failed error
 	for _, a := range w.links {
 		source := a.Item.Source
 		key, err := r.Local.Link(ctx, source.Folder, fileOf(source), f.name)
@@ -305,8 +306,9 @@ func (r *run) link(ctx context.Context, w *work) error {
 		case errors.Is(err, mail.ErrNoLinks):
 			download = append(download, a)
 			continue
-		case err != nil:
-			return err
+		}
+		if failed = err; err != nil {
+			break
 		}
 		row := *source.Row
 		row.ID, row.Folder, row.CopyOf = 0, f.base.ID, 0
@@ -317,12 +319,16 @@ func (r *run) link(ctx context.Context, w *work) error {
 		batch.PutRows = append(batch.PutRows, &row)
 	}
 	if len(batch.PutRows) > 0 {
+		ctx := context.WithoutCancel(ctx)
 		if err := r.commit(ctx, batch); err != nil {
-			return err
+			return errors.Join(failed, err)
 		}
 		if err := r.land(ctx, f, batch.PutRows); err != nil {
-			return err
+			return errors.Join(failed, err)
 		}
+	}
+	if failed != nil {
+		return failed
 	}
 	for _, b := range portions(f, download) {
 		if err := r.download(ctx, []portion{b}, &crew{})[0]; err != nil {

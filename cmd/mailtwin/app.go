@@ -33,7 +33,6 @@ type App struct {
 	verbose    int
 	log        *slog.Logger
 	cfg        *config.Config
-	turn       chan struct{} // holds one element while a post_sync command runs
 }
 
 const rootHelp = `mailtwin keeps a local twin of your IMAP mailbox: a Maildir and the account on
@@ -70,7 +69,6 @@ and then:  mailtwin sync --dry-run     see what it would do
 func (a *App) Run(ctx context.Context, args []string) int {
 	a.rooms = a.rooms.or(a.linked())
 	a.configFile, a.quiet, a.verbose, a.cfg = "", false, 0, nil
-	a.turn = make(chan struct{}, 1)
 	if _, file := a.Stderr.(*os.File); !file {
 		// Accounts are synced at once, and log and complain while they are.
 		stderr := a.Stderr

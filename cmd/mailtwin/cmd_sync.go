@@ -329,18 +329,17 @@ func (a *App) record(ctx context.Context, s *session, o outcome, started time.Ti
 
 // postSync runs the account's post_sync command. It learns the account and the
 // folders, a line each, from its environment. What it prints is for -v only, since cron
-// would mail it; but what it says of its own failure belongs to the error. Accounts take turns:
-// what the commands work on, such as the index of all mail, is often one.
+// would mail it; but what it says of its own failure belongs to the error. Accounts take turns, also
+// in other processes: what the commands work on, such as the index of all mail, is often one.
 func (a *App) postSync(ctx context.Context, acc config.Account, changed []mail.Folder) error {
 	if acc.PostSync == nil {
 		return nil
 	}
-	select {
-	case a.turn <- struct{}{}:
-		defer func() { <-a.turn }()
-	case <-ctx.Done():
-		return ctx.Err()
+	end, err := takeTurn(ctx, filepath.Join(a.cfg.StateDir, ".post_sync"))
+	if err != nil {
+		return err
 	}
+	defer end()
 	var folders []string
 	for _, f := range changed {
 		folders = append(folders, clean(string(f)))

@@ -67,6 +67,20 @@ func TestPostSyncOfSeveralAccounts(t *testing.T) {
 		d.exits(0, "sync")
 		s.want("ran", slices.Sorted(slices.Values(ran())), "alice", "bob")
 	})
+	t.Run("syncs that do not know of one another", func(t *testing.T) {
+		t.Parallel()
+		s := embedded(t)
+		d, ran := s.hooked()
+		for n := range 3 {
+			s.deliver("INBOX", note(strconv.Itoa(n)), none)
+			for _, p := range []*process{d.start(nil, "sync", "alice"), d.start(nil, "sync", "bob")} {
+				if code := p.end(); code != 0 {
+					t.Errorf("sync ends with %d, and says %q", code, p.stderr.String())
+				}
+			}
+		}
+		s.want("ran", slices.Sorted(slices.Values(ran())), "alice", "alice", "alice", "bob", "bob", "bob")
+	})
 }
 
 // That the command fails is said once, and is no trouble with the network: the watch goes on.

@@ -31,7 +31,7 @@ const (
 // runToBeKilled is the program as main runs it, but for what stands between the
 // engine and its sides.
 func runToBeKilled() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	at, err := strconv.Atoi(os.Getenv(killAt))
 	if err != nil {

@@ -48,8 +48,9 @@ type knife struct {
 	command  func()  // is called before a command goes on; nil: nothing is
 	process  *os.Process
 	passages map[*passage]bool
-	closed   bool   // to new connections
-	struck   string // what it did, and where; "" for nothing
+	closed   bool           // to new connections
+	striking sync.WaitGroup // units that have met a stroke, until they have passed
+	struck   string         // what it did, and where; "" for nothing
 }
 
 // knife puts a knife before the story's server.
@@ -72,8 +73,12 @@ func (k *knife) arm(r *rand.Rand, next *stroke, command func(), start func() (*o
 	return err
 }
 
-// rest puts the knife away, and tells what it did.
+// rest puts the knife away, once a stroke has come to its end, and tells what it did.
 func (k *knife) rest() (struck string) {
+	k.mu.Lock()
+	k.stroke, k.command = nil, nil
+	k.mu.Unlock()
+	k.striking.Wait()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.stroke, k.command, k.closed = nil, nil, false
@@ -133,6 +138,7 @@ type unit struct {
 	answer, ends  bool  // ends: the answer is the last one to its command
 	total, passed int64 // octets
 	stroke        *stroke
+	meets         bool  // it has met a stroke
 	at            int64 // how many octets pass before the stroke
 }
 
@@ -170,7 +176,8 @@ func (k *knife) begin(u *unit) {
 		s.skip--
 		return
 	}
-	k.stroke, u.stroke, u.at = nil, s, 1+k.rand.Int64N(max(1, u.total-1))
+	k.striking.Add(1)
+	k.stroke, u.stroke, u.meets, u.at = nil, s, true, 1+k.rand.Int64N(max(1, u.total-1))
 	if s.deed == killIt && !s.answer && k.rand.IntN(3) == 0 {
 		u.at = u.total
 	}
@@ -190,6 +197,10 @@ func (p *passage) pass(u *unit, data []byte, to net.Conn) error {
 		if s.octets <= n {
 			hit, n = s, s.octets
 			k.stroke = nil
+			if !u.meets {
+				k.striking.Add(1)
+				u.meets = true
+			}
 		}
 		s.octets -= n
 	}
@@ -285,6 +296,11 @@ func (p *passage) answers() error {
 // whole hands on a unit of which the first line was read, with its literals.
 func (p *passage) whole(u *unit, line string, in *bufio.Reader, to net.Conn) error {
 	p.knife.begin(u)
+	defer func() {
+		if u.meets {
+			p.knife.striking.Done()
+		}
+	}()
 	for {
 		if err := p.pass(u, []byte(line), to); err != nil {
 			return err

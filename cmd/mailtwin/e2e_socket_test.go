@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,10 +13,42 @@ import (
 	"testing"
 	"time"
 
+	"mailtwin/cmd/internal/config"
 	"mailtwin/conflict/mail"
 	engine "mailtwin/sync"
 	"mailtwin/sync/watch"
 )
+
+// errUnanswered: there was no watch to be asked.
+var errUnanswered = errors.New("the watch did not answer")
+
+// asks runs a command line that can do nothing but ask a watch.
+func (d *computer) asks(ctx context.Context, args ...string) result {
+	var stdout, stderr bytes.Buffer
+	app := &App{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Env: func(k string) string { return d.env[k] }}
+	app.rooms.open = func(context.Context, config.Account, bool) (*session, error) { return nil, errUnanswered }
+	code := app.Run(ctx, append([]string{"--config", d.config}, args...))
+	return result{code, stdout.String(), stderr.String()}
+}
+
+// A watch that tells systemd that it is ready answers, also where its first sync had to make the Maildir.
+func TestAWatchThatIsReadyAnswers(t *testing.T) {
+	for name, synced := range map[string]bool{"synced before": true, "the first time": false} {
+		t.Run(name, func(t *testing.T) {
+			told := systemd(t)
+			d := embedded(t).device("laptop", `poll_interval = "1h"`)
+			if synced {
+				d.sync()
+			}
+			w := d.watch(nil)
+			defer w.stop()
+			told("READY=1")
+			if r := d.asks(t.Context(), "sync"); r.code != exitOK {
+				t.Errorf("sync ends with %d: %s", r.code, r.stderr)
+			}
+		})
+	}
+}
 
 // While an account is watched, `sync` has the watch sync it, and prints what that says: the counts,
 // what is held, what went wrong, and the exit code.

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"mailtwin/conflict/mail"
 	"mailtwin/statedb"
@@ -77,33 +76,47 @@ func (e ending) waits(disturbed bool) bool {
 
 var waiting = regexp.MustCompile(` waits?: |held`)
 
-// run syncs a device in a process of its own.
-func (x *torture) run(i int, next *stroke, command func(), step int, flags ...string) ending {
-	d, k := x.devices[i], x.knives[i]
-	ctx, cancel := context.WithTimeout(x.Context(), 2*time.Minute)
-	defer cancel()
+// command is the program, as a process of its own that is killed when ctx ends; one that kills
+// itself at a step, if that is not 0.
+func (x *torture) command(ctx context.Context, step int) *exec.Cmd {
 	self, err := os.Executable()
 	x.happened(err)
 	cmd := exec.CommandContext(ctx, self)
-	name, stats := "mailtwin", filepath.Join(filepath.Dir(d.config), "stats")
+	cmd.Args[0] = "mailtwin"
 	if step > 0 {
-		name = childName
+		cmd.Args[0] = childName
 	} else if shipped := os.Getenv("MAILTWIN_BINARY"); shipped != "" {
 		cmd.Path = shipped
 	}
-	cmd.Args = append([]string{name, "--config", d.config, "sync", "--json"}, flags...)
+	return cmd
+}
+
+// log names the next file for what a device's mailtwin says.
+func (x *torture) log(d *computer) string {
+	return filepath.Join(x.trace, fmt.Sprintf("%04d.%s.log", x.runs.Add(1), d.name))
+}
+
+// run syncs a device in a process of its own, or has its watch do that.
+func (x *torture) run(i int, next *stroke, command func(), step int, flags ...string) ending {
+	if x.live {
+		return x.ask(i, next, command, step, flags...)
+	}
+	d, k := x.devices[i], x.knives[i]
+	ctx, cancel := context.WithTimeout(x.Context(), tortureTime)
+	defer cancel()
+	cmd, stats := x.command(ctx, step), filepath.Join(filepath.Dir(d.config), "stats")
+	cmd.Args = append([]string{cmd.Args[0], "--config", d.config, "sync", "--json"}, flags...)
 	cmd.Env = append(os.Environ(), killAt+"="+strconv.Itoa(step), childStats+"="+stats)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if x.trace != "" {
 		cmd.Args = append(cmd.Args, "-vv")
-		n := x.runs.Add(1)
-		log, err := os.Create(filepath.Join(x.trace, fmt.Sprintf("%04d.%s.log", n, d.name)))
+		log, err := os.Create(x.log(d))
 		x.happened(err)
 		defer log.Close()
 		cmd.Stderr = io.MultiWriter(log, &stderr)
 	}
-	err = k.arm(x.seeded(), next, command, func() (*os.Process, error) { err := cmd.Start(); return cmd.Process, err })
+	err := k.arm(x.seeded(), next, command, func() (*os.Process, error) { err := cmd.Start(); return cmd.Process, err })
 	if err != nil {
 		x.Error(err)
 		return ending{}

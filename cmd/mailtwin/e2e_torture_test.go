@@ -28,6 +28,9 @@ type torture struct {
 	restarts chan chan struct{} // who needs the server to be restarted, and waits for it
 	restart  atomic.Int64       // how often that has begun or ended
 	trace    string             // a directory for all that syncs say; "" for none
+	live     bool               // on each device a watch syncs
+	services []*service         // those; nil: there is none just now
+	serving  sync.WaitGroup     // whoever waits for their ends
 	runs     atomic.Int64
 
 	mu     sync.Mutex // guards what follows
@@ -146,6 +149,9 @@ func (x *torture) sync(i int, c card, r *rand.Rand) {
 		s.octets = 1000 + r.Int64N(map[bool]int64{false: 4000, true: 30_000}[s.answer])
 		next = &s
 	}
+	if x.live {
+		x.prepare(d, r, c)
+	}
 	before := x.open(d)
 	var others sync.WaitGroup
 	stop := make(chan struct{})
@@ -233,7 +239,9 @@ func (x *torture) round() {
 		if r.IntN(2) == 0 {
 			x.quarrel(x.devices[i], r)
 		}
-		x.prepare(x.devices[i], r, cards[n])
+		if !x.live { // else it would be synced before anything can befall that
+			x.prepare(x.devices[i], r, cards[n])
+		}
 	}
 	chances := make([]*rand.Rand, len(order))
 	for n := range order {
@@ -243,12 +251,12 @@ func (x *torture) round() {
 }
 
 // newTorture sets the account up.
-func newTorture(t *testing.T, seed uint64) *torture {
+func newTorture(t *testing.T, seed uint64, live bool) *torture {
 	server := dovecot.Start(t, dovecot.Users("tortured"), dovecot.Extra(reuse), dovecot.Sdbox())
 	x := &torture{
 		story: newStory(t, server, "tortured"), rand: rand.New(rand.NewPCG(seed, 1)),
 		folders:  []mail.Folder{"INBOX", "Archive", "Drafts", "Junk"},
-		restarts: make(chan chan struct{}), tales: map[string]*tale{}, struck: map[string]int{},
+		restarts: make(chan chan struct{}), tales: map[string]*tale{}, struck: map[string]int{}, live: live,
 	}
 	for _, name := range []string{"laptop", "desktop", "netbook"} {
 		k := x.story.knife()
@@ -262,6 +270,7 @@ func newTorture(t *testing.T, seed uint64) *torture {
 			}
 		}
 		x.knives = append(x.knives, k)
+		x.services = append(x.services, nil)
 		x.devices = append(x.devices, x.device(name, "port = "+strconv.Itoa(k.port), `timeout = "20s"`))
 	}
 	if os.Getenv("MAILTWIN_TRACE") == "1" {
@@ -288,20 +297,27 @@ const usual = 24
 // how many rounds there are, MAILTWIN_SEED where chance begins, and MAILTWIN_BINARY
 // a program to be tortured instead of the one that the test has in it. With
 // MAILTWIN_TRACE=1 what each sync says, with -vv, is among the test's artifacts.
-func TestTorture(t *testing.T) {
+func TestTorture(t *testing.T) { torment(t, false, nil) }
+
+// torment tortures an account whose devices sync when they are told to, or have a watch. It must have
+// struck as often as least and more say.
+func torment(t *testing.T, live bool, more []strike) {
 	rounds, seed := usual, uint64(1)
+	if live {
+		rounds = usual / 2 // much happens between them
+	}
 	if n, err := strconv.Atoi(os.Getenv("MAILTWIN_TORTURE")); err == nil {
 		rounds = n
 	}
 	if n, err := strconv.ParseUint(os.Getenv("MAILTWIN_SEED"), 10, 64); err == nil {
 		seed = n
 	}
-	x := newTorture(t, seed)
+	x := newTorture(t, seed, live)
 	// What has not been struck by then gets as many rounds again.
 	last := rounds
 	for round := 1; round <= last && !t.Failed(); round++ {
 		x.round()
-		if round == last && last < 2*rounds && len(x.lacking(rounds)) > 0 {
+		if round == last && last < 2*rounds && len(x.lacking(rounds, least)) > 0 {
 			last++
 		}
 		if round%bout == 0 || round == last {
@@ -313,6 +329,7 @@ func TestTorture(t *testing.T) {
 			}
 		}
 	}
+	x.dismiss()
 	for _, d := range x.devices {
 		var doc conflictsReport
 		r := d.exits(exitOK, "conflicts", "--json")
@@ -322,7 +339,7 @@ func TestTorture(t *testing.T) {
 	for _, what := range slices.Sorted(maps.Keys(x.struck)) {
 		t.Logf("%5d %s", x.struck[what], what)
 	}
-	for _, lack := range x.lacking(rounds) {
+	for _, lack := range x.lacking(rounds, slices.Concat(least, more)) {
 		t.Errorf("%s: it was no torture", lack)
 	}
 	if n, want := x.struck["conflicts"], leastConflicts*rounds/usual; n < want {
@@ -331,7 +348,7 @@ func TestTorture(t *testing.T) {
 }
 
 // lacking tells what has happened too seldom for so many rounds.
-func (x *torture) lacking(rounds int) []string {
+func (x *torture) lacking(rounds int, least []strike) []string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	var lacks []string
@@ -349,11 +366,14 @@ func (x *torture) lacking(rounds int) []string {
 	return lacks
 }
 
-// least is how often each thing must at least have happened in as many rounds as usual.
-var least = []struct {
+// strike is how often something must at least have happened in as many rounds as usual.
+type strike struct {
 	what  string // a regular expression
 	times int
-}{
+}
+
+// least is what befalls all.
+var least = []strike{
 	{"^killed between intent and commit: ", 3},
 	{"^killed (before|after) (Local|Remote|State|Incoming)\\.", 5}, // a step
 	{"^killed (inside|in the answer|after)", 5},

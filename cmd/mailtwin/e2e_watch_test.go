@@ -262,18 +262,17 @@ func TestWatchIsForWholeAccounts(t *testing.T) {
 	d.exits(2, "watch", "bob")
 }
 
-// systemd is told how syncs end, when the first one was tried, also of an account that cannot be
-// reached, now and then that all is alive, and when it is to end.
-func TestWatchTellsSystemd(t *testing.T) {
+// systemd is told what a service tells it. It waits until that is something.
+func systemd(t *testing.T) (told func(want string)) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer socket.Close()
+	t.Cleanup(func() { socket.Close() })
 	t.Setenv("NOTIFY_SOCKET", path)
-	d := embedded(t).device("laptop", `poll_interval = "1h"`)
-	told := func(want string) {
+	return func(want string) {
 		t.Helper()
 		if err := socket.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
 			t.Fatal(err)
@@ -287,6 +286,13 @@ func TestWatchTellsSystemd(t *testing.T) {
 			got = string(buf[:n])
 		}
 	}
+}
+
+// systemd is told how syncs end, when the first one was tried, also of an account that cannot be
+// reached, now and then that all is alive, and when it is to end.
+func TestWatchTellsSystemd(t *testing.T) {
+	told := systemd(t)
+	d := embedded(t).device("laptop", `poll_interval = "1h"`)
 	t.Setenv("WATCHDOG_USEC", "300000")
 	w := d.watch(func() error { return mail.ErrUnreachable })
 	told("STATUS=alice: server unreachable: the next sync tries again")

@@ -90,6 +90,29 @@ func lockAccount(ctx context.Context, dir string, wait time.Duration, waiting fu
 	return func() { lock.Close() }, nil
 }
 
+// hookWait is how long the post_sync command of another sync is waited for. One that hangs must not
+// have all that cron starts wait for it.
+const hookWait = 10 * time.Minute
+
+// takeTurn waits until no post_sync command runs, and keeps others from it until end is called.
+func takeTurn(ctx context.Context, path string) (end func(), err error) {
+	lock := flock.New(path, flock.SetPermissions(0o600))
+	limited, cancel := context.WithTimeout(ctx, hookWait)
+	defer cancel()
+	if _, err = lock.TryLockContext(limited, lockPoll); err == nil {
+		return func() { lock.Close() }, nil
+	}
+	switch {
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case errors.Is(err, context.DeadlineExceeded):
+		err = fmt.Errorf("post_sync: the command of another sync is running; waited %v", hookWait)
+	default:
+		err = fmt.Errorf("post_sync: lock %s: %w", path, err)
+	}
+	return nil, errors.Join(err, lock.Close())
+}
+
 // readLock reads who has the lock. What cannot be read is left out.
 func readLock(path string) *busyError {
 	busy := &busyError{}

@@ -34,7 +34,7 @@ func (a *App) watchAccount(ctx context.Context, t target, network, again <-chan 
 	}
 	defer unlock()
 
-	account := &watched{app: a, target: t, tried: tried, since: time.Now(), guard: guard{changes: again}}
+	account := &watched{app: a, target: t, tried: func() {}, since: time.Now(), guard: guard{changes: again}}
 	account.after = newAfter(func(ctx context.Context, changed []mail.Folder) error { return a.postSync(ctx, t.account, changed) }, account.ran)
 	// It outlives the syncs, whose last one may have changed something.
 	hooking, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -61,6 +61,7 @@ func (a *App) watchAccount(ctx context.Context, t target, network, again <-chan 
 	answering := a.listen(ctx, account, &loop)
 	defer answering.Close()
 	defer cancel()
+	account.tried = tried // not before: who hears that the watch is ready may ask it
 	began(&loop)
 	loop.Run(ctx)
 	return exitOK
