@@ -83,7 +83,9 @@ func (r *run) movedBack(g *gathered, item *conflict.Item) []*conflict.Item {
 			file.Stat = other.Row.Stat
 		}
 		item.Moved = file
-		other.Local, other.File = conflict.Gone, mail.File{}
+		// That is where the message of the other row is, too: an equal one that is new elsewhere is
+		// another one. And its key is the file's, so it must not outlive the move.
+		other.Local, other.File, other.Moved = conflict.Gone, mail.File{}, file
 		return []*conflict.Item{file}
 	}
 	return nil

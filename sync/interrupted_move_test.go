@@ -375,3 +375,31 @@ func TestACopyOfAFileThatAnInterruptedRunHasMoved(t *testing.T) {
 		}
 	}
 }
+
+// So it is also where somebody has put an equal message into another folder on the server meanwhile:
+// that is no other place of the message that the file was before.
+func TestAMoveThatIsTakenBackBesideATwin(t *testing.T) {
+	for _, to := range []mail.Folder{"A copy", "Z copy"} {
+		s := account(t)
+		must(t, s.CreateFolder(to))
+		s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+		d := newDevice(t, s)
+		d.sync()
+		old := d.find("Archive", "About moved.")
+		path := filepath.Join(d.dir("Lists"), "cur", filepath.Base(old))
+		must(t, os.Rename(old, path))
+		s.After = unreachable("Move")
+		d.unreached()
+		s.After = nil
+		must(t, os.Rename(path, old))
+		s.Copy("Lists", s.Messages("Lists")[0].UID, to)
+		d.sync()
+		d.sync()
+		d.has("Archive", 1)
+		d.has(to, 1)
+		d.has("Lists", 0)
+		d.has("Trash", 0)
+		d.inStep()
+		d.quiet()
+	}
+}
