@@ -13,6 +13,16 @@ import (
 	engine "mailtwin/sync"
 )
 
+// withBob gives the computer a second account, which is alice's on the server.
+func (d *computer) withBob() {
+	d.Helper()
+	text, err := os.ReadFile(d.config)
+	d.check(err)
+	state, alice, _ := strings.Cut(string(text), "\n")
+	bob := strings.NewReplacer("accounts.alice", "accounts.bob", `"Mail"`, `"Mail of bob"`).Replace(alice)
+	d.check(os.WriteFile(d.config, []byte(state+"\n"+alice+bob), 0o600))
+}
+
 // hooked is a computer with two accounts, alice and bob, which are one on the server, and whose
 // post_sync commands note in a file that they ran, and whether another one did at the time.
 func (s *story) hooked() (d *computer, ran func() []string) {
@@ -20,11 +30,7 @@ func (s *story) hooked() (d *computer, ran func() []string) {
 	busy, log := filepath.Join(s.dir, "busy"), filepath.Join(s.dir, "log")
 	hook := fmt.Sprintf(`post_sync = "mkdir %s || echo twice >> %s; sleep 0.3; echo $MAILTWIN_ACCOUNT >> %s; rmdir %s"`, busy, log, log, busy)
 	d = s.device("laptop", `poll_interval = "1h"`, hook)
-	text, err := os.ReadFile(d.config)
-	s.check(err)
-	state, alice, _ := strings.Cut(string(text), "\n")
-	bob := strings.NewReplacer("accounts.alice", "accounts.bob", `"Mail"`, `"Mail of bob"`).Replace(alice)
-	s.check(os.WriteFile(d.config, []byte(state+"\n"+alice+bob), 0o600))
+	d.withBob()
 	return d, func() []string {
 		text, err := os.ReadFile(log)
 		if err != nil && !os.IsNotExist(err) {

@@ -30,17 +30,26 @@ type printed struct {
 }
 
 // inManager prepares the namespace, starts systemd, and then runs a line of standard input after the
-// other. After each it says its exit code.
+// other. After each it says its exit code. It is in cgroups of its own, since systemd takes all that is
+// in its cgroup for its own.
 const inManager = `
+for root in /sys/fs/cgroup /sys/fs/cgroup/*; do
+	own=$root/mailtwin-test-$$
+	[ -e $root/cgroup.procs ] && mkdir $own && { echo $$ > $own/cgroup.procs && roots="$roots $root" || rmdir $own; }
+done
+grep -q '\(name=systemd\|^0:\):/.*mailtwin-test-' /proc/self/cgroup || exit 77
 mount --make-rprivate / && mkdir -p /run/systemd && mount -t tmpfs none /run/systemd && mkdir /run/systemd/system || exit 77
 /usr/lib/systemd/systemd --user --log-target=null < /dev/null > /dev/null 2>&1 &
 while read -r line; do eval "$line" < /dev/null 2>&1; echo "=> $?"; done
 kill %1; wait
+for root in $roots; do
+	echo $$ > $root/cgroup.procs; find $root/mailtwin-test-$$ -depth -type d -exec rmdir {} \;
+done
 `
 
 // newManager starts a systemd with the units of docs/systemd.
 func newManager(t *testing.T, s *story) *manager {
-	for _, program := range []string{"/usr/lib/systemd/systemd", "systemctl", "systemd-analyze", "unshare"} {
+	for _, program := range []string{"/usr/lib/systemd/systemd", "systemctl", "unshare"} {
 		if _, err := exec.LookPath(program); err == nil {
 			continue
 		}
@@ -108,7 +117,7 @@ func (m *manager) does(line string) string {
 	select {
 	case a, ok := <-m.answers:
 		if !ok {
-			m.Skip("a mount namespace is not to be had here")
+			m.Skip("a mount namespace, or a cgroup, is not to be had here")
 		}
 		if a.code != 0 {
 			m.Fatalf("%s ends with %d: %s", line, a.code, a.text)
@@ -161,12 +170,6 @@ func TestUserUnits(t *testing.T) {
 	}
 	s.check(os.WriteFile(d.config, text, 0o600))
 	s.check(os.Symlink(d.link("mailtwin"), filepath.Join(bin, "mailtwin")))
-
-	for _, unit := range []string{"mailtwin-watch.service", "mailtwin-sync.service", "mailtwin-sync.timer"} {
-		if said := m.does("systemd-analyze --user verify ~/.config/systemd/user/" + unit); said != "" {
-			t.Errorf("systemd says of %s: %s", unit, said)
-		}
-	}
 
 	// Nothing else may be changed about the units than for how long one waits.
 	soon := filepath.Join(m.home, ".config", "systemd", "user", "mailtwin-watch.service.d")

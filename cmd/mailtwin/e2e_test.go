@@ -108,6 +108,8 @@ type computer struct {
 	env     map[string]string
 	// around, if not nil, puts something between the engine and its sides.
 	around func(opts *engine.Options)
+	// looks, if not 0, is how often its watch looks at what does not tell of its changes.
+	looks time.Duration
 }
 
 // device sets a computer up. settings are lines of the account's table; those that

@@ -1,76 +1,120 @@
 package main
 
 import (
+	"errors"
 	"os"
-	"strconv"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	engine "mailtwin/sync"
 )
 
-// The disk of a Maildir that is watched is unmounted, and mounted again. The watch holds nothing open
-// on it, says what is wrong, once, removes nothing on the server, and goes on when the disk is back:
-// within a minute by itself, and at once if it is asked.
-func TestAMaildirIsUnmountedUnderItsWatch(t *testing.T) {
+// The Maildir goes away under a watch, and comes back: that is said once, nothing goes on the
+// server, the other account goes on meanwhile, and this one does afterwards, by itself.
+func TestWatchOfAMaildirThatGoesAndComesBack(t *testing.T) {
 	t.Parallel()
-	s := embedded(t)
-	d := s.device("laptop", `poll_interval = "1h"`)
-	for i := range 24 {
-		s.deliver("Archive", note("archived "+strconv.Itoa(i)), seen)
+	rename := func(d *computer) (away, back func()) {
+		aside := d.maildir + " aside"
+		return func() { d.check(os.Rename(d.maildir, aside)) }, func() { d.check(os.Rename(aside, d.maildir)) }
 	}
-	s.deliver("INBOX", note("one"), none)
-	d.sync()
-	disk := d.maildir + " on a disk"
-	s.check(os.Rename(d.maildir, disk))
-	s.check(os.Mkdir(d.maildir, 0o700))
-	mount := func() {
-		t.Helper()
-		if err := syscall.Mount(disk, d.maildir, "", syscall.MS_BIND, ""); err != nil {
-			// As root in a container it is forbidden as well, so no program is missing.
-			t.Skipf("no disk can be mounted: %v", err)
-		}
-	}
-	mounted := true
-	unmount := func() {
-		t.Helper()
-		if err := syscall.Unmount(d.maildir, 0); err != nil {
-			t.Errorf("unmount the disk: %v", err)
-		}
-		mounted = false
-	}
-	mount()
-	t.Cleanup(func() {
-		if mounted {
-			unmount()
-		}
-	})
-	w := d.watch(nil)
-	w.run()
-	d.listens()
+	for name, prepare := range map[string]func(d *computer) (away, back func()){
+		"a disk":                 mounted,
+		"a directory":            rename,
+		"a directory, and empty": bare,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := embedded(t)
+			d := s.device("laptop", `poll_interval = "1h"`)
+			d.looks = 100 * time.Millisecond // a minute, or ten seconds where nothing is there
+			away, back := prepare(d)
+			d.withBob()
+			bob := *d
+			bob.maildir = filepath.Join(filepath.Dir(d.maildir), "Mail of bob")
+			s.deliver("INBOX", note("first"), seen)
+			s.deliver("Archive", note("kept"), seen)
+			w := d.watch(nil)
+			both := func(what string) {
+				t.Helper()
+				got := 0
+				w.until(what, func(r engine.Report) bool { got += r.Local.New; return got == 4 })
+			}
+			both("what was there, for both")
 
-	unmount()
-	s.deliver("INBOX", note("two"), none) // which it hears of, and has nowhere to put
-	w.says("the Maildir has lost its INBOX")
-	<-w.failed
-	if left := len(s.there("Archive")); left != 24 {
-		t.Errorf("%d messages are left in Archive on the server", left)
-	}
+			away()
+			s.deliver("INBOX", note("second"), seen)
+			w.until("new mail for bob", func(r engine.Report) bool { return r.Local.New == 1 })
+			w.says("alice: ")
+			bob.save("INBOX", "cur", "1.saved.host:2,S", note("third"), then)
+			w.until("bob's file", func(r engine.Report) bool { return r.Remote.New == 1 })
+			for range 3 { // each of them is one more try of the watch's
+				if r := d.exits(exitFailed, "sync", "alice"); !strings.Contains(r.stderr, "alice: ") {
+					t.Errorf("sync says %q", r.stderr)
+				}
+			}
+			s.want("INBOX on the server", s.there("INBOX"), "first", "second", "third")
+			s.want("Archive on the server", s.there("Archive"), "kept")
 
-	mount()
-	mounted = true
-	if r := d.sync(); r.Local.New != 1 {
-		t.Errorf("with the disk back a sync does %+v", r)
+			back()
+			w.until("what has come meanwhile", func(r engine.Report) bool { return r.Local.New == 2 })
+			s.want("INBOX here", d.subjects("INBOX"), "first", "second", "third")
+			d.save("INBOX", "cur", "2.saved.host:2,S", note("fourth"), then)
+			w.until("a new file", func(r engine.Report) bool { return r.Remote.New == 1 })
+			if r := w.stop(); r.code != 0 || strings.Count(r.stderr, "\n") != 1 {
+				t.Errorf("it ended with %d, and said %q", r.code, r.stderr)
+			}
+			s.want("INBOX on the server", s.there("INBOX"), "first", "fourth", "second", "third")
+			s.want("Archive on the server", s.there("Archive"), "kept")
+			s.want("Trash", s.there("Trash"))
+		})
 	}
-	d.save("INBOX", "cur", "3.saved.host:2,S", note("three"), then)
-	w.until("what is saved", func(r engine.Report) bool { return r.Remote.New == 1 })
-	if r := w.stop(); r.code != 0 || strings.Count(r.stderr, "\n") != 1 {
-		t.Errorf("it ended with %d, and said %q", r.code, r.stderr)
+}
+
+// bare has a bare directory stand where the Maildir was, as under a disk that is not mounted.
+func bare(d *computer) (away, back func()) {
+	aside := d.maildir + " aside"
+	return func() {
+			d.check(os.Rename(d.maildir, aside))
+			d.check(os.Mkdir(d.maildir, 0o700))
+		}, func() {
+			d.check(os.Remove(d.maildir))
+			d.check(os.Rename(aside, d.maildir))
+		}
+}
+
+// mounted has the Maildir on a disk of its own. The disk stays mounted elsewhere, so that what is
+// on it is there when it comes back.
+func mounted(d *computer) (away, back func()) {
+	d.Helper()
+	disk := filepath.Join(d.dir, "disk")
+	d.check(os.Mkdir(disk, 0o700))
+	d.check(os.Mkdir(d.maildir, 0o700))
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=8m"); err != nil {
+		// As root in a container it is forbidden as well, so no program is missing.
+		d.Skipf("a disk cannot be mounted: %v", err)
 	}
-	d.same()
-	s.want("INBOX there", s.there("INBOX"), "one", "three", "two")
-	if left := len(s.there("Archive")); left != 24 {
-		t.Errorf("%d messages are left in Archive on the server", left)
+	d.Cleanup(func() { d.release(disk) })
+	back = func() {
+		d.Helper()
+		d.check(syscall.Mount(disk, d.maildir, "", syscall.MS_BIND, ""))
+	}
+	back()
+	d.Cleanup(func() { d.release(d.maildir) })
+	return func() { d.release(d.maildir) }, back
+}
+
+// release unmounts a disk. Somebody may have a file open there for a moment.
+func (d *computer) release(disk string) {
+	d.Helper()
+	err := syscall.Unmount(disk, 0)
+	for tries := 0; errors.Is(err, syscall.EBUSY) && tries < 500; tries++ {
+		time.Sleep(10 * time.Millisecond)
+		err = syscall.Unmount(disk, 0)
+	}
+	if err != nil {
+		d.Errorf("unmount %s: %v", disk, err)
 	}
 }

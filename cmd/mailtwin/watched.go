@@ -49,7 +49,7 @@ func (a *App) watchAccount(ctx context.Context, t target, network, again <-chan 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	watcher := maildir.Watch(ctx, t.account.Maildir, maildir.WatchOptions{Layout: layouts[t.account.Layout]})
+	watcher := a.rooms.watcher(ctx, t.account.Maildir, maildir.WatchOptions{Layout: layouts[t.account.Layout]})
 	defer watcher.Close()
 	hints := make(chan struct{}, 1)
 	var telling sync.WaitGroup

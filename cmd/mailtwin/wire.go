@@ -33,6 +33,7 @@ type rooms struct {
 	run   func(ctx context.Context, opts engine.Options) (engine.Report, error)
 	// network calls back when the network may be back, until ctx ends, or says why it cannot.
 	network func(ctx context.Context, back func()) error
+	watcher func(ctx context.Context, root string, opts maildir.WatchOptions) *maildir.Watcher
 }
 
 // or fills in what is nil.
@@ -55,12 +56,15 @@ func (r rooms) or(other rooms) rooms {
 	if r.network == nil {
 		r.network = other.network
 	}
+	if r.watcher == nil {
+		r.watcher = other.watcher
+	}
 	return r
 }
 
 // linked are the real rooms.
 func (a *App) linked() rooms {
-	return rooms{a.open, a.past, a.made, a.setAside, engine.Run, hearSystem}
+	return rooms{a.open, a.past, a.made, a.setAside, engine.Run, hearSystem, maildir.Watch}
 }
 
 // hearSystem listens to what the system tells of its network.
