@@ -220,14 +220,15 @@ var onceFailedSince = []struct {
 	process int
 	steps   []int
 }{
+	{56028247, 0, nil},                                        // a message that is flagged here while a phone moves it by copying
 	{54011475, 0, []int{7, 8, 12, 16, 20, 23}},                // a file that is kept, and lacks a flag in new/
 	{53000184, 0, []int{0, 5, 9, 13, 14, 18, 19, 20, 21, 22}}, // a move that was not ended, of a message that is moved from both of its folders
 	{50010734, 0, []int{5, 7, 10, 12, 13, 15}},                // a flag on a file whose message has moved from a folder with new UIDs
-	{51000017, 0, nil}, // ... and whose state was lost
-	{51074258, 0, []int{0, 5, 7, 14, 19, 21, 24}},       // a Maildir restored to what a run that died at once has left
-	{52020561, 0, []int{2, 4, 5, 27}},                   // what is kept, in a folder that another device renames
-	{52027721, 0, []int{2, 13, 14, 15, 20, 21}},         // a file under two names, of which a program saves one elsewhere
-	{35095498, 0, []int{0, 1, 2, 4, 7, 10, 17, 20, 21}}, // a landing whose message is where it cannot be read
+	{51000017, 0, nil},                                        // ... and whose state was lost
+	{51074258, 0, []int{0, 5, 7, 14, 19, 21, 24}},             // a Maildir restored to what a run that died at once has left
+	{52020561, 0, []int{2, 4, 5, 27}},                         // what is kept, in a folder that another device renames
+	{52027721, 0, []int{2, 13, 14, 15, 20, 21}},               // a file under two names, of which a program saves one elsewhere
+	{35095498, 0, []int{0, 1, 2, 4, 7, 10, 17, 20, 21}},       // a landing whose message is where it cannot be read
 	// a file that was saved elsewhere before the folder could be read in which its message is
 	{6129, 28007, []int{3, 8, 10, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22}},
 	{28040354, 0, []int{6, 9, 11, 12, 14, 15, 16, 17, 21, 23, 25, 26}}, // a file that has links, under both names of its move

@@ -218,6 +218,7 @@ func (w *world) actOn(d *device, folder mail.Folder, f file, t *token) {
 		to := path.Join(dir, "cur", key+":2,"+w.otherFlags(d, folder, f.flags()))
 		w.note("%s: %s in %s becomes %s", d.name, t.name, folder, path.Base(to))
 		w.mayPurge(t, strings.TrimPrefix(path.Base(to), key))
+		w.mayRevive(d, t, folder, f.flags(), strings.TrimPrefix(path.Base(to), key+":2,"))
 		t.flaggedHere(d, f.flags(), strings.TrimPrefix(path.Base(to), key+":2,"))
 		rename(to)
 	case 2: // mutt marks it unread again
@@ -332,6 +333,16 @@ func (w *world) partWays(d *device, t *token, from, to mail.Folder) {
 		if copied == t && at.folder == from && d.hasElsewhere(t, from) {
 			t.copies++
 		}
+	}
+}
+
+// mayRevive notes that a message is flagged here which the phone moves to another folder, by COPY, and
+// of which the device has both: then it stays where the phone removes it.
+func (w *world) mayRevive(d *device, t *token, folder mail.Folder, before, now string) {
+	revives := strings.Contains(now, "F") && !strings.Contains(before, "F") || strings.Contains(before, "T") && !strings.Contains(now, "T")
+	half := slices.ContainsFunc(w.halves, func(h *half) bool { return h.token == t && h.from == folder })
+	if revives && half && d.hasElsewhere(t, folder) {
+		t.copies++
 	}
 }
 
