@@ -72,8 +72,8 @@ type Options struct {
 	// Lost says why base is new though the account was synced before; "" if it is not, or
 	// if that is not known.
 	Lost string
-	// InStep is when the last run began of which the end is known, if it left everything in step;
-	// else the zero value.
+	// InStep is when the last run began of which the end is known, if it was one of all folders and
+	// left everything in step; else the zero value.
 	InStep time.Time
 	// DryRun plans and reports, and writes nothing anywhere.
 	DryRun bool

@@ -193,9 +193,7 @@ func (a *App) syncOpen(ctx context.Context, t target, f syncFlags, bar *progress
 		if err != nil {
 			return fmt.Errorf("read the last run: %w", err)
 		}
-		if last.OK {
-			s.opts.InStep = last.Started
-		}
+		s.opts.InStep = last.leftInStep()
 	}
 	var listed []mail.Folder
 	s.opts.Selected = func(f mail.Folder) bool {

@@ -77,6 +77,16 @@ func readRunRecord(text []byte) (r runRecord) {
 	return r
 }
 
+// leftInStep tells when a run began that went through all folders, and left them in step; the zero
+// value if it was another one.
+func (l lastRun) leftInStep() time.Time {
+	r := readRunRecord(l.Report)
+	if !l.OK || r.InStep == nil || !r.InStep.Equal(l.Finished.Truncate(time.Second)) || len(r.Behind) > 0 {
+		return time.Time{}
+	}
+	return l.Started
+}
+
 // inStep tells when a folder last was in step, as far as the records go; nil: not known.
 func (r runRecord) inStep(folder string) *time.Time {
 	if at, behind := r.Behind[folder]; behind {

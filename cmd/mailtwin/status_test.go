@@ -13,6 +13,7 @@ import (
 	"mailtwin/conflict/mail"
 	"mailtwin/maildir"
 	"mailtwin/statedb"
+	engine "mailtwin/sync"
 )
 
 func TestStatus(t *testing.T) {
@@ -224,5 +225,34 @@ func TestConflictsTellsTheNewestFirst(t *testing.T) {
 		found[0].Folder != "INBOX" || found[0].UID == 0 || time.Since(*found[0].At) > time.Hour ||
 		found[0].What != "kept: brought back into the Maildir" || found[0].Why == "" {
 		t.Errorf("found %+v", found)
+	}
+}
+
+// Only a run of all folders, after which nothing was left, has seen each message in its place.
+func TestWhatTheLastRunHasLeftInStep(t *testing.T) {
+	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	finished := began.Add(1500 * time.Millisecond)
+	earlier := runRecord{InStep: when(began.Add(-time.Hour))}
+	for name, c := range map[string]struct {
+		o     outcome
+		whole bool
+		want  time.Time
+	}{
+		"all of it":     {outcome{}, true, began},
+		"one folder":    {outcome{}, false, time.Time{}},
+		"it failed":     {outcome{err: mail.ErrUnreachable}, true, time.Time{}},
+		"one is behind": {outcome{report: engine.Report{Behind: []mail.Folder{"Archive"}}}, true, time.Time{}},
+	} {
+		report := newRunRecord(c.o, finished, c.whole, earlier)
+		text, err := json.Marshal(report)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := (lastRun{Started: began, Finished: finished, OK: report.OK, Report: text}).leftInStep(); !got.Equal(c.want) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+	if got := (lastRun{}).leftInStep(); !got.IsZero() {
+		t.Errorf("there was no run: %v", got)
 	}
 }

@@ -258,7 +258,7 @@ func (d *device) syncAt(p *process, mailFS maildir.FS, allow ...mail.Folder) (re
 	})
 	p.did = p.effects
 	if p.crash.Alive() == nil { // then the command line records how it ended
-		if d.inStep = began; err != nil || len(rep.Problems)+len(rep.Held) > 0 {
+		if d.inStep = began; err != nil || len(rep.Problems)+len(rep.Held)+len(allow) > 0 {
 			d.inStep = time.Time{}
 		}
 	}
