@@ -231,7 +231,15 @@ func (r *run) followCopied(ctx context.Context, g *gathered) error {
 			return fmt.Errorf("read the state: %w", err)
 		}
 		rows = slices.DeleteFunc(rows, func(row mail.Row) bool { return taken[row.ID] })
-		copied := item.Newest(r.itemsOf(g, rows), func(row mail.RowID) bool { return r.watches(at, row) })
+		watched := func(row mail.RowID) bool { return r.watches(at, row) }
+		copied := item.Newest(r.itemsOf(g, rows), watched)
+		if copied == nil && r.keptThoughGone(item) && item.Newest(r.itemsIn(g, rows, (*folder).unread), watched) != nil {
+			// Only its file says what the copy lacks, which this run cannot change.
+			delete(g.rows, item.Row.ID)
+			r.leave(at)
+			r.leave(r.folders[item.Folder])
+			continue
+		}
 		if copied == nil {
 			if copied = g.coming(item); copied == nil {
 				continue

@@ -148,3 +148,47 @@ func TestFlagsOfAMoveThatBaseKnowsNothingOf(t *testing.T) {
 		})
 	}
 }
+
+// A phone moves a message by copying it while a flag is pushed, and the folder of the copy cannot be
+// read when the message leaves the old one: its file waits, which alone says what the copy lacks.
+func TestFlagsOfAMoveWhoseCopyCannotBeRead(t *testing.T) {
+	s := account(t)
+	uid := s.Deliver("Lists", onWire(letter("answered")), flags(), day)
+	d := newDevice(t, s)
+	d.sync()
+	d.rename(d.find("Lists", "About answered."), "cur", "RS")
+	cur, aside := d.dir("Archive")+"/cur", d.dir("Archive")+"/aside"
+	copied, gone := false, false
+	s.Before = func(call sim.Call) error {
+		if call.Method == "Store" && !copied {
+			copied = true
+			s.Copy("Lists", uid, "Archive")
+		}
+		return nil
+	}
+	d.sync()
+	s.Before = func(call sim.Call) error {
+		if call.Method == "Scan" && call.Folder == "Lists" && !gone && len(d.files("Archive")) > 0 {
+			gone = true
+			must(t, s.Expunge("Lists", uid))
+			must(t, os.Rename(cur, aside))
+		}
+		return nil
+	}
+	if _, err := d.run(); err != nil {
+		t.Fatal(err)
+	}
+	if !copied || !gone {
+		t.Fatalf("copied: %v, gone: %v", copied, gone)
+	}
+	s.Before = nil
+	must(t, os.Rename(aside, cur))
+	d.sync()
+	d.sync()
+	if got := s.Messages("Archive"); len(got) != 1 || !got[0].Flags.Equal(flags(`\Answered`, `\Seen`)) {
+		t.Errorf("the server has %s", short(censusOf(s, "Archive")))
+	}
+	d.has("Lists", 0)
+	d.inStep()
+	d.quiet()
+}
