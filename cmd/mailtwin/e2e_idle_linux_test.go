@@ -30,6 +30,7 @@ func (d *computer) idle() map[string]int {
 // A run with nothing to do asks the system three things about each folder: of itself, of its
 // cur/, and of its new/. Messages cost nothing, nor does what else it does grow with folders.
 func TestAnIdleRunLooksAtEachFolderThreeTimes(t *testing.T) {
+	t.Parallel()
 	s := onDovecot()(t)
 	d := s.device("laptop")
 	more := func(from, to, messages int) {

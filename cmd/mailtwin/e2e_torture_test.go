@@ -297,14 +297,17 @@ const usual = 24
 // how many rounds there are, MAILTWIN_SEED where chance begins, and MAILTWIN_BINARY
 // a program to be tortured instead of the one that the test has in it. With
 // MAILTWIN_TRACE=1 what each sync says, with -vv, is among the test's artifacts.
-func TestTorture(t *testing.T) { torment(t, false, slices.Concat(least, acts)) }
+func TestTorture(t *testing.T) {
+	t.Parallel() // the more there is besides, the longer each sync takes, and the more befalls it
+	torment(t, false, slices.Concat(least, acts))
+}
 
 // torment tortures an account whose devices sync when they are told to, or have a watch. It must have
 // struck as often as least says.
 func torment(t *testing.T, live bool, least []strike) {
 	rounds, seed := usual, uint64(1)
 	if live {
-		rounds = usual / 2 // much happens between them
+		rounds = usual / 3 // much happens between them
 	}
 	if n, err := strconv.Atoi(os.Getenv("MAILTWIN_TORTURE")); err == nil {
 		rounds = n
