@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"iter"
 	"path/filepath"
 	"testing"
 	"time"
@@ -120,31 +121,27 @@ func BenchmarkCommitOne(b *testing.B) {
 }
 
 func BenchmarkRowsByKey(b *testing.B) {
-	db, folder := benchDB(b)
-	fill(b, db, folder, 100_000)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	n := 0
-	b.ReportAllocs()
-	for b.Loop() {
-		for _, err := range db.RowsByKey(ctx, folder, "") {
-			if err != nil {
-				b.Fatal(err)
-			}
-			n++
-		}
-	}
-	perRow(b, n)
+	benchRows(b, func(ctx context.Context, db *DB, folder mail.FolderID) iter.Seq2[mail.Row, error] {
+		return db.RowsByKey(ctx, folder, "")
+	})
 }
 
 // What a scan is compared with.
 func BenchmarkKnown(b *testing.B) {
+	benchRows(b, func(ctx context.Context, db *DB, folder mail.FolderID) iter.Seq2[mail.Known, error] {
+		return db.Known(ctx, folder)
+	})
+}
+
+func benchRows[T any](b *testing.B, all func(context.Context, *DB, mail.FolderID) iter.Seq2[T, error]) {
 	db, folder := benchDB(b)
 	fill(b, db, folder, 100_000)
+	ctx, cancel := context.WithCancel(context.Background()) // as a sync has it: to watch it costs
+	defer cancel()
 	n := 0
 	b.ReportAllocs()
 	for b.Loop() {
-		for _, err := range db.Known(context.Background(), folder) {
+		for _, err := range all(ctx, db, folder) {
 			if err != nil {
 				b.Fatal(err)
 			}

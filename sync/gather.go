@@ -18,11 +18,12 @@ import (
 const maxScans = 3
 
 // halfMoved is for how long what was pushed may be missing where a message has moved: it may have
-// been moving at that time. Where a run that came moving later has found all in step, the message was
-// in its place still, and has moved afterwards, with all that it had.
+// been moving at that time. But a move takes no longer than moving. Where a run that began so long
+// after the push has left all in step, the message was in its place still, and has moved afterwards,
+// with all that it had.
 const (
 	halfMoved = time.Hour
-	moving    = time.Minute // a move takes no longer
+	moving    = time.Minute
 )
 
 // gathered are the items of one round, by what they are about.

@@ -173,35 +173,31 @@ const mostBetween = 16
 // lookUp looks up base's rows of what has changed about files that it knows. The changes are in
 // ascending order of keys.
 func (r *run) lookUp(ctx context.Context, folder mail.FolderID, changes []conflict.LocalChange) error {
-	next := 0 // of the changes
-	for {
-		for next < len(changes) && changes[next].Change == conflict.New {
-			next++
+	var todo []*conflict.LocalChange
+	for i := range changes {
+		if changes[i].Change != conflict.New {
+			todo = append(todo, &changes[i])
 		}
-		if next == len(changes) {
-			return nil
-		}
-		between, first := 0, next
-		for row, err := range r.State.RowsByKey(ctx, folder, changes[next].Known.Key) {
+	}
+	for len(todo) > 0 {
+		first, between := todo[0], 0
+		for row, err := range r.State.RowsByKey(ctx, folder, first.Known.Key) {
 			if err != nil {
 				return err
 			}
-			if row.ID == changes[next].Known.ID {
-				changes[next].Row, between = row, 0
-				for next++; next < len(changes) && changes[next].Change == conflict.New; {
-					next++
-				}
-			} else {
-				between++
+			if between++; row.ID == todo[0].Known.ID {
+				todo[0].Row, between = row, 0
+				todo = todo[1:]
 			}
-			if next == len(changes) || between > mostBetween {
+			if len(todo) == 0 || between > mostBetween {
 				break
 			}
 		}
-		if next == first {
-			return fmt.Errorf("row %d has changed while the folder was read", changes[next].Known.ID)
+		if len(todo) > 0 && todo[0] == first {
+			return fmt.Errorf("row %d has changed while the folder was read", first.Known.ID)
 		}
 	}
+	return nil
 }
 
 func anyGone(found map[*folder][]conflict.LocalChange) bool {

@@ -66,18 +66,26 @@ func TestAMoveThatIsTakenBackAfterItsRunDied(t *testing.T) {
 	}
 }
 
-func takenBack(t *testing.T, name string, copied int) {
+// cutOffInAMove is a device whose program has moved a file from Archive to Lists, and whose run was cut
+// off when the server had moved the message. The server has one more folder.
+func cutOffInAMove(t *testing.T, more mail.Folder) (d *device, old, path string) {
 	s := account(t)
-	must(t, s.CreateFolder("A copy"))
+	must(t, s.CreateFolder(more))
 	s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
-	d := newDevice(t, s)
+	d = newDevice(t, s)
 	d.sync()
-	old := d.find("Archive", "About moved.")
-	path := filepath.Join(d.dir("Lists"), "cur", filepath.Base(old))
+	old = d.find("Archive", "About moved.")
+	path = filepath.Join(d.dir("Lists"), "cur", filepath.Base(old))
 	must(t, os.Rename(old, path))
 	s.After = unreachable("Move")
 	d.unreached()
 	s.After = nil
+	return d, old, path
+}
+
+func takenBack(t *testing.T, name string, copied int) {
+	d, old, path := cutOffInAMove(t, "A copy")
+	s := d.server
 	if name == "" {
 		name = strings.Replace(filepath.Base(old), ":2,", ":2,R", 1) // it keeps its key
 	}
@@ -380,17 +388,8 @@ func TestACopyOfAFileThatAnInterruptedRunHasMoved(t *testing.T) {
 // that is no other place of the message that the file was before.
 func TestAMoveThatIsTakenBackBesideATwin(t *testing.T) {
 	for _, to := range []mail.Folder{"A copy", "Z copy"} {
-		s := account(t)
-		must(t, s.CreateFolder(to))
-		s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
-		d := newDevice(t, s)
-		d.sync()
-		old := d.find("Archive", "About moved.")
-		path := filepath.Join(d.dir("Lists"), "cur", filepath.Base(old))
-		must(t, os.Rename(old, path))
-		s.After = unreachable("Move")
-		d.unreached()
-		s.After = nil
+		d, old, path := cutOffInAMove(t, to)
+		s := d.server
 		must(t, os.Rename(path, old))
 		s.Copy("Lists", s.Messages("Lists")[0].UID, to)
 		d.sync()

@@ -188,9 +188,9 @@ func (a *App) syncOpen(ctx context.Context, t target, f syncFlags, bar *progress
 	if lost != "" {
 		s.opts.Lost = lost
 	}
+	var last lastRun
 	if s.recorded != nil {
-		last, err := s.recorded(ctx)
-		if err != nil {
+		if last, err = s.recorded(ctx); err != nil {
 			return fmt.Errorf("read the last run: %w", err)
 		}
 		s.opts.InStep = last.leftInStep()
@@ -222,7 +222,7 @@ func (a *App) syncOpen(ctx context.Context, t target, f syncFlags, bar *progress
 	}
 	o.err, o.duration = err, time.Since(started)
 	a.purge(ctx, s, *o)
-	return errors.Join(err, a.record(ctx, s, *o, started, len(t.folders) == 0))
+	return errors.Join(err, a.record(ctx, s, *o, started, len(t.folders) == 0, last))
 }
 
 const (
@@ -297,18 +297,14 @@ func (a *App) options(opts *engine.Options, t target, f syncFlags, bar *progress
 	}
 }
 
-// record keeps what came of a run for `status`. It does so also after a signal, and
-// gives it a moment for that.
-func (a *App) record(ctx context.Context, s *session, o outcome, started time.Time, whole bool) error {
+// record keeps what came of a run, which follows on before, for `status`. It does so also after a
+// signal, and gives it a moment for that.
+func (a *App) record(ctx context.Context, s *session, o outcome, started time.Time, whole bool, before lastRun) error {
 	if s.record == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	before, err := s.recorded(ctx)
-	if err != nil {
-		return fmt.Errorf("record the run: %w", err)
-	}
 	finished := time.Now()
 	report := newRunRecord(o, finished, whole, readRunRecord(before.Report))
 	text, err := json.Marshal(report)

@@ -33,6 +33,10 @@ type printed struct {
 // other. After each it says its exit code. It is in cgroups of its own, since systemd takes all that is
 // in its cgroup for its own.
 const inManager = `
+leave() { for root in $roots; do
+	echo $$ > $root/cgroup.procs; find $root/mailtwin-test-$$ -depth -type d -exec rmdir {} \;
+done; }
+trap leave EXIT
 for root in /sys/fs/cgroup /sys/fs/cgroup/*; do
 	own=$root/mailtwin-test-$$
 	[ -e $root/cgroup.procs ] && mkdir $own && { echo $$ > $own/cgroup.procs && roots="$roots $root" || rmdir $own; }
@@ -42,9 +46,6 @@ mount --make-rprivate / && mkdir -p /run/systemd && mount -t tmpfs none /run/sys
 /usr/lib/systemd/systemd --user --log-target=null < /dev/null > /dev/null 2>&1 &
 while read -r line; do eval "$line" < /dev/null 2>&1; echo "=> $?"; done
 kill %1; wait
-for root in $roots; do
-	echo $$ > $root/cgroup.procs; find $root/mailtwin-test-$$ -depth -type d -exec rmdir {} \;
-done
 `
 
 // newManager starts a systemd with the units of docs/systemd.

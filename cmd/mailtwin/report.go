@@ -38,7 +38,8 @@ type skippedReport struct {
 // runRecord is what is kept of a run for `status`.
 type runRecord struct {
 	accountReport
-	Held []heldReport `json:"held"`
+	Held  []heldReport `json:"held"`
+	Whole bool         `json:"whole"` // it was one of all folders
 	// InStep is when a run last went through all folders, and Behind are those that it
 	// left not quite in step, and when they last were. Most folders are found unchanged
 	// most of the time, which is not worth a write for each.
@@ -56,7 +57,7 @@ type heldReport struct {
 // newRunRecord makes the record of a run that follows on another one. whole: it was one
 // of all folders.
 func newRunRecord(o outcome, finished time.Time, whole bool, before runRecord) runRecord {
-	r := runRecord{accountReport: newAccountReport(o), InStep: before.InStep, Behind: before.Behind}
+	r := runRecord{accountReport: newAccountReport(o), Whole: whole, InStep: before.InStep, Behind: before.Behind}
 	for _, h := range o.report.Held {
 		r.Held = append(r.Held, heldReport{clean(string(h.Folder)), h.Count, clean(h.Why)})
 	}
@@ -81,7 +82,7 @@ func readRunRecord(text []byte) (r runRecord) {
 // value if it was another one.
 func (l lastRun) leftInStep() time.Time {
 	r := readRunRecord(l.Report)
-	if !l.OK || r.InStep == nil || !r.InStep.Equal(l.Finished.Truncate(time.Second)) || len(r.Behind) > 0 {
+	if !l.OK || !r.Whole || len(r.Behind) > 0 {
 		return time.Time{}
 	}
 	return l.Started

@@ -256,3 +256,26 @@ func TestWhatTheLastRunHasLeftInStep(t *testing.T) {
 		t.Errorf("there was no run: %v", got)
 	}
 }
+
+// A run is told when the last one left all in step, if that was one of all folders.
+func TestARunIsToldWhetherAllWasInStep(t *testing.T) {
+	s := embedded(t)
+	d := s.device("laptop")
+	var told time.Time
+	d.around = func(opts *engine.Options) { told = opts.InStep }
+	d.sync()
+	if !told.IsZero() {
+		t.Errorf("the first run is told of %v", told)
+	}
+	began := time.Now().Truncate(time.Second)
+	d.sync()
+	d.sync()
+	if told.Before(began) || told.After(time.Now()) {
+		t.Errorf("the run before began at %v or later, and this one is told of %v", began, told)
+	}
+	d.exits(exitOK, "sync", "alice:INBOX")
+	d.sync()
+	if !told.IsZero() {
+		t.Errorf("after a run of one folder a run is told of %v", told)
+	}
+}
