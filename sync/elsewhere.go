@@ -281,9 +281,9 @@ func (g *gathered) coming(gone *conflict.Item) (m *conflict.Item) {
 	return m
 }
 
-// unread tells whether a folder is one that is kept in step, and that this run does not, or no
-// longer, read.
-func (f *folder) unread() bool { return f.selected && f.base.ID != 0 && !f.usable() }
+// unread tells whether a folder is one that is, or would be, kept in step, and that this run does
+// not, or no longer, read.
+func (f *folder) unread() bool { return f.selected && (f.base.ID != 0 || f.onRemote) && !f.usable() }
 
 // changedSince tells which folders of the server have changed since they were read, and
 // whether any has got new messages, and marks those; and whether there are new ones that this
@@ -315,7 +315,7 @@ func (r *run) changedSince(ctx context.Context) (got, unread bool, changed map[*
 		}
 		if f.unread() {
 			was := f.base.Remote
-			unread = unread || status.UIDNext > was.UIDNext || status.UIDNext > 0 && status.UIDValidity != was.UIDValidity
+			unread = unread || status.UIDNext > 1 && (status.UIDNext > was.UIDNext || status.UIDValidity != was.UIDValidity)
 			continue
 		}
 		was := r.asRead(f)

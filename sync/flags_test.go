@@ -192,3 +192,34 @@ func TestFlagsOfAMoveWhoseCopyCannotBeRead(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// A message moves to a folder that is new on the server, and cannot be made here, while its file is
+// flagged: the file waits, which alone says so.
+func TestFlagsOfAMoveToAFolderThatCannotBeMade(t *testing.T) {
+	s := account(t)
+	s.Deliver("Lists", onWire(letter("answered")), flags(), day)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, s.CreateFolder("New"))
+	moveThere(s, "Lists", "About answered.", "New")
+	d.rename(d.find("Lists", "About answered."), "cur", "RS")
+	must(t, os.WriteFile(d.dir("New"), nil, 0o600)) // in its way
+	for range 2 {
+		rep, err := d.run()
+		if err != nil || len(rep.Problems) == 0 {
+			t.Fatalf("the sync ended with %v, and problems %v", err, rep.Problems)
+		}
+		if n := len(d.files("Lists")); n != 1 {
+			t.Fatalf("Lists has %d files", n)
+		}
+	}
+	must(t, os.Remove(d.dir("New")))
+	d.sync()
+	d.sync()
+	if got := s.Messages("New"); len(got) != 1 || !got[0].Flags.Equal(flags(`\Answered`, `\Seen`)) {
+		t.Errorf("the server has %s", short(censusOf(s, "New")))
+	}
+	d.has("Lists", 0)
+	d.inStep()
+	d.quiet()
+}

@@ -220,6 +220,7 @@ var onceFailedSince = []struct {
 	process int
 	steps   []int
 }{
+	{57000068, 0, []int{0, 2, 3, 7, 12, 13, 15, 16}},          // a flag whose message is in a folder that cannot be made
 	{56021052, 0, []int{0, 2, 4, 6, 7, 8, 9, 10, 11, 17, 18}}, // a flag whose message is copied to where it cannot be read
 	{56028247, 0, nil},                                        // a message that is flagged here while a phone moves it by copying
 	{54011475, 0, []int{7, 8, 12, 16, 20, 23}},                // a file that is kept, and lacks a flag in new/
