@@ -109,6 +109,7 @@ func TestGmailShowsLess(t *testing.T) {
 
 // A message under many labels travels once.
 func TestGmailLabelsTravelOnce(t *testing.T) {
+	t.Parallel()
 	g := onGmail(t)
 	const messages, size = 1000, 2000
 	text := strings.Repeat("The same words in each message.\n", size/32)

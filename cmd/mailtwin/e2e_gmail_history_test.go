@@ -15,6 +15,7 @@ import (
 // takes anything out of Trash or Spam: all ends up equal, no message is lost, and none is
 // in a folder twice.
 func TestGmailHistories(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()

@@ -39,6 +39,7 @@ func mixedLabels(g *gmail) *computer {
 // again, ends as if nothing had happened. MAILTWIN_LONG=1 takes all steps, otherwise some
 // 12 of them are taken.
 func TestGmailKilled(t *testing.T) {
+	t.Parallel()
 	g := onGmail(t)
 	whole := mixedLabels(g)
 	_, steps, _ := whole.child(0)

@@ -103,6 +103,7 @@ func (d *computer) copy(f file, to mail.Folder) {
 }
 
 func TestGmail(t *testing.T) {
+	t.Parallel()
 	for name, tell := range map[string]func(g *gmail, d *computer){
 		"a label is removed here": func(g *gmail, d *computer) {
 			d.remove(d.find("Work", "one"))

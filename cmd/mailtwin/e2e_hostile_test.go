@@ -275,6 +275,7 @@ func swapped() imaptest.Quirks {
 
 // TestAServerThatLies: none of it takes anything away.
 func TestAServerThatLies(t *testing.T) {
+	t.Parallel()
 	all := map[string]func(s *story){}
 	for name, h := range liars() {
 		h.lies = true
@@ -286,6 +287,7 @@ func TestAServerThatLies(t *testing.T) {
 // TestAServerThatStopsAtEachStep: it says nothing any more, says goodbye, or just goes,
 // after so many lines.
 func TestAServerThatStopsAtEachStep(t *testing.T) {
+	t.Parallel()
 	stride := 12
 	if os.Getenv("MAILTWIN_LONG") == "1" {
 		stride = 1
@@ -312,6 +314,7 @@ func TestAServerThatStopsAtEachStep(t *testing.T) {
 // TestAHostileServer: whatever it says, nothing is lost, nothing is written elsewhere,
 // and the run ends in time and within its memory. And then the server is itself again.
 func TestAHostileServer(t *testing.T) {
+	t.Parallel()
 	all := map[string]func(s *story){}
 	for name, h := range hostiles() {
 		all[name] = h.meet

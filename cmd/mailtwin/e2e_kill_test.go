@@ -168,6 +168,7 @@ func without(a, b []string) []string {
 // had happened: nothing is lost, nothing is doubled, and one more run does nothing.
 // MAILTWIN_LONG=1 takes all steps, otherwise some 25 of them are taken.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	server := dovecot.Start(t, dovecot.Users("whole"))
 	whole := mixed(newStory(t, server, "whole"))
 	_, steps, _ := whole.child(0)

@@ -167,6 +167,7 @@ var failures = []struct{ call, err string }{
 // TestTheSystemFails: whatever call fails, and when, the run tells, or gets by without it.
 // Nothing is lost or doubled, and once the cause is gone the next run goes on.
 func TestTheSystemFails(t *testing.T) {
+	t.Parallel()
 	strace := tracer(t)
 	whens := []string{"2", "9+", "30"}
 	if os.Getenv("MAILTWIN_LONG") == "1" {

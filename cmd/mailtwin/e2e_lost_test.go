@@ -237,6 +237,7 @@ func (s *story) index() []string {
 }
 
 func TestLosses(t *testing.T) {
+	t.Parallel()
 	alter := func(do func(text []byte) []byte) func(l *lost) {
 		return func(l *lost) {
 			text, err := os.ReadFile(l.state())
@@ -396,6 +397,7 @@ func (l *lost) wantIndex(when string, want []string) {
 
 // TestKilledAfterALoss: the sync after a loss can be interrupted, too.
 func TestKilledAfterALoss(t *testing.T) {
+	t.Parallel()
 	server := dovecot.Start(t, dovecot.Users("whole"), dovecot.Extra(reuse))
 	prepare := func(s *story) (*lost, []string) {
 		l := &lost{story: s, server: server, d: s.device("laptop")}

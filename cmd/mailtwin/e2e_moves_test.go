@@ -41,6 +41,7 @@ func (d *computer) mv(f file, folder mail.Folder, name string) {
 // copied on the server, by the means that the server has, and its body stays where it
 // is.
 func TestAMoveIsAMove(t *testing.T) {
+	t.Parallel()
 	for name, opts := range map[string][]dovecot.Option{
 		"": nil, "without MOVE, ": {dovecot.Hide("MOVE")}, "without MOVE and UIDPLUS, ": {dovecot.Hide("MOVE", "UIDPLUS")},
 	} {

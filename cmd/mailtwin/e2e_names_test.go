@@ -167,6 +167,7 @@ func (d *computer) empty() []string {
 }
 
 func TestHardNamesGoBothWays(t *testing.T) {
+	t.Parallel()
 	// With this plugin Dovecot takes nearly any name.
 	anything := []dovecot.Option{dovecot.Sdbox(), dovecot.Namespace("", "|"), dovecot.Extra("mail_plugins = listescape")}
 	for _, c := range []struct {

@@ -214,6 +214,7 @@ var quirks = map[string]kind{
 
 // TestTheSameStoryThroughQuirks: what one server or another says, or keeps to itself.
 func TestTheSameStoryThroughQuirks(t *testing.T) {
+	t.Parallel()
 	for name, k := range quirks {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -22,6 +22,7 @@ func (d *computer) moveFolder(from, to mail.Folder) {
 // A folder of 1000 messages is renamed, on either side, into another one and with one
 // inside it, while flags change and mail comes: two devices follow, and no body travels.
 func TestARenamedFolderIsOneRename(t *testing.T) {
+	t.Parallel()
 	const messages = 1000
 	// What a device may spend on it, where the messages alone have 2 MB. Without
 	// CONDSTORE all flags are read whenever anything changes, and twice where the device

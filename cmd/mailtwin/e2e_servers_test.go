@@ -103,6 +103,7 @@ var kinds = map[string]kind{
 }
 
 func TestTheSameStoryOnEveryServer(t *testing.T) {
+	t.Parallel()
 	for name, k := range kinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
