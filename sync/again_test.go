@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	gosync "sync"
 	"testing"
 	"time"
@@ -110,6 +111,31 @@ func TestAServerRestoredToTheLastCursorIsLookedAt(t *testing.T) {
 	d.sync()
 	d.inStep()
 	d.quiet()
+}
+
+// A restored server gives the UID of a copy to another message of the same size. The copy's file has
+// a field more than what the server had, so that sizes tell nothing of it; its Message-ID does.
+func TestAUIDThatARestoredServerGivesOutAgain(t *testing.T) {
+	s := account(t)
+	s.Options.NoCondStore = true
+	d := newDevice(t, s)
+	d.sync()
+	backup := s.Snapshot()
+	d.put("Archive", "1.copied:2,S", strings.Replace(letter("read"), "\n", "\nContent-Length: 42\n", 1))
+	if rep := d.sync(); rep.Remote.New != 1 || len(s.Messages("Archive")[0].Raw) != len(onWire(letter("read"))) {
+		t.Fatalf("it is no copy of what the server has: %+v", rep)
+	}
+	s.Restore(backup)
+	if uid := s.Deliver("Archive", onWire(letter("rear")), mail.Flags{}, day.Add(time.Hour)); uid != 1 {
+		t.Fatalf("it has UID %d", uid)
+	}
+	d.sync()
+	d.sync()
+	d.once("About rear.")
+	d.has("Archive", 2)
+	if there := len(s.Messages("Archive")); there != 2 {
+		t.Errorf("the server has %d messages", there)
+	}
 }
 
 // The server gets an older backup back, and its messages follow where their files went. But a

@@ -126,7 +126,7 @@ func (p *probe) see(m mail.Message) {
 			continue
 		}
 		size, date := m.Size != row.ServerSize(), m.Date.Unix() != row.Date.Unix()
-		if row.RemoteSize == 0 && (size || date) {
+		if size || date {
 			p.doubted.Add(m.UID)
 		}
 		p.other = p.other || size && date
@@ -151,7 +151,11 @@ func (r *run) lossThere(ctx context.Context, f *folder, view mail.View, p *probe
 	}
 	for _, id := range found {
 		for _, row := range p.rows {
-			if row.UID == id.UID && row.Fingerprint != id.Identity.Fingerprint {
+			other := row.Fingerprint != id.Identity.Fingerprint
+			if row.RemoteSize != 0 { // it has other headers there than here
+				other = row.MessageID != id.Identity.MessageID
+			}
+			if row.UID == id.UID && other {
 				return conflict.ServerOld, nil
 			}
 		}
