@@ -64,7 +64,7 @@ func DiffLocal(known iter.Seq2[mail.Known, error], files iter.Seq[mail.File], le
 			} else {
 				c = compareFile(was, file, letters)
 				file, more = next()
-				if c.Change == Same && !c.Doubt && !c.Relabel && c.File.Name == was.Name && c.File.New == was.New {
+				if !c.differs() {
 					continue
 				}
 			}
@@ -79,6 +79,11 @@ func DiffLocal(known iter.Seq2[mail.Known, error], files iter.Seq[mail.File], le
 			file, more = next()
 		}
 	}
+}
+
+// differs tells whether a file that base knows is not in every way as base has it.
+func (c *LocalChange) differs() bool {
+	return c.Change != Same || c.Doubt || c.Relabel || c.File.Name != c.Known.Name || c.File.New != c.Known.New
 }
 
 func compareFile(was mail.Known, file mail.File, letters mail.Letters) LocalChange {

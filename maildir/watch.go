@@ -30,26 +30,12 @@ type Changes struct {
 	// List: folders have been made, removed or renamed.
 	List bool
 	// Folders are those that may have changed, by name; also those that are gone.
-	Folders []FolderChanges
+	Folders []mail.FolderChanges
 	// Lost says why nothing can be told any more: mail.ErrMissing, or what went wrong when
 	// the folders were listed. It is said once; when there is a Maildir again, that is All.
 	Lost error
 	// Notices are for people. Each is told once in the life of a Watcher.
 	Notices []mail.Notice
-}
-
-// FolderChanges is what may have changed in one folder.
-type FolderChanges struct {
-	Name mail.Folder
-	// Whole: anything may have. Then the rest says nothing.
-	Whole bool
-	// Cur and New are names that have appeared in these directories, or were written to,
-	// sorted. They are such as a scan takes for those of messages; but only a look at the file
-	// tells whether it is there, and is one.
-	Cur, New []string
-	// Removed: something was removed, or renamed, or moved away. Which files are gone, only
-	// scans can tell that are believed.
-	Removed bool
 }
 
 // Empty tells whether there is nothing to look at, and nothing to say.

@@ -107,10 +107,8 @@ func (l *lookout) event(e fsnotify.Event) {
 	case p.part == partSelf:
 		l.entry(e, p, dir, name)
 	case checkName(name) != nil || keyLength(name) == 0: // a scan passes it by, too
-	case e.Op.Has(fsnotify.Create) || e.Op.Has(fsnotify.Write):
-		l.tell(func(n *news) { n.appeared(p.folder, p.part == partNew, name) })
 	default:
-		l.tell(func(n *news) { n.removed(p.folder, p.part == partNew, name) })
+		l.tell(func(n *news) { n.touched(p.folder, p.part == partNew, name) })
 	}
 }
 

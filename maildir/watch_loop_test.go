@@ -48,9 +48,11 @@ func TestWatchMergesUntilTaken(t *testing.T) {
 		synctest.Wait()
 		<-w.Ready()
 		c := w.Take()
-		want := []FolderChanges{
-			{Name: "INBOX", New: []string{"a", "b"}, Cur: []string{"c:2,S"}, Removed: true},
-			{Name: "Work", Removed: true},
+		want := []mail.FolderChanges{
+			{Name: "INBOX", Files: []mail.File{
+				{Key: "a", Name: "a", New: true}, {Key: "b", Name: "b", New: true}, {Key: "c", Name: "c:2,"}, {Key: "c", Name: "c:2,S"},
+			}},
+			{Name: "Work", Files: []mail.File{{Key: "x", Name: "x:2,"}}},
 		}
 		if fmt.Sprintf("%+v", c.Folders) != fmt.Sprintf("%+v", want) || c.All || c.List {
 			t.Errorf("told: %+v", c)
@@ -70,7 +72,7 @@ func TestWatchCountsABurstAsTheWholeFolder(t *testing.T) {
 		m.send(fsnotify.Create, "Work/cur/a")
 		synctest.Wait()
 		c := w.Take()
-		if !slices.Equal(wholes(c), []string{"INBOX"}) || len(c.Folders) != 2 || len(c.Folders[0].Cur) > 0 || len(c.Folders[1].Cur) != 1 {
+		if !slices.Equal(wholes(c), []string{"INBOX"}) || len(c.Folders) != 2 || len(c.Folders[0].Files) > 0 || len(c.Folders[1].Files) != 1 {
 			t.Errorf("told: %+v", c)
 		}
 		m.send(fsnotify.Create, "INBOX/cur/a")
@@ -85,13 +87,13 @@ func TestNewsIsBounded(t *testing.T) {
 	var n news
 	for f := range 100 {
 		for i := range 2000 {
-			n.appeared(mail.Folder(fmt.Sprint(f)), i%2 == 0, fmt.Sprint(i))
+			n.touched(mail.Folder(fmt.Sprint(f)), i%2 == 0, fmt.Sprint(i))
 		}
 	}
 	names, whole := 0, 0
 	c := n.take()
 	for _, f := range c.Folders {
-		names += len(f.Cur) + len(f.New)
+		names += len(f.Files)
 		if f.Whole {
 			whole++
 		}

@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -26,15 +27,8 @@ type news struct {
 }
 
 type folderNews struct {
-	whole, removed bool
-	cur, new       map[string]struct{}
-}
-
-func (f *folderNews) in(isNew bool) *map[string]struct{} {
-	if isNew {
-		return &f.new
-	}
-	return &f.cur
+	whole bool
+	files map[mail.File]struct{} // that have come or gone: Key, Name and New
 }
 
 func (n *news) empty() bool {
@@ -76,56 +70,54 @@ func (n *news) folder(name mail.Folder) *folderNews {
 // whole: the folder has to be looked at as a whole.
 func (n *news) whole(name mail.Folder) {
 	if f := n.folder(name); f != nil {
-		n.names -= len(f.cur) + len(f.new)
+		n.names -= len(f.files)
 		*f = folderNews{whole: true}
 	}
 }
 
-// appeared: there may be a file of that name.
-func (n *news) appeared(folder mail.Folder, isNew bool, name string) {
+// touched: a file of that name may have come or gone, or have been written to.
+func (n *news) touched(folder mail.Folder, isNew bool, name string) {
 	f := n.folder(folder)
 	if f == nil {
 		return
 	}
-	names := f.in(isNew)
-	if _, ok := (*names)[name]; ok {
+	key, _, _ := splitName(name)
+	file := mail.File{Key: key, Name: name, New: isNew}
+	if _, ok := f.files[file]; ok {
 		return
 	}
-	if len(f.cur)+len(f.new) >= maxNames || n.names >= maxAllNames {
+	if len(f.files) >= maxNames || n.names >= maxAllNames {
 		n.whole(folder)
 		return
 	}
-	if *names == nil {
-		*names = make(map[string]struct{})
+	if f.files == nil {
+		f.files = make(map[mail.File]struct{})
 	}
-	(*names)[name] = struct{}{}
+	f.files[file] = struct{}{}
 	n.names++
-}
-
-// removed: a file of that name is there no longer.
-func (n *news) removed(folder mail.Folder, isNew bool, name string) {
-	f := n.folder(folder)
-	if f == nil {
-		return
-	}
-	f.removed = true
-	names := *f.in(isNew)
-	if _, ok := names[name]; ok {
-		delete(names, name)
-		n.names--
-	}
 }
 
 // take gives all of it away.
 func (n *news) take() Changes {
 	c := Changes{All: n.all, Replaced: n.replaced, List: n.list && !n.all, Lost: n.lost, Notices: n.notices}
 	for name, f := range n.folders {
-		c.Folders = append(c.Folders, FolderChanges{
-			Name: name, Whole: f.whole, Removed: f.removed,
-			Cur: slices.Sorted(maps.Keys(f.cur)), New: slices.Sorted(maps.Keys(f.new)),
-		})
+		c.Folders = append(c.Folders, mail.FolderChanges{Name: name, Whole: f.whole, Files: slices.SortedFunc(maps.Keys(f.files), inOrder)})
 	}
-	slices.SortFunc(c.Folders, func(a, b FolderChanges) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	slices.SortFunc(c.Folders, func(a, b mail.FolderChanges) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	*n = news{}
 	return c
+}
+
+// inOrder sorts files by their keys, and those of one key by their names.
+func inOrder(a, b mail.File) int {
+	if c := cmp.Compare(a.Key, b.Key); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(a.Name, b.Name); c != 0 || a.New == b.New {
+		return c
+	}
+	if a.New {
+		return -1
+	}
+	return 1
 }

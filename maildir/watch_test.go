@@ -20,7 +20,7 @@ import (
 // heard is all that a Watcher has told in a test.
 type heard struct {
 	Changes
-	folders map[mail.Folder]FolderChanges
+	folders map[mail.Folder]mail.FolderChanges
 }
 
 func (h *heard) add(c Changes) {
@@ -31,8 +31,7 @@ func (h *heard) add(c Changes) {
 	h.Notices = append(h.Notices, c.Notices...)
 	for _, f := range c.Folders {
 		was := h.folders[f.Name]
-		f.Whole, f.Removed = f.Whole || was.Whole, f.Removed || was.Removed
-		f.Cur, f.New = append(was.Cur, f.Cur...), append(was.New, f.New...)
+		f.Whole, f.Files = f.Whole || was.Whole, append(was.Files, f.Files...)
 		h.folders[f.Name] = f
 	}
 }
@@ -43,7 +42,7 @@ func until(t *testing.T, w *Watcher, what string, enough func(*heard) bool) *hea
 	// Nothing takes so long, but a busy machine may.
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	h := &heard{folders: make(map[mail.Folder]FolderChanges)}
+	h := &heard{folders: make(map[mail.Folder]mail.FolderChanges)}
 	for !enough(h) {
 		c, err := w.Wait(ctx)
 		if err != nil {
@@ -55,18 +54,20 @@ func until(t *testing.T, w *Watcher, what string, enough func(*heard) bool) *hea
 }
 
 // says gives a condition for until.
-func says(folder mail.Folder, enough func(FolderChanges) bool) func(*heard) bool {
+func says(folder mail.Folder, enough func(mail.FolderChanges) bool) func(*heard) bool {
 	return func(h *heard) bool { return enough(h.folders[folder]) }
 }
 
-func isWhole(f FolderChanges) bool { return f.Whole }
+func isWhole(f mail.FolderChanges) bool { return f.Whole }
 
-func hasNew(name string) func(FolderChanges) bool {
-	return func(f FolderChanges) bool { return slices.Contains(f.New, name) }
-}
+func hasNew(name string) func(mail.FolderChanges) bool { return has(name, true) }
 
-func hasCur(name string) func(FolderChanges) bool {
-	return func(f FolderChanges) bool { return slices.Contains(f.Cur, name) }
+func hasCur(name string) func(mail.FolderChanges) bool { return has(name, false) }
+
+func has(name string, isNew bool) func(mail.FolderChanges) bool {
+	return func(f mail.FolderChanges) bool {
+		return slices.ContainsFunc(f.Files, func(file mail.File) bool { return file.Name == name && file.New == isNew })
+	}
 }
 
 // fresh makes a Maildir with folders, and watches it.
@@ -105,7 +106,7 @@ func deliver(t *testing.T, w *Watcher, dir string, folder mail.Folder) {
 			return told || h.folders[folder].Whole || h.All
 		})
 		for other, c := range h.folders {
-			if other != folder && slices.Contains(c.New, name) {
+			if other != folder && hasNew(name)(c) {
 				t.Errorf("what is in %s is told of %s, too", folder, other)
 			}
 		}
@@ -133,17 +134,17 @@ func TestWatchTellsWhichFilesHaveAppeared(t *testing.T) {
 				write(t, dir, "tmp", "1.a.host")
 				must(t, os.Rename(filepath.Join(dir, "tmp", "1.a.host"), filepath.Join(dir, "new", "1.a.host")))
 				h := until(t, w, "a message was delivered", says(folder, hasNew("1.a.host")))
-				if f := h.folders[folder]; f.Removed || f.Whole || len(f.Cur) > 0 || h.List || len(h.folders) > 1 {
+				if f := h.folders[folder]; f.Whole || len(f.Files) != 1 || h.List || len(h.folders) > 1 {
 					t.Errorf("a delivery is told as %+v", h)
 				}
 				must(t, os.Rename(filepath.Join(dir, "new", "1.a.host"), filepath.Join(dir, "cur", "1.a.host:2,S")))
-				until(t, w, "a message was read", says(folder, func(f FolderChanges) bool {
-					return f.Removed && hasCur("1.a.host:2,S")(f)
+				until(t, w, "a message was read", says(folder, func(f mail.FolderChanges) bool {
+					return hasNew("1.a.host")(f) && hasCur("1.a.host:2,S")(f)
 				}))
 				must(t, os.Rename(filepath.Join(dir, "cur", "1.a.host:2,S"), filepath.Join(dir, "cur", "1.a.host:2,FS")))
 				until(t, w, "a message was flagged", says(folder, hasCur("1.a.host:2,FS")))
 				must(t, os.Remove(filepath.Join(dir, "cur", "1.a.host:2,FS")))
-				until(t, w, "a message was removed", says(folder, func(f FolderChanges) bool { return f.Removed }))
+				until(t, w, "a message was removed", says(folder, hasCur("1.a.host:2,FS")))
 			}
 		})
 	}
@@ -161,7 +162,7 @@ func TestWatchPassesByWhatScansPassBy(t *testing.T) {
 	write(t, inbox, markerFile)
 	write(t, inbox, "cur", "odd \x1b[31m\nname:2,")
 	h := until(t, w, "there is a message", says("INBOX", hasCur("odd \x1b[31m\nname:2,")))
-	if f := h.folders["INBOX"]; len(f.Cur) != 1 || len(f.New) > 0 || f.Removed || f.Whole || h.List {
+	if f := h.folders["INBOX"]; len(f.Files) != 1 || f.Whole || h.List {
 		t.Errorf("told: %+v", h)
 	}
 }

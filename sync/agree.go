@@ -60,7 +60,7 @@ func (r *run) agree(ctx context.Context, f *folder, actions []*conflict.Action, 
 		r.arrive(a.Item)
 	}
 	if renamed {
-		r.dirty(f, mail.Local)
+		r.wrote(f)
 		r.changed(f)
 	}
 	if renamed || noticed {

@@ -251,7 +251,7 @@ func (r *run) mark(ctx context.Context, f *folder) error {
 	// Nor may base say that the folder is as it was: a run that ends here could be followed
 	// by a Maildir from a backup, which is.
 	f.base.Local = f.base.Local.WithoutTimes()
-	r.dirty(f, mail.Local)
+	r.wrote(f)
 	if err := r.commit(ctx, &mail.Batch{PutFolders: []*mail.FolderBase{&f.base}}); err != nil {
 		return err
 	}
@@ -467,7 +467,8 @@ func (r *run) settle(ctx context.Context) error {
 	}
 	batch := &mail.Batch{}
 	now := r.Now().Truncate(time.Second)
-	for _, f := range r.usable(func(f *folder) bool { return f.view != nil || f.listing != nil }) {
+	r.deal()
+	for _, f := range r.usable(func(f *folder) bool { return f.view != nil || f.listing != nil || f.peeked }) {
 		if f.unsafe {
 			f.stale = f.stale || f.view != nil
 			// What base had stands for other rows by now: a Maildir that is restored to that must not
@@ -492,7 +493,7 @@ func (r *run) settle(ctx context.Context) error {
 		}
 		if f.listing != nil {
 			f.base.Local, f.base.Letters = f.listing.Stamp, f.letters
-			if f.localDirty || f.stale {
+			if f.localDirty || f.wrote || f.stale {
 				// The run has changed it since; or rows that go beyond the cursor, so that the next
 				// run has to look at the folder whatever the server says: see countRows.
 				f.base.Local = f.base.Local.WithoutTimes()

@@ -369,7 +369,7 @@ func (r *run) receive(f *folder, in mail.Incoming, a *conflict.Action, b mail.Bo
 
 // land puts hardened messages into their place, and settles their rows.
 func (r *run) land(ctx context.Context, f *folder, landings []*mail.Row) error {
-	r.dirty(f, mail.Local)
+	r.wrote(f)
 	// The flags are those that came with the bodies, and newer than the plan.
 	words := mail.Keywords("")
 	for _, row := range landings {
@@ -383,6 +383,7 @@ func (r *run) land(ctx context.Context, f *folder, landings []*mail.Row) error {
 	for _, row := range landings {
 		file, err := r.Local.Publish(ctx, f.name, row.Key, row.Flags, letters)
 		if errors.Is(err, mail.ErrGone) {
+			r.dirty(f, mail.Local)
 			continue // the row stays as landing, and the next run looks for it
 		}
 		if err != nil {

@@ -69,11 +69,13 @@ func (r *run) glanceFirst(ctx context.Context, local []mail.LocalFolder) {
 	var changed []mail.FolderBase
 	for _, lf := range local {
 		f := r.folders[lf.Name]
-		if f == nil || f.base.Local == (mail.Stamp{}) || lf.Unfinished || lf.Stamp == (mail.Stamp{}) || lf.Stamp == f.base.Local ||
+		if f == nil || f.base.Local == (mail.Stamp{}) || lf.Unfinished || lf.Stamp == (mail.Stamp{}) ||
 			r.Selected != nil && !r.Selected(lf.Name) {
 			continue
 		}
-		changed = append(changed, f.base)
+		if m := r.heard.meeting(lf, f.base); m.moved && m.names == nil {
+			changed = append(changed, f.base)
+		}
 	}
 	if len(changed)*aPart >= len(local) {
 		r.early = r.glanceAt(ctx, changed)
@@ -92,7 +94,7 @@ func (r *run) scanBoth(ctx context.Context, g *gathered) error {
 func (r *run) scanRemoteMeanwhile(ctx context.Context, g *gathered) error {
 	remote := r.usable(func(f *folder) bool { return f.remoteDirty && f.onRemote })
 	var changed []mail.FolderBase
-	for _, f := range r.usable(func(f *folder) bool { return f.localDirty && f.onLocal && f.base.ID != 0 }) {
+	for _, f := range r.usable(func(f *folder) bool { return f.localDirty && f.names == nil && f.onLocal && f.base.ID != 0 }) {
 		if r.early[f.name] == nil {
 			changed = append(changed, f.base)
 		}

@@ -92,7 +92,7 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 		if f.view != nil {
 			f.remoteDirty, f.unsafe = f.remoteDirty || again, true
 		}
-		if f.listing != nil {
+		if f.listing != nil || f.peeked {
 			f.localDirty, f.unsafe = f.localDirty || again, true
 		}
 	}

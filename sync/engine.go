@@ -75,6 +75,9 @@ type Options struct {
 	// InStep is when the last run began of which the end is known, if it was one of all folders and
 	// left everything in step; else the zero value.
 	InStep time.Time
+	// Live is what the process knows of the Maildir from its last run and has heard since; nil: it
+	// does not watch it.
+	Live *Live
 	// DryRun plans and reports, and writes nothing anywhere.
 	DryRun bool
 	// Connections bounds how many transfers run at once; 0 means 4.
@@ -98,6 +101,7 @@ type Options struct {
 type run struct {
 	Options
 	ended     func() error // why the run's context has ended; nil: it has not
+	heard     heard        // of the Maildir, when the run began
 	folders   map[mail.Folder]*folder
 	onServer  map[mail.Folder]mail.RemoteFolder // all of them, also those not selected
 	trash     mail.Folder
@@ -177,6 +181,7 @@ func Run(ctx context.Context, opts Options) (Report, error) {
 }
 
 func (r *run) run(ctx context.Context) error {
+	r.heard = r.Live.take() // before the Maildir is looked at
 	if err := r.load(ctx); err != nil {
 		return err
 	}
@@ -200,6 +205,7 @@ func (r *run) run(ctx context.Context) error {
 	if err := r.reportWaiting(ctx); err != nil {
 		return err
 	}
+	r.keepDealt()
 	return r.sweep(ctx)
 }
 

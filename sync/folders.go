@@ -34,12 +34,16 @@ type folder struct {
 	resettled bool
 	messages  int // rows on both sides before the run
 
-	stamp       mail.Stamp  // of the local folder, as it was listed
-	localMoved  bool        // changed here since it was last in step
-	passedOver  mail.Folder // what it is called here, if it changed here and could not be renamed there; else ""
-	unclear     bool        // was listed and could not be looked at
-	unfinished  bool        // is none, but what is left of one that was being made or removed
-	localDirty  bool        // is to be scanned before base may be trusted again
+	stamp       mail.Stamp          // of the local folder, as it was listed
+	localMoved  bool                // changed here since it was last in step
+	dealt       *dealt              // up to where it was dealt with here; nil: no names will tell what has changed since
+	names       *mail.FolderChanges // tell what has changed here, if they are enough
+	peeked      bool                // this round has looked at those rather than to scan
+	wrote       bool                // this round has changed names here
+	passedOver  mail.Folder         // what it is called here, if it changed here and could not be renamed there; else ""
+	unclear     bool                // was listed and could not be looked at
+	unfinished  bool                // is none, but what is left of one that was being made or removed
+	localDirty  bool                // is to be scanned before base may be trusted again
 	remoteDirty bool
 	changed     bool  // something changed locally, for the report
 	stale       bool  // what a scan of the server found has changed rows, and its cursor is not stored
@@ -226,6 +230,9 @@ func (r *run) meet(ctx context.Context) error {
 		if r.Policy != nil {
 			f.policy = r.Policy(f.name)
 		}
+		if !r.hears(f) {
+			f.dealt, f.names = nil, nil
+		}
 	}
 	return nil
 }
@@ -288,7 +295,8 @@ func (r *run) meetLocal(local []mail.LocalFolder) error {
 			continue
 		}
 		f.onLocal, f.stamp = true, lf.Stamp
-		f.localMoved, f.unclear = lf.Stamp == mail.Stamp{} || lf.Stamp != f.base.Local, lf.Stamp == mail.Stamp{}
+		m := r.heard.meeting(lf, f.base)
+		f.dealt, f.names, f.localMoved, f.unclear = m.dealt, m.names, m.moved, lf.Stamp == mail.Stamp{}
 		f.localDirty = f.localMoved || r.overdue(f) // times tell nothing of a backup that has the same
 	}
 	inbox := r.folders[mail.Inbox]

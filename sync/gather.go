@@ -123,6 +123,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 			f.remoteDirty = f.remoteDirty || f.unsafe
 		}
 		f.view, f.listing, f.unsafe = nil, nil, false
+		f.peeked, f.wrote = false, false
 		f.stopped = f.stopped || f.refused
 		if f.resettled && (f.localDirty || f.remoteDirty) {
 			// Only a round that has read both sides can say that the new policy is followed.

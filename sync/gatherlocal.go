@@ -92,6 +92,9 @@ func (r *run) mend(ctx context.Context, f *folder) (bool, error) {
 	if r.DryRun || !f.policy.Direction.Writes(mail.Local) {
 		return false, nil
 	}
+	if f.peeked {
+		return false, nil
+	}
 	if f.listing.LettersLost {
 		if err := r.Local.SetLetters(ctx, f.name, f.letters); err != nil {
 			return false, err
@@ -111,6 +114,9 @@ func (r *run) mend(ctx context.Context, f *folder) (bool, error) {
 
 // diffLocal scans one folder of the Maildir, unless it may take what was read before.
 func (r *run) diffLocal(ctx context.Context, f *folder) ([]conflict.LocalChange, error) {
+	if changes, ok := r.peekAt(ctx, f); ok {
+		return changes, nil
+	}
 	diff, ok := r.glanced(f)
 	if !ok {
 		var err error
@@ -221,11 +227,15 @@ func (r *run) stampsMoved(ctx context.Context) (bool, error) {
 	moved := false
 	for _, lf := range local {
 		f := r.folders[lf.Name]
-		if f == nil || !f.usable() || lf.Unfinished || f.listing == nil && lf.Stamp == f.base.Local {
+		if f == nil || !f.usable() || lf.Unfinished {
+			continue
+		}
+		// Where folders come or go the process will hear that anything may have changed.
+		if f.listing == nil && (lf.Stamp == f.base.Local || f.dealt.at(lf.Stamp) && !r.stirred) {
 			continue
 		}
 		if f.listing == nil || lf.Stamp != f.listing.Stamp {
-			f.localDirty, moved = true, true
+			f.localDirty, f.names, f.dealt, moved = true, nil, nil, true
 		}
 	}
 	return moved, nil

@@ -30,6 +30,11 @@ type Local interface {
 	// mail.ErrGone: there is no such folder.
 	Scan(ctx context.Context, folder mail.Folder, letters mail.Letters) (mail.Listing, error)
 
+	// Look looks at names of a folder, one lstat each, and tells which files there are of those, as
+	// a scan would, in order of their keys. letters are what base knows. mail.ErrDamaged: one is
+	// no regular file.
+	Look(ctx context.Context, folder mail.Folder, names []mail.File, letters mail.Letters) ([]mail.File, error)
+
 	// Stat tells of one file; mail.ErrGone when it is not there under exactly that
 	// name.
 	Stat(ctx context.Context, folder mail.Folder, file mail.File) (mail.Stat, error)

@@ -7,11 +7,14 @@ import (
 	"mailtwin/conflict/mail"
 )
 
-// Stale tells whether a folder of the Maildir is not, by its times, as base has it, so that a
-// run would look at it: somebody has changed it since, and not a run. selected is as in Options.
-// It costs three lstats a folder, and asks no server. An error that is mail.ErrMissing says that
-// the Maildir is not there.
-func Stale(ctx context.Context, local Local, state State, selected func(mail.Folder) bool) (bool, error) {
+// Stale tells whether a folder of the Maildir is not as base has it, so that a run would do
+// something about it: somebody has changed it since, and not a run. Times tell that; and where live
+// (nil: none) has heard which names have changed, a look at those. selected is as in Options. It
+// costs three lstats a folder, and asks no server. An error that is mail.ErrMissing says that the
+// Maildir is not there.
+func Stale(ctx context.Context, local Local, state State, live *Live, selected func(mail.Folder) bool) (bool, error) {
+	h := live.take()
+	defer live.putBack(&h)
 	known, err := state.Folders(ctx)
 	if err != nil {
 		return false, fmt.Errorf("read the state: %w", err)
@@ -29,9 +32,24 @@ func Stale(ctx context.Context, local Local, state State, selected func(mail.Fol
 		if delete(bases, lf.Name); selected != nil && !selected(lf.Name) {
 			continue
 		}
-		if !there && !lf.Unfinished || there && lf.Stamp != base.Local {
+		if !there && !lf.Unfinished || there && lf.Unfinished {
 			return true, nil
 		}
+		if !there {
+			continue
+		}
+		m := h.meeting(lf, base)
+		if m.moved && m.names != nil {
+			changes, ok, err := peek(ctx, local, state, base, m.names.Files)
+			if err == nil && ok && len(changes) == 0 {
+				// It is what a run has done.
+				m.moved, h.dealt[base.ID] = false, dealt{base.Marker, lf.Stamp}
+			}
+		}
+		if m.moved {
+			return true, nil
+		}
+		delete(h.told, lf.Name)
 	}
 	for name, base := range bases {
 		if base.OnLocal && (selected == nil || selected(name)) {

@@ -21,7 +21,7 @@ func (d *device) stale() (bool, error) {
 	}
 	defer tree.Close()
 	selected := d.opts.Selected
-	return engine.Stale(context.Background(), tree, d.state, selected)
+	return engine.Stale(context.Background(), tree, d.state, nil, selected)
 }
 
 // What a run has done itself leaves nothing stale; what anybody else does, does.

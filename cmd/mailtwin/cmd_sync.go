@@ -30,6 +30,7 @@ type syncFlags struct {
 	wait                       time.Duration
 	// What no flag sets:
 	tidy   bool                // see engine.Options
+	live   *engine.Live        // see engine.Options
 	opened func(engine.Remote) // is called with the server; nil: nobody wants it
 }
 
@@ -286,7 +287,7 @@ func (a *App) options(opts *engine.Options, t target, f syncFlags, bar *progress
 	opts.RemoveLocal, opts.RemoveRemote = acc.RemoveFolders.Local, acc.RemoveFolders.Remote
 	opts.AllowDeletes = f.allowDeletes
 	opts.DryRun = f.dryRun
-	opts.Tidy = f.tidy
+	opts.Tidy, opts.Live = f.tidy, f.live
 	opts.Connections = acc.Connections
 	opts.Log = a.log // the engine says which account
 	if opts.Now == nil {

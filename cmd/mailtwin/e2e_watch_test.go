@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -70,6 +71,9 @@ func (d *computer) watch(before func() error) *watching {
 		if before != nil {
 			err = before()
 		}
+		if d.around != nil {
+			d.around(&opts)
+		}
 		if err == nil {
 			rep, err = engine.Run(ctx, opts)
 		}
@@ -114,6 +118,17 @@ func (d *computer) watch(before func() error) *watching {
 	}
 	d.Cleanup(func() { w.stop() })
 	return w
+}
+
+// scanning is a Maildir that tells which folders are scanned.
+type scanning struct {
+	engine.Local
+	scanned func(mail.Folder)
+}
+
+func (l scanning) Scan(ctx context.Context, folder mail.Folder, letters mail.Letters) (mail.Listing, error) {
+	l.scanned(folder)
+	return l.Local.Scan(ctx, folder, letters)
 }
 
 // run waits for the next run that ends well.
@@ -190,6 +205,55 @@ func watchBothSides(s *story, rest func(d *computer)) {
 	}
 	d.leavesNothing()
 	rest(d)
+}
+
+// A new file and another flag, on either side, are brought across without a scan of the folder; so
+// its other messages cost nothing. A removal takes two scans, to be believed.
+func TestAWatchScansNoFolderForWhatItHears(t *testing.T) {
+	stories(t, map[string]func(s *story){"": func(s *story) {
+		d := s.device("laptop", `poll_interval = "1h"`)
+		s.deliver("INBOX", note("first"), seen)
+		s.deliver("INBOX", note("second"), seen)
+		var scans atomic.Int32
+		d.around = func(opts *engine.Options) {
+			opts.Local = scanning{opts.Local, func(folder mail.Folder) {
+				if folder == mail.Inbox {
+					scans.Add(1)
+				}
+			}}
+		}
+		w := d.watch(nil)
+		w.until("what was there", func(r engine.Report) bool { return r.Local.New == 2 })
+		d.listens()
+		step := func(what string, do func(), does func(engine.Report) bool, want int32) {
+			s.Helper()
+			scans.Store(0)
+			do()
+			w.until(what, does)
+			d.listens()
+			if n := scans.Load(); n != want {
+				s.Errorf("%s: INBOX is scanned %d times, want %d", what, n, want)
+			}
+		}
+		step("a new file", func() { d.save("INBOX", "cur", "1.saved.host:2,S", note("saved"), then) },
+			func(r engine.Report) bool { return r.Remote.New == 1 }, 0)
+		step("a flag", func() { d.reflag(d.find("INBOX", "saved"), "FS") },
+			func(r engine.Report) bool { return r.Remote.Flags == 1 }, 0)
+		step("mail", func() { s.deliver("INBOX", note("third"), none) },
+			func(r engine.Report) bool { return r.Local.New == 1 }, 0)
+		step("a flag on the server", func() { s.check(s.phone.AddFlags(s.Context(), "INBOX", 1, flagged)) },
+			func(r engine.Report) bool { return r.Local.Flags == 1 }, 0)
+		step("a removal", func() { d.remove(d.find("INBOX", "saved")) },
+			func(r engine.Report) bool { return r.Remote.Removed == 1 }, 2)
+		step("one more flag", func() { d.reflag(d.find("INBOX", "second"), "RS") },
+			func(r engine.Report) bool { return r.Remote.Flags == 1 }, 0)
+		if r := w.stop(); r.code != 0 || r.stderr != "" {
+			s.Errorf("it ended with %d, and said %q", r.code, r.stderr)
+		}
+		d.around = nil
+		d.sync()
+		d.quiet()
+	}})
 }
 
 // leavesNothing checks that no tmp/ has anything in it.

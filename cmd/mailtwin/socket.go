@@ -229,6 +229,7 @@ func (k *asked) Sync(ctx context.Context) error {
 	running, end := context.WithCancel(ctx)
 	defer end()
 	defer context.AfterFunc(k.ctx, end)()
+	k.forget() // whoever asks wants to know
 	k.outcome = k.sync(running, k.of, k.flags)
 	k.changed(k.outcome.report)
 	changed := k.outcome.report.Changed

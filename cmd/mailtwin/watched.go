@@ -51,11 +51,12 @@ func (a *App) watchAccount(ctx context.Context, t target, network, again <-chan 
 	defer cancel()
 	watcher := a.rooms.watcher(ctx, t.account.Maildir, maildir.WatchOptions{Layout: layouts[t.account.Layout]})
 	defer watcher.Close()
+	account.live, account.whole = &engine.Live{}, time.Now()
 	hints := make(chan struct{}, 1)
 	var telling sync.WaitGroup
 	defer telling.Wait()
 	defer cancel()
-	telling.Go(func() { a.hints(ctx, name, watcher, hints) })
+	telling.Go(func() { a.hints(ctx, name, watcher, account.live, hints) })
 
 	loop := watch.Loop{Account: account, Local: hints, Network: network, Remote: &announcer{app: a, account: t.account, guard: &account.guard}, Poll: t.account.PollInterval}
 	answering := a.listen(ctx, account, &loop)
@@ -67,8 +68,8 @@ func (a *App) watchAccount(ctx context.Context, t target, network, again <-chan 
 	return exitOK
 }
 
-// hints hands on that something may have changed here, until ctx ends.
-func (a *App) hints(ctx context.Context, name string, watcher *maildir.Watcher, hints chan<- struct{}) {
+// hints hands on that something may have changed here, and to live what that is, until ctx ends.
+func (a *App) hints(ctx context.Context, name string, watcher *maildir.Watcher, live *engine.Live, hints chan<- struct{}) {
 	for {
 		changes, err := watcher.Wait(ctx)
 		if err != nil {
@@ -77,6 +78,7 @@ func (a *App) hints(ctx context.Context, name string, watcher *maildir.Watcher, 
 		for _, n := range changes.Notices {
 			a.complain(name, n.Folder, errors.New(n.Text), "")
 		}
+		live.Tell(changes.All || changes.Replaced || changes.List || changes.Lost != nil, changes.Folders)
 		select {
 		case hints <- struct{}{}:
 		default: // there is one that was not taken yet
@@ -91,9 +93,11 @@ type watched struct {
 	tried  func()
 	said   string // what was wrong last
 	since  time.Time
-	after  *after // runs post_sync
-	failed string // what post_sync failed with last; only after uses it
-	guard  guard  // of what the loop does; only the loop uses it
+	after  *after       // runs post_sync
+	failed string       // what post_sync failed with last; only after uses it
+	guard  guard        // of what the loop does; only the loop uses it
+	live   *engine.Live // what was heard of the Maildir; nil: it is not watched yet
+	whole  time.Time    // when what was heard was last forgotten
 
 	mu          sync.Mutex // guards what follows
 	here, there time.Time  // when a sync last changed something on that side
@@ -112,8 +116,15 @@ func (w *watched) changed(r engine.Report) {
 	}
 }
 
+// wholeEvery is how often all that has changed here is scanned, whatever was heard of it: no event
+// is to be trusted for ever.
+const wholeEvery = 20 * time.Minute
+
 // Sync is watch.Account.Sync.
 func (w *watched) Sync(ctx context.Context) error {
+	if time.Since(w.whole) > wholeEvery {
+		w.forget()
+	}
 	o := w.sync(ctx, w.target, syncFlags{wait: lockWait})
 	w.changed(o.report)
 	w.after.add(o.report.Changed, nil) // also where it ended early: they are here
@@ -125,10 +136,17 @@ func (w *watched) Sync(ctx context.Context) error {
 	return loopError(o)
 }
 
+// forget has the next sync scan all that has changed here.
+func (w *watched) forget() {
+	if w.whole = time.Now(); w.live != nil {
+		w.live.Tell(true, nil)
+	}
+}
+
 // sync syncs as a watch does.
 func (w *watched) sync(ctx context.Context, t target, f syncFlags) outcome {
 	var m meter
-	f.tidy, f.opened = true, m.opened
+	f.tidy, f.live, f.opened = true, w.live, m.opened
 	ctx, done := w.guard.watch(ctx, m.moved)
 	o := w.app.syncMail(ctx, t, f, nil)
 	done(o.err)
@@ -195,5 +213,5 @@ func (w *watched) LocalStale(ctx context.Context) (bool, error) {
 	if s.opts.Local == nil {
 		return true, nil // it was never synced
 	}
-	return engine.Stale(ctx, s.opts.Local, s.opts.State, acc.Selected)
+	return engine.Stale(ctx, s.opts.Local, s.opts.State, w.live, acc.Selected)
 }

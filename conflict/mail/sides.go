@@ -122,6 +122,17 @@ type Listing struct {
 	Relics []Relic
 }
 
+// FolderChanges tells what may have changed in a folder here, as a watcher has heard of it.
+type FolderChanges struct {
+	Name Folder
+	// Whole: anything may have. Then the rest says nothing.
+	Whole bool
+	// Files are names that have come or gone, or were written to, each with its Key, and in order
+	// of those. They are such as a scan takes for those of messages; but only a look tells whether
+	// there is a file now, and that a message is gone is said by scans alone.
+	Files []File
+}
+
 // Relic is a name that a file should have lost when it was renamed to what it is now.
 type Relic struct{ Name, Now File }
 

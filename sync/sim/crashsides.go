@@ -28,6 +28,10 @@ func (c *crashLocal) Scan(ctx context.Context, folder mail.Folder, letters mail.
 	return look(c.crash, func() (mail.Listing, error) { return c.local.Scan(ctx, folder, letters) })
 }
 
+func (c *crashLocal) Look(ctx context.Context, folder mail.Folder, names []mail.File, letters mail.Letters) ([]mail.File, error) {
+	return look(c.crash, func() ([]mail.File, error) { return c.local.Look(ctx, folder, names, letters) })
+}
+
 func (c *crashLocal) Stat(ctx context.Context, folder mail.Folder, file mail.File) (mail.Stat, error) {
 	return look(c.crash, func() (mail.Stat, error) { return c.local.Stat(ctx, folder, file) })
 }

@@ -27,6 +27,8 @@ type Disk struct {
 	// Listing is called in the middle of each ReadDir, when others may change the
 	// directory; nil: nobody does.
 	Listing func(dir string)
+	// Changed is called after a name has come or gone in a directory; nil: nobody watches.
+	Changed func(dir, name string)
 
 	dev     uint64
 	root    *inode

@@ -3,6 +3,7 @@ package disk
 import (
 	"maps"
 	"math/rand/v2"
+	"path"
 	"slices"
 )
 
@@ -43,6 +44,32 @@ func (d *Disk) change(halves ...half) {
 		}
 	}
 	d.pending = append(d.pending, &change{d.Actor, halves})
+	if d.Changed == nil {
+		return
+	}
+	for _, h := range halves {
+		d.Changed(d.path(h.dir), h.name)
+	}
+}
+
+// path gives the path of a directory.
+func (d *Disk) path(dir *inode) string {
+	var find func(at *inode, name string) string
+	find = func(at *inode, name string) string {
+		if at == dir {
+			return name
+		}
+		for base, e := range at.entries {
+			if !e.isDir() {
+				continue
+			}
+			if found := find(e, path.Join(name, base)); found != "" {
+				return found
+			}
+		}
+		return ""
+	}
+	return find(d.root, ".")
 }
 
 // unname takes a name from an inode. Its number is free as soon as it has none, though a

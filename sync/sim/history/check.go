@@ -22,7 +22,8 @@ import (
 // And where one of three devices purges what is flagged, that is a change of its own: the
 // third one brings the flag, the second one purges, and the first one has to hear of it. So it is
 // where the second one keeps what was removed from a folder that the third one renames, and that gets
-// other numbers with it: what is kept is new mail there.
+// other numbers with it: what is kept is new mail there. And a watch that hears of a folder that it has
+// made itself scans all that it has changed.
 func (w *world) rounds() int {
 	rounds := 2
 	for _, d := range w.devices {
@@ -33,6 +34,9 @@ func (w *world) rounds() int {
 		if (d.Policy.ExpungeDeleted || keeps) && len(w.devices) > 2 {
 			rounds = 3
 		}
+	}
+	if w.history.Setup.Live {
+		rounds++
 	}
 	return rounds
 }
@@ -61,12 +65,31 @@ func (w *world) quiesce() {
 	if w.rest(); w.broken != nil {
 		return
 	}
+	if w.checkUnwatched(); w.broken != nil {
+		return
+	}
 	w.checkTokens()
 	w.checkFlags()
 	for _, d := range w.devices {
 		w.checkStore(d)
 		w.checkEqual(d)
 		w.checkBase(d)
+	}
+}
+
+// checkUnwatched: what a watch was told of was all that there was to do. A process that has heard
+// nothing finds no more.
+func (w *world) checkUnwatched() {
+	w.unwatched = true
+	for _, d := range w.devices {
+		if d.watch == nil {
+			continue
+		}
+		w.now = w.now.Add(time.Minute)
+		rep, err := d.sync(w.newProcess(d, fate{}))
+		if none := (engine.Counts{}); err != nil || len(rep.Problems) > 0 || rep.Local != none || rep.Remote != none {
+			w.breaks("%s: what a watch has left to do: %v %v, here %+v, there %+v", d.name, err, rep.Problems, rep.Local, rep.Remote)
+		}
 	}
 }
 
@@ -117,6 +140,10 @@ func (w *world) rest() {
 				quiet = false
 			}
 			if quiet && (before || round == rounds) {
+				// A folder that is not to be on the server, or that is held, is never as base has it.
+				if d.watch != nil && d.watch.stale && d.Policy.Direction.Writes(mail.Remote) && len(rep.Held) == 0 {
+					w.breaks("%s: a watch takes what it has done itself for what somebody else has", d.name)
+				}
 				w.checkCost(d, trips, rep.Held)
 			}
 		}
@@ -163,6 +190,7 @@ func (w *world) makesWay(d *device, problems []*engine.Problem) bool {
 		w.note("%s: as told, %s becomes %s %s", d.name, folder, fresh, m[2])
 		w.hit("rest", "made way for a folder")
 		w.parts(d, folder)
+		w.parts(d, p.Folder) // what stands in the way may be what it has become, in a state that is older
 		var err error
 		if m[2] == "here" {
 			err = d.mail().Rename(d.directory(folder), d.directory(fresh))

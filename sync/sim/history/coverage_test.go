@@ -48,6 +48,7 @@ func mustStrike() []history.Strike {
 	prefixed("server", "Fetch Append", "cut off", "cut off at its end")
 	prefixed("server", "Fetch Identify", "told twice")
 	prefixed("step", "sync change folder wait power lose old oldmail unmount renumber restore refuse crowd clear", "done")
+	each("watch", "looked", "looked, none there", "late", "overrun", "stale: true", "stale: false")
 	return append(all, history.Strike{What: "power", How: "lost"}, history.Strike{What: "phone's move", How: "seen halfway"},
 		history.Strike{What: "phone's move", How: "flagged meanwhile"}, history.Strike{What: "flags", How: "looked at"}, history.Strike{What: "flags", How: "looked at again"}, history.Strike{What: "rest", How: "held"})
 }

@@ -30,6 +30,7 @@ type device struct {
 	client  *sim.Client
 	base    Base
 	keys    *rand.ChaCha8
+	watch   *watch
 	backup  *disk.Disk
 	removed map[string]time.Time // when a sync has removed the last file of a token
 	held    string               // what it held back when somebody consented to that
@@ -73,6 +74,9 @@ func newDevice(w *world, name string, setup Device, lane Lane) (*device, error) 
 			return nil, err
 		}
 	}
+	if w.history.Setup.Live {
+		d.watch = newWatch(d)
+	}
 	var err error
 	d.base, err = lane.New()
 	return d, err
@@ -107,6 +111,17 @@ func (d *device) directory(folder mail.Folder) string {
 	return "." + strings.ReplaceAll(string(folder), "/", ".")
 }
 
+// folderAt gives the folder of a directory.
+func (d *device) folderAt(dir string) mail.Folder {
+	switch {
+	case d.Layout == maildir.Nested:
+		return mail.Folder(dir)
+	case dir == ".":
+		return mail.Inbox
+	}
+	return mail.Folder(strings.ReplaceAll(dir[1:], ".", "/"))
+}
+
 // folders lists the folders that are there, in order.
 func (d *device) folders() []mail.Folder {
 	var found []mail.Folder
@@ -125,13 +140,7 @@ func (d *device) folders() []mail.Folder {
 			}
 		})
 		if cur {
-			name := mail.Folder(dir)
-			if d.Layout == maildir.MaildirPlus {
-				if name = mail.Inbox; dir != "." {
-					name = mail.Folder(strings.ReplaceAll(dir[1:], ".", "/"))
-				}
-			}
-			found = append(found, name)
+			found = append(found, d.folderAt(dir))
 		}
 		for _, dir := range inside {
 			visit(dir)
@@ -234,6 +243,7 @@ func (d *device) syncAt(p *process, mailFS maildir.FS, allow ...mail.Folder) (re
 		ended := d.base.Close
 		if p.crash.Crashed() {
 			ended = d.base.Die
+			d.watch.died()
 		}
 		if err := ended(); err != nil {
 			w.breaks("%s: close the state: %w", d.name, err)
@@ -248,9 +258,11 @@ func (d *device) syncAt(p *process, mailFS maildir.FS, allow ...mail.Folder) (re
 	if w.history.Setup.Slow { // no server takes longer over a move
 		w.endHalves(func(h *half) bool { return began.Sub(h.asked) > time.Minute })
 	}
+	local, live := looking{p.crash.Local(tree), w}, d.watch.live(len(allow) > 0)
+	d.watch.look(local, state, live)
 	rep, err = engine.Run(context.Background(), engine.Options{
-		InStep:  d.inStep,
-		Account: "alice", Local: p.crash.Local(tree), Remote: p.crash.Remote(d.client), State: p.crash.State(state),
+		InStep: d.inStep, Live: live,
+		Account: "alice", Local: local, Remote: p.crash.Remote(d.client), State: p.crash.State(state),
 		Policy: func(mail.Folder) conflict.Policy { return d.Policy }, AllowDeletes: len(allow) > 0, Only: allow, Connections: 1,
 		CreateLocal: d.Policy.Direction.Writes(mail.Local), CreateRemote: d.Policy.Direction.Writes(mail.Remote),
 		RemoveLocal: d.Policy.Direction.Writes(mail.Local), RemoveRemote: d.Policy.Direction.Writes(mail.Remote),
@@ -288,6 +300,7 @@ const kept = 7 * 24 * time.Hour
 // power turns the power off and on. What that undoes of what people did is their loss;
 // what it undoes of ours must not cost a message.
 func (d *device) power(r *rand.Rand) {
+	d.watch.restart()
 	disks := []*disk.Disk{d.disk}
 	if d.other != d.disk {
 		disks = append(disks, d.other)

@@ -266,6 +266,9 @@ func (w *world) beforeCall(call sim.Call) error {
 		// The moment is over before a device looks a second time.
 		ends := call.Method == "Scan" && call.Folder == h.from && h.seen || p.roll(0.1)
 		h.seen = h.seen || call.Method == "Scan" && call.Folder == h.to
+		if call.Method == "DeleteFolder" && call.Folder == h.to {
+			return false // as above
+		}
 		if ends && p.roll(0.5) {
 			p.others(func() { w.onFileOf(p.device, h.from, h.token) })
 		}

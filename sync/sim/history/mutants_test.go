@@ -113,6 +113,15 @@ var mutants = []mutant{
 		`		if !a.Sent {
 			batch.DropIntents`, `		if !a.Sent || !first {
 			batch.DropIntents`, "Remote.Append"},
+	{"a file that a look does not find is as it was", "conflict/look.go",
+		`		if len(files) == 0 || len(rows) > 0 && rows[0].Key < files[0].Key {
+			return nil, false
+		}`, `		if len(files) == 0 || len(rows) > 0 && rows[0].Key < files[0].Key {
+			rows = rows[1:]
+			continue
+		}`, ""},
+	{"what was heard of is dealt with, whatever became of it", "sync/live.go",
+		`		case !r.hears(f), f.unsafe, f.failed != nil,`, `		case !r.hears(f), f.failed != nil,`, ""},
 }
 
 // mutantBudget is how many histories it may take to find one.

@@ -76,10 +76,12 @@ func (w *world) play(step Step) {
 	case Lose:
 		w.forgotten(d, Lose)
 		d.inStep = time.Time{}
+		d.watch.restart()
 		w.must(d.base.Lose())
 	case OldState:
 		w.forgotten(d, OldState)
 		d.old, d.inStep = true, time.Time{}
+		d.watch.restart()
 		w.must(d.base.Back())
 	case OldMail:
 		w.oldMail(d)
@@ -229,6 +231,7 @@ func (w *world) oldMail(d *device) {
 	}
 	w.alike = w.alike || d.Tick >= 1e9 || slices.ContainsFunc(names, func(f mail.Folder) bool { return d.looksAlike(was, f) })
 	d.disk = old
+	d.watch.restart()
 	if w.history.Verbose {
 		for _, folder := range d.folders() {
 			w.note("%s: marker %q", folder, d.content(d.mail(), path.Join(d.directory(folder), ".mailtwin")))
@@ -432,7 +435,9 @@ func (w *world) unmount(d *device) {
 		return // then it is a first sync, onto that disk
 	}
 	p := w.newProcess(d, fate{})
+	d.watch.restart()
 	rep, err := d.syncAt(p, &tappedFS{process: p, FS: root})
+	d.watch.restart()
 	w.note("unmounted: %v, %v", err, rep.Problems)
 	if err == nil && len(rep.Problems) == 0 {
 		w.breaks("%s: a Maildir that is not mounted is synced", d.name)

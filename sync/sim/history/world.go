@@ -13,27 +13,28 @@ import (
 
 // world is an account, with all who work on it, while a history is played.
 type world struct {
-	history  *History
-	cover    Coverage
-	r        *rand.Rand // the chances of the step that is played
-	now      time.Time
-	server   *sim.Server
-	backup   *sim.Snapshot
-	restored bool             // the server got a backup back
-	oldMails bool             // a device got an older Maildir back
-	renewed  bool             // a folder of the server got other numbers
-	alike    bool             // a Maildir from a backup may look as the one in base does
-	left     map[place]*token // who has left a place on the server
-	leftAt   map[place]time.Time
-	renewals map[mail.Folder]time.Time // when a folder was renamed, and got other numbers
-	reused   map[place][]*token        // who had a UID that a restored server gives out once more
-	copied   map[place]*token          // what devices have copied where there is no MOVE
-	devices  []*device
-	process  *process // that runs; nil: none
-	halves   []*half  // moves that are under way on the server
-	late     []func() // what the server will have done a little later
-	refuses  error    // what the server says to changes, some of the time
-	calm     bool     // nothing goes wrong any more
+	history   *History
+	cover     Coverage
+	r         *rand.Rand // the chances of the step that is played
+	now       time.Time
+	server    *sim.Server
+	backup    *sim.Snapshot
+	restored  bool             // the server got a backup back
+	oldMails  bool             // a device got an older Maildir back
+	renewed   bool             // a folder of the server got other numbers
+	alike     bool             // a Maildir from a backup may look as the one in base does
+	left      map[place]*token // who has left a place on the server
+	leftAt    map[place]time.Time
+	renewals  map[mail.Folder]time.Time // when a folder was renamed, and got other numbers
+	reused    map[place][]*token        // who had a UID that a restored server gives out once more
+	copied    map[place]*token          // what devices have copied where there is no MOVE
+	devices   []*device
+	process   *process // that runs; nil: none
+	halves    []*half  // moves that are under way on the server
+	late      []func() // what the server will have done a little later
+	refuses   error    // what the server says to changes, some of the time
+	calm      bool     // nothing goes wrong any more
+	unwatched bool     // no device is watched any more
 
 	tokens map[string]*token
 	bodies map[string]string // the token of each content that there may be
