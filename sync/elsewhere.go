@@ -64,7 +64,11 @@ func (r *run) awaitElsewhere(ctx context.Context, g *gathered, items []*conflict
 		if !half(item) {
 			return false
 		}
-		behind[item.Folder] = behind[item.Folder] || item.Local == conflict.New
+		if item.Local == conflict.New {
+			behind[item.Folder] = true
+			// That it was about to be uploaded has to be known as long as it waits.
+			g.unsure[upload{r.folders[item.Folder].base.ID, item.File.Key}] = true
+		}
 		switch row := item.Row; {
 		case row == nil:
 		case row.State == mail.Pending:

@@ -228,3 +228,37 @@ func TestAMoveHalfwayOfWhatWasLanding(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// An upload is interrupted, its message moves to a folder that cannot be read in the next run, and
+// the file waits. It does so in the run after that, too: what says that it was uploaded stays.
+func TestAnInterruptedUploadWhoseMessageIsWhereItCannotBeRead(t *testing.T) {
+	var s *sim.Server
+	var d *device
+	for step := 1; s == nil || len(s.Messages("Lists")) == 0; step++ {
+		s = account(t)
+		d = newDevice(t, s)
+		d.sync()
+		d.put("Lists", "1.saved:2,S", letter("saved"))
+		if len(d.dies(step)) < step {
+			t.Fatal("no step uploads it")
+		}
+	}
+	s.Move("Lists", 1, "Archive")
+	s.Before = func(c sim.Call) error {
+		if c.Folder == "Archive" && c.Method == "Scan" {
+			return mail.ErrRefused
+		}
+		return nil
+	}
+	for range 2 {
+		if rep, err := d.run(); err != nil || len(rep.Problems) != 1 {
+			t.Fatalf("%+v, %v", rep, err)
+		}
+	}
+	s.Before = nil
+	d.sync()
+	d.sync()
+	d.once("About saved.")
+	d.inStep()
+	d.quiet()
+}

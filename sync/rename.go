@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -225,6 +226,9 @@ func (r *run) renameOn(ctx context.Context, side mail.Side, all []*renaming) (di
 		} else {
 			err = r.Remote.RenameFolder(ctx, s.From, s.To)
 		}
+		if inner := r.innerInTheWay(s); side == mail.Remote && errors.Is(err, mail.ErrExists) && inner != "" {
+			err = fmt.Errorf("rename it to %q, and with it a folder to %q, %s: %w", s.To, inner, where(side), mail.ErrExists)
+		}
 		if err != nil {
 			if ends(err) {
 				return did, err
@@ -374,4 +378,15 @@ func (r *run) recordNames(ctx context.Context, all []*renaming) (bool, error) {
 		return false, nil
 	}
 	return true, r.commit(ctx, batch)
+}
+
+// innerInTheWay gives the name that a folder of the server cannot get as the one around it is
+// renamed, since there is such a folder; "" if there is none.
+func (r *run) innerInTheWay(s conflict.Step) mail.Folder {
+	for _, name := range slices.Sorted(maps.Keys(r.onServer)) {
+		if name.Inside(s.From) && r.there(mail.Remote, s.To+name[len(s.From):]) {
+			return s.To + name[len(s.From):]
+		}
+	}
+	return ""
 }

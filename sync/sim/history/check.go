@@ -162,7 +162,7 @@ func (w *world) rest() {
 const maxAdvice = 2
 
 var (
-	inTheWay = regexp.MustCompile(`^rename it to "([^"]+)" (here|on the server)$`)
+	inTheWay = regexp.MustCompile(`^rename it to (?:"[^"]+", and with it a folder to )?"([^"]+)",? (here|on the server)$`)
 	noFolder = regexp.MustCompile(`: its directory "([^"]+)" has neither cur nor new: .*remove`)
 )
 
