@@ -64,6 +64,8 @@ func lives(s settings, huge *dataset) []*workload {
 			live: &live{changes: burst, play: (*stage).thereBurst, adds: told + ", while APPENDs go on"}},
 		{name: "live-here-huge", title: "Here: one removal in a folder of " + names, data: large,
 			live: &live{changes: removals, play: (*stage).removals, within: 2*time.Second + settles, adds: "a SELECT of the folder, and the EXPUNGE"}},
+		{name: "live-here-huge-new", title: "Here: one new message in a folder of " + names, data: large,
+			live: &live{changes: removals, play: (*stage).arrivals, within: time.Second + settles, adds: "a SELECT of the folder, and the APPEND"}},
 	}
 	for _, w := range list {
 		w.programs, w.begin = []string{mailtwin}, inStep
@@ -187,9 +189,18 @@ func (s *stage) here(ctx context.Context, changes int, r *liveResult) error {
 
 // removals are of the only folder there is.
 func (s *stage) removals(ctx context.Context, changes int, r *liveResult) error {
+	return s.alike(ctx, changes, change{from: s.places[0]}, r)
+}
+
+// arrivals are new files of the only folder there is.
+func (s *stage) arrivals(ctx context.Context, changes int, r *liveResult) error {
+	return s.alike(ctx, changes, change{to: s.places[0]}, r)
+}
+
+func (s *stage) alike(ctx context.Context, changes int, c change, r *liveResult) error {
 	for i := range changes {
-		if err := s.one(ctx, change{from: s.places[0]}, r); err != nil {
-			return fmt.Errorf("removal %d: %w", i, err)
+		if err := s.one(ctx, c, r); err != nil {
+			return fmt.Errorf("change %d: %w", i, err)
 		}
 	}
 	return nil
