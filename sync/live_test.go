@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	gosync "sync"
 	"testing"
 
 	"mailtwin/conflict/mail"
@@ -24,7 +25,12 @@ func hearing(t *testing.T, s *sim.Server) *hears {
 	h := &hears{newDevice(t, s), map[mail.Folder]int{}}
 	h.sync()
 	h.opts.Live = &engine.Live{}
-	h.scanned = func(f mail.Folder) { h.scans[f]++ }
+	var mu gosync.Mutex // folders are scanned side by side
+	h.scanned = func(f mail.Folder) {
+		mu.Lock()
+		defer mu.Unlock()
+		h.scans[f]++
+	}
 	h.heard(func() { h.sync() })
 	clear(h.scans)
 	return h
