@@ -89,10 +89,7 @@ func (r *run) isOther(ctx context.Context, f *folder) (bool, error) {
 // anything: that its own file does not say what some letters mean, since other programs
 // have nothing else to tell them, and that a rename was not ended.
 func (r *run) mend(ctx context.Context, f *folder) (bool, error) {
-	if r.DryRun || !f.policy.Direction.Writes(mail.Local) {
-		return false, nil
-	}
-	if f.peeked {
+	if r.DryRun || f.peeked || !f.policy.Direction.Writes(mail.Local) {
 		return false, nil
 	}
 	if f.listing.LettersLost {

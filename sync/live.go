@@ -204,9 +204,13 @@ func (r *run) deal() {
 	if r.Live == nil {
 		return
 	}
+	open := map[mail.FolderID]bool{}
+	for _, in := range r.intents {
+		open[in.Folder] = true
+	}
 	for _, f := range r.folders {
 		switch {
-		case !r.hears(f), f.unsafe, f.failed != nil, f.stale, slices.ContainsFunc(r.intents, func(in mail.Intent) bool { return in.Folder == f.base.ID }):
+		case !r.hears(f), f.unsafe, f.failed != nil, f.stale, open[f.base.ID]:
 			f.dealt = nil
 		case f.listing != nil && f.listing.Believed:
 			f.dealt = &dealt{stamp: f.listing.Stamp}

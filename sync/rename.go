@@ -226,8 +226,10 @@ func (r *run) renameOn(ctx context.Context, side mail.Side, all []*renaming) (di
 		} else {
 			err = r.Remote.RenameFolder(ctx, s.From, s.To)
 		}
-		if inner := r.innerInTheWay(s); side == mail.Remote && errors.Is(err, mail.ErrExists) && inner != "" {
-			err = fmt.Errorf("rename it to %q, and with it a folder to %q, %s: %w", s.To, inner, where(side), mail.ErrExists)
+		if side == mail.Remote && errors.Is(err, mail.ErrExists) {
+			if inner := r.innerInTheWay(s); inner != "" {
+				err = fmt.Errorf("rename it to %q, and with it a folder to %q, %s: %w", s.To, inner, where(side), mail.ErrExists)
+			}
 		}
 		if err != nil {
 			if ends(err) {

@@ -32,8 +32,8 @@ func Stale(ctx context.Context, local Local, state State, live *Live, selected f
 		if delete(bases, lf.Name); selected != nil && !selected(lf.Name) {
 			continue
 		}
-		if !there && !lf.Unfinished || there && lf.Unfinished {
-			return true, nil
+		if there == lf.Unfinished {
+			return true, nil // it is new, or half gone
 		}
 		if !there {
 			continue

@@ -127,9 +127,9 @@ type FolderChanges struct {
 	Name Folder
 	// Whole: anything may have. Then the rest says nothing.
 	Whole bool
-	// Files are names that have come or gone, or were written to, each with its Key, and in order
-	// of those. They are such as a scan takes for those of messages; but only a look tells whether
-	// there is a file now, and that a message is gone is said by scans alone.
+	// Files are names that have come or gone, or were written to, each with its Key. They are such
+	// as a scan takes for those of messages; but only a look tells whether there is a file now, and
+	// that a message is gone is said by scans alone.
 	Files []File
 }
 
