@@ -51,7 +51,9 @@ func (d *computer) strace(flags ...string) string {
 	log := filepath.Join(d.dir, "trace")
 	args := append([]string{"-f", "-o", log, "-e", "signal=none"}, flags...)
 	cmd := exec.CommandContext(d.Context(), tracer(d.T), append(args, d.program(), "--config", d.config, "sync")...)
-	cmd.Env = append(os.Environ(), killAt+"=0")
+	// The signal by which Go preempts a goroutine cuts a getdents64 in two, or makes another
+	// call start again: counts must not depend on the moment.
+	cmd.Env = append(os.Environ(), killAt+"=0", "GODEBUG=asyncpreemptoff=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		d.Fatalf("%v: %s", err, out)
 	}
