@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"mailtwin/conflict/mail"
 	"mailtwin/sync/imaptest/corpus"
@@ -14,6 +15,10 @@ import (
 )
 
 func TestWhatASyncCosts(t *testing.T) {
+	// Commands of one write are one round trip where nothing is answered before the last of them is
+	// written, which on loopback depends on who gets the processor.
+	const far = 50 * time.Millisecond
+	slow := []string{`timeout = "20s"`}
 	stories(t, map[string]func(s *story){
 		"nothing to do in 20 folders of 20 messages": func(s *story) {
 			d := s.device("laptop")
@@ -37,7 +42,7 @@ func TestWhatASyncCosts(t *testing.T) {
 			s.Logf("%d folders: %d round trips, %d octets of %d", r.Folders, r.RoundTrips, r.BytesIn+r.BytesOut, limit)
 		},
 		"changes on the server in 20 folders": func(s *story) {
-			d := s.device("laptop")
+			d, way := s.online(slow...)
 			uids := map[mail.Folder][]mail.UID{}
 			n := 0
 			another := func() string { // of a size that no other one has
@@ -57,7 +62,9 @@ func TestWhatASyncCosts(t *testing.T) {
 				s.check(s.phone.Delete(s.Context(), name, at[1]))
 				s.deliver(name, another(), none)
 			}
+			way.Lengthen(far)
 			r := d.sync()
+			way.Lengthen(0)
 			if r.RoundTrips > 4+2 || r.Connections != 1 {
 				s.Errorf("%d round trips over %d connections", r.RoundTrips, r.Connections)
 			}
@@ -69,7 +76,7 @@ func TestWhatASyncCosts(t *testing.T) {
 		// Each folder is visited once, by one of the sessions; what is new goes to all of them in
 		// one breath.
 		"changes here in 20 folders": func(s *story) {
-			d := s.device("laptop")
+			d, way := s.online(slow...)
 			n := 0
 			for i := range 20 {
 				name := mail.Folder(fmt.Sprint("Lists/", i))
@@ -90,7 +97,9 @@ func TestWhatASyncCosts(t *testing.T) {
 				s.check(os.Rename(f.path, filepath.Join(d.maildir, "Archive", "cur", filepath.Base(f.path))))
 				d.save(name, "cur", fmt.Sprintf("%d.a.host:2,S", i), note(fmt.Sprint("new ", i)), then)
 			}
+			way.Lengthen(far)
 			r := d.sync()
+			way.Lengthen(0)
 			const folders, sessions = 20, 4
 			// The list, the uploads, the look at what has changed, and the new messages in Trash;
 			// two visits to each folder, since moves come first; and a SELECT for each session
@@ -104,7 +113,7 @@ func TestWhatASyncCosts(t *testing.T) {
 			d.quiet()
 		},
 		"100 messages are removed here, and 100 moved": func(s *story) {
-			d := s.device("laptop")
+			d, way := s.online(slow...)
 			s.check(s.phone.CreateFolder(s.Context(), "Archive", mail.RoleNone))
 			for n := range 300 {
 				s.deliver("INBOX", note(fmt.Sprint("message ", n))+strings.Repeat("x", 10*n), seen)
@@ -115,7 +124,9 @@ func TestWhatASyncCosts(t *testing.T) {
 				f := d.find("INBOX", fmt.Sprint("message ", 100+n))
 				s.check(os.Rename(f.path, filepath.Join(d.maildir, "Archive", "cur", filepath.Base(f.path))))
 			}
+			way.Lengthen(far)
 			r := d.sync()
+			way.Lengthen(0)
 			if r.RoundTrips > 12 || r.Remote.Removed != 100 || r.Remote.Moved != 100 {
 				s.Errorf("%d round trips, there %+v", r.RoundTrips, r.Remote)
 			}
@@ -124,12 +135,14 @@ func TestWhatASyncCosts(t *testing.T) {
 			d.quiet()
 		},
 		"1,000 messages are uploaded": func(s *story) {
-			d := s.device("laptop")
+			d, way := s.online(slow...)
 			d.sync()
 			for n := range 1000 {
 				d.save("INBOX", "cur", fmt.Sprintf("%d.a.host:2,S", n), note(fmt.Sprint("message ", n)), then)
 			}
+			way.Lengthen(far)
 			r := d.sync()
+			way.Lengthen(0)
 			if r.RoundTrips >= 30 || r.Remote.New != 1000 {
 				s.Errorf("%d round trips, there %+v", r.RoundTrips, r.Remote)
 			}
