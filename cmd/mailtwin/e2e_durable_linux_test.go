@@ -49,7 +49,7 @@ func (d *computer) program() string {
 func (d *computer) strace(flags ...string) string {
 	d.Helper()
 	log := filepath.Join(d.dir, "trace")
-	args := append([]string{"-f", "-o", log, "-e", "signal=none"}, flags...)
+	args := append([]string{"-f", "--seccomp-bpf", "-o", log, "-e", "signal=none"}, flags...)
 	cmd := exec.CommandContext(d.Context(), tracer(d.T), append(args, d.program(), "--config", d.config, "sync")...)
 	// The signal by which Go preempts a goroutine cuts a getdents64 in two, or makes another
 	// call start again: counts must not depend on the moment.

@@ -183,7 +183,7 @@ func TestTheSystemFails(t *testing.T) {
 				s := embedded(t)
 				d := mixed(s)
 				s.setting(d, "fsync = true")
-				cmd := exec.CommandContext(t.Context(), strace, "-f", "-qq", "-o", os.DevNull, "-e", "signal=none",
+				cmd := exec.CommandContext(t.Context(), strace, "-f", "--seccomp-bpf", "-qq", "-o", os.DevNull, "-e", "signal=none",
 					"-e", "trace="+f.call, "-e", "inject="+f.call+":error="+f.err+":when="+when,
 					d.program(), "--config", d.config, "sync")
 				cmd.Env = append(os.Environ(), killAt+"=0")
