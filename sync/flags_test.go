@@ -1,6 +1,7 @@
 package sync_test
 
 import (
+	"io"
 	"os"
 	"testing"
 	"time"
@@ -220,6 +221,47 @@ func TestFlagsOfAMoveToAFolderThatCannotBeMade(t *testing.T) {
 		t.Errorf("the server has %s", short(censusOf(s, "New")))
 	}
 	d.has("Lists", 0)
+	d.inStep()
+	d.quiet()
+}
+
+// A message is flagged here, which the server refuses, and then moves there to a folder which a
+// run cannot read. That run has more to do elsewhere, and so looks again at what is left: the file
+// still waits for its message, with its flags.
+func TestFlagsOfAMessageThatMovesToWhatCannotBeRead(t *testing.T) {
+	s := account(t)
+	s.Options.NoCondStore = true
+	uid := s.Deliver("Lists", onWire(letter("answered")), mail.Flags{}, day)
+	d := newDevice(t, s)
+	d.sync()
+	d.rename(d.find("Lists", "About answered."), "cur", "RS")
+	s.Before = func(call sim.Call) error {
+		if call.Method == "Store" {
+			return mail.ErrRefused
+		}
+		return nil
+	}
+	if rep, err := d.run(); err != nil || len(rep.Problems) != 1 {
+		t.Fatalf("%v, %v", err, rep.Problems)
+	}
+	s.Move("Lists", uid, "Archive")
+	d.put("INBOX", "1.new:2,", letter("new"))
+	unread := 0
+	s.Before = func(call sim.Call) error {
+		if call.Folder == "Archive" && (call.Method == "Identify" || call.Method == "Fetch") {
+			unread++
+			return io.ErrUnexpectedEOF
+		}
+		return nil
+	}
+	if _, err := d.run(); err != nil || unread == 0 {
+		t.Fatalf("%v, and the folder was read %d times", err, unread)
+	}
+	s.Before = nil
+	d.sync()
+	if got := s.Messages("Archive"); len(got) != 1 || !got[0].Flags.Equal(flags(`\Answered`, `\Seen`)) {
+		t.Errorf("the server has %s", short(censusOf(s, "Archive")))
+	}
 	d.inStep()
 	d.quiet()
 }

@@ -116,11 +116,15 @@ func (g *gathered) withKey(f *folder, key mail.Key) *conflict.Item {
 func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	g := r.newGathered()
 	for _, f := range r.folders {
+		// What was left undone is met again as a whole: of a move, for example, that met no
+		// file, not only the half whose folder has changed since; and of a message that is gone, not
+		// only that, and not what was changed here about its file.
 		if f.view != nil {
 			f.said = &f.view.Access
-			// What was left undone is met again as a whole: of a move, for example, that met no
-			// file, not only the half whose folder has changed since.
 			f.remoteDirty = f.remoteDirty || f.unsafe
+		}
+		if f.listing != nil || f.peeked {
+			f.localDirty = f.localDirty || f.unsafe
 		}
 		f.view, f.listing, f.unsafe = nil, nil, false
 		f.peeked, f.wrote = false, false
