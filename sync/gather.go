@@ -493,7 +493,8 @@ func (r *run) addUnsettled(g *gathered) {
 				continue
 			}
 			item := g.row(f, row)
-			item.Due = !row.RetryAt.After(now)
+			// What can be read by now holds nothing back: this round tells.
+			item.Due = !row.RetryAt.After(now) || row.Why == whyDamaged && f.listing != nil && f.listing.Believed
 			stayHeld(f, item)
 		}
 	}

@@ -35,9 +35,12 @@ func (r *run) remove(ctx context.Context, w *work, v *visit) error {
 	wait := &mail.Batch{}
 	for _, a := range w.remote {
 		until, why := refused.until(a.Item.Row), whyBehind
-		if len(f.damaged) > 0 && a.Item.Moved == nil && a.Item.Row.State == mail.Settled {
-			// It may never be readable; so this one waits for as long as it takes to put that right.
+		// What is damaged may never be readable; so this one waits for as long as it takes to put that
+		// right.
+		if row := a.Item.Row; len(f.damaged) > 0 && a.Item.Moved == nil && row.State == mail.Settled {
 			until, why = r.Now().Add(firstRetry).Truncate(time.Second), whyDamaged
+		} else if len(f.damaged) > 0 && row.Why == whyDamaged && row.RetryAt.After(r.Now()) {
+			until, why = row.RetryAt, whyDamaged
 		}
 		switch {
 		case !purges(a) && !until.IsZero():
