@@ -290,7 +290,7 @@ func (r *run) pairCopies(ctx context.Context, g *gathered, round int) error {
 				waits[item] = true
 				continue
 			}
-			for _, known := range r.itemsIn(g, rows, (*folder).synced) {
+			for _, known := range r.itemsIn(g, rows, func(f *folder) bool { return f.selected }) {
 				if known.Row.UID != 0 && known.Remote != conflict.Gone {
 					g.alike[item] = append(g.alike[item], known) // also if it is not read again in this run
 				}

@@ -418,3 +418,32 @@ func TestAMessageThatMovesOutOfAFolderThatCannotBeRenamed(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// A message leaves a folder on the server while that cannot be renamed there yet, and its file was
+// flagged: it is the one that has come to another folder, with what was changed here.
+func TestAMessageThatLeavesAFolderWhichWaitsForItsName(t *testing.T) {
+	s := account(t)
+	uid := s.Deliver("Lists/go", onWire(letter("leaving")), mail.Flags{}, day)
+	d := newDevice(t, s)
+	d.sync()
+	must(t, os.Rename(d.dir("Lists"), d.dir("Letters")))
+	d.rename(d.find("Letters/go", "About leaving."), "cur", "RS")
+	s.Move("Lists/go", uid, "Archive")
+	s.Before = func(call sim.Call) error {
+		if call.Method == "RenameFolder" {
+			return fmt.Errorf("%w: %w", mail.ErrRefused, mail.ErrTryLater)
+		}
+		return nil
+	}
+	if rep, err := d.run(); err != nil || len(rep.Problems) == 0 {
+		t.Fatalf("%v, %v", err, rep.Problems)
+	}
+	s.Before = nil
+	d.sync()
+	d.once("About leaving.")
+	if got := s.Messages("Archive"); len(got) != 1 || !got[0].Flags.Equal(flags(`\Answered`, `\Seen`)) {
+		t.Errorf("the server has %s", short(censusOf(s, "Archive")))
+	}
+	d.inStep()
+	d.quiet()
+}
