@@ -103,6 +103,18 @@ func (i *Item) MoveOnto(other *Item, file mail.File) {
 	other.Local, other.File, other.Relabel = Flags, file, true
 }
 
+// LeaveTo has what was changed on the server about an item whose place another one has taken,
+// which is at rest as that file, changed about that; it tells whether there was anything.
+func (i *Item) LeaveTo(other *Item, file mail.File) bool {
+	base := i.baseFlags()
+	if i.Remote != Flags || i.remoteFlags().Equal(base) {
+		return false
+	}
+	file.Flags = Merge(base, i.remoteFlags(), other.localFlags())
+	other.Local, other.File, other.Relabel = Flags, file, true
+	return true
+}
+
 // AtRest tells whether the item is in step, and there on both sides as far as is known.
 func (i *Item) AtRest() bool { return i.Row.State == mail.Settled && i.here() && i.there() }
 

@@ -265,3 +265,32 @@ func TestFlagsOfAMessageThatMovesToWhatCannotBeRead(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// A message moves here, by COPY, and the server does not let the original go yet: what somebody sets
+// on that meanwhile is set on the copy.
+func TestFlagsOfAnOriginalThatStaysBehind(t *testing.T) {
+	s := account(t)
+	s.Options.NoMove = true
+	uid := s.Deliver("Lists", onWire(letter("answered")), flags(`\Flagged`), day)
+	d := newDevice(t, s)
+	d.sync()
+	d.moveHere(d.find("Lists", "About answered."), "Archive", "9.moved:2,FS")
+	s.Before = func(call sim.Call) error {
+		if call.Method == "Expunge" {
+			return mail.ErrRefused
+		}
+		return nil
+	}
+	if rep, err := d.run(); err != nil || len(rep.Problems) == 0 {
+		t.Fatalf("%v, %v", err, rep.Problems)
+	}
+	s.Before = nil
+	must(t, s.SetFlags("Lists", uid, flags(`\Answered`)))
+	d.sync()
+	if got := s.Messages("Archive"); len(got) != 1 || !got[0].Flags.Equal(flags(`\Answered`, `\Seen`)) {
+		t.Errorf("the server has %s", short(censusOf(s, "Archive")))
+	}
+	d.has("Lists", 0)
+	d.inStep()
+	d.quiet()
+}
