@@ -189,6 +189,7 @@ func (w *world) makesWay(d *device, problems []*engine.Problem) bool {
 		fresh := mail.Folder(fmt.Sprintf("Folder %d", w.names))
 		w.note("%s: as told, %s becomes %s %s", d.name, folder, fresh, m[2])
 		w.hit("rest", "made way for a folder")
+		w.leavesName(folder)
 		w.parts(d, folder)
 		w.parts(d, p.Folder) // what stands in the way may be what it has become, in a state that is older
 		var err error
@@ -206,7 +207,8 @@ func (w *world) makesWay(d *device, problems []*engine.Problem) bool {
 }
 
 // parts notes that a folder gets another name than the one of the other side, as somebody was told
-// to. What is in both is in two folders then: nothing tells that these were one.
+// to. What is in both is in two folders then: nothing tells that these were one, nor that what has
+// left one of them was in the other.
 func (w *world) parts(d *device, folder mail.Folder) {
 	here := map[*token]bool{}
 	for _, f := range d.files(folder) {
@@ -214,6 +216,11 @@ func (w *world) parts(d *device, folder mail.Folder) {
 	}
 	for _, m := range w.server.Messages(folder) {
 		if t := w.tokenOf(string(m.Raw)); t != nil && here[t] {
+			t.copies++
+		}
+	}
+	for at, t := range w.left {
+		if here[t] && !d.inStep.After(w.leftAt[at]) {
 			t.copies++
 		}
 	}
@@ -328,8 +335,12 @@ func (w *world) checkTokens() {
 			w.breaks("%s is lost; nobody removed it (%d in Trash)", t.name, inTrash[t.name])
 		case n+inTrash[t.name] == 0 && !t.expunged && !w.onlyHere(t):
 			w.breaks("%s was removed, and is not in Trash", t.name)
+		case t.lacksCopy(n):
+			w.breaks("%s is there once, and was copied to %s", t.name, t.first.to)
 		case n > 1+t.copies:
 			w.breaks("%s is there %d times, and was copied %d times", t.name, n, t.copies)
+		case t.lacksCopy(0):
+			w.hit("copy", "counted")
 		}
 	}
 }

@@ -50,5 +50,6 @@ func mustStrike() []history.Strike {
 	prefixed("step", "sync change folder wait power lose old oldmail unmount renumber restore refuse crowd clear", "done")
 	each("watch", "looked", "looked, none there", "late", "overrun", "stale: true", "stale: false")
 	return append(all, history.Strike{What: "power", How: "lost"}, history.Strike{What: "phone's move", How: "seen halfway"},
-		history.Strike{What: "phone's move", How: "flagged meanwhile"}, history.Strike{What: "flags", How: "looked at"}, history.Strike{What: "flags", How: "looked at again"}, history.Strike{What: "rest", How: "held"})
+		history.Strike{What: "phone's move", How: "flagged meanwhile"}, history.Strike{What: "flags", How: "looked at"}, history.Strike{What: "flags", How: "looked at again"}, history.Strike{What: "rest", How: "held"},
+		history.Strike{What: "copy", How: "counted"})
 }

@@ -36,6 +36,8 @@ type Setup struct {
 	Slow bool
 	// Live: what syncs a device is mostly one process, which watches the Maildir.
 	Live bool
+	// One: what people do is mostly about the first message, so that all meets there.
+	One bool
 	// Parts: the beginnings of messages are kept where a connection breaks, and it does so
 	// more often than it otherwise would.
 	Parts bool
@@ -117,6 +119,7 @@ func New(seed uint64) *History {
 	h.Setup.Halves = rand.New(rand.NewPCG(seed, 0x68616c66)).IntN(4) == 0
 	h.Setup.Slow = !h.Setup.Halves && rand.New(rand.NewPCG(seed, 0x736c6f77)).IntN(3) == 0
 	h.Setup.Live = rand.New(rand.NewPCG(seed, 0x6c697665)).IntN(3) == 0
+	h.Setup.One = rand.New(rand.NewPCG(seed, 0x6f6e65)).IntN(4) == 0
 	parts := rand.New(rand.NewPCG(seed, 0x70617274))
 	h.Setup.Parts, h.Setup.Server.NoPartial = parts.IntN(2) == 0, parts.IntN(6) == 0
 	h.crowd(rand.New(rand.NewPCG(seed, 0x63726f77)))

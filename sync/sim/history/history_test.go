@@ -189,7 +189,7 @@ func TestHistoriesOnSQLite(t *testing.T) {
 func TestHistoriesThatOnceFailed(t *testing.T) {
 	for _, seed := range onceFailed {
 		h := history.New(seed)
-		h.Setup.Parts, h.Setup.Slow, h.Setup.Live = false, false, false // of which nobody knew then: it would be another history
+		h.Setup.Parts, h.Setup.Slow, h.Setup.Live, h.Setup.One = false, false, false, false // of which nobody knew then: it would be another history
 		if res := history.Play(h, history.Memory{}, history.Coverage{}); res.Err != nil {
 			report(t, seed, "", history.Memory{})
 		}
@@ -197,9 +197,14 @@ func TestHistoriesThatOnceFailed(t *testing.T) {
 	for _, f := range onceFailedAt {
 		h := history.New(f.seed)
 		h.AimAt(f.call)
-		h.Setup.Slow, h.Setup.Live = false, false
+		h.Setup.Slow, h.Setup.Live, h.Setup.One = false, false, false
 		if res := history.Play(h, history.Memory{}, history.Coverage{}); res.Err != nil {
 			report(t, f.seed, f.call, history.Memory{})
+		}
+	}
+	for _, f := range onceFailedDrawn {
+		if res := history.Play(history.New(f.seed).Only(f.steps), history.Memory{}, history.Coverage{}); res.Err != nil {
+			t.Errorf("seed %d, steps %v: %v", f.seed, f.steps, res.Err)
 		}
 	}
 	for _, f := range onceFailedSince {
@@ -207,11 +212,21 @@ func TestHistoriesThatOnceFailed(t *testing.T) {
 		if f.steps != nil {
 			h = h.Only(f.steps)
 		}
-		h.Setup.Process, h.Setup.Slow, h.Setup.Live = f.process, false, false // of which nobody knew then
+		h.Setup.Process, h.Setup.Slow, h.Setup.Live, h.Setup.One = f.process, false, false, false // of which nobody knew then
 		if res := history.Play(h, history.Memory{}, history.Coverage{}); res.Err != nil {
 			t.Errorf("seed %d, process %d, steps %v: %v", f.seed, f.process, f.steps, res.Err)
 		}
 	}
+}
+
+// onceFailedDrawn are those that are played as they are drawn, by some of their steps.
+var onceFailedDrawn = []struct {
+	seed  uint64
+	steps []int
+}{
+	{63031277, []int{2, 6, 9, 10, 11, 12, 14, 16, 18, 20, 21}}, // flags of a message that has moved to what cannot be read
+	{63104328, []int{10, 15, 19, 22, 23, 25, 28}},              // ... and of one that has left a folder which waits for its name
+	{63093705, []int{1, 4, 14, 15, 16, 18, 20, 21, 24}},        // flags of an original that the server does not let go
 }
 
 // onceFailedSince are those that are played as they are, some of them by some of their steps.

@@ -44,6 +44,7 @@ func (w *world) arrive() {
 		t.removed = true
 	}
 	flags := pick(w.r, someFlags)
+	t.comes(to)
 	t.flagged(0, flags.System)
 	w.server.Deliver(to, []byte(t.text), flags, w.now.Add(-1e15))
 }
@@ -59,7 +60,9 @@ func (w *world) crowd() {
 	}
 	w.note("%d messages arrive in %s", manyMessages, to)
 	for range manyMessages {
-		w.server.Deliver(to, []byte(w.compose().text), mail.Flags{}, w.now.Add(-1e15))
+		t := w.compose()
+		t.comes(to)
+		w.server.Deliver(to, []byte(t.text), mail.Flags{}, w.now.Add(-1e15))
 	}
 }
 
@@ -128,6 +131,7 @@ func (w *world) save(d *device) {
 
 func (w *world) saveIn(d *device, to mail.Folder) {
 	t := w.compose()
+	t.comes(to)
 	if to == trash {
 		t.removed = true
 	}
@@ -180,6 +184,17 @@ func (w *world) onFile(d *device) {
 	}
 	folder := pick(w.r, folders)
 	files := d.files(folder)
+	if w.first() != nil && !w.chance(3) {
+		for _, at := range folders {
+			others := func(f file) bool { return w.tokenOf(f.text) != w.first() }
+			if of := slices.DeleteFunc(d.files(at), others); len(of) > 0 && (at != trash || w.chance(4)) {
+				folder, files = at, of
+				if w.chance(2) {
+					break
+				}
+			}
+		}
+	}
 	if len(files) == 0 {
 		return
 	}
@@ -187,6 +202,14 @@ func (w *world) onFile(d *device) {
 	if t := w.tokenOf(f.text); t != nil { // not torn, or being written
 		w.actOn(d, folder, f, t)
 	}
+}
+
+// first is the message that people are mostly at work on, if there is one.
+func (w *world) first() *token {
+	if !w.history.Setup.One {
+		return nil
+	}
+	return w.tokens["token0001"]
 }
 
 // onFileOf is onFile, for a file of that message.
@@ -242,6 +265,7 @@ func (w *world) actOn(d *device, folder mail.Folder, f file, t *token) {
 			name = fresh + ":2," + f.flags()
 		}
 		w.note("%s: %s moves from %s to %s as %s", d.name, t.name, folder, to, name)
+		t.moves(folder, to)
 		w.movesMeanwhile(t)
 		w.partWays(d, t, folder, to)
 		if d.Tick >= 1e9 {
@@ -261,6 +285,7 @@ func (w *world) actOn(d *device, folder mail.Folder, f file, t *token) {
 			w.changesForm(t)
 		}
 		w.note("%s: %s is saved from %s to %s", d.name, t.name, folder, to)
+		t.moves(folder, to)
 		w.movesMeanwhile(t)
 		w.partWays(d, t, folder, to)
 		t.removed = t.removed || to == trash
@@ -283,7 +308,7 @@ func (w *world) actOn(d *device, folder mail.Folder, f file, t *token) {
 	case 7: // copy
 		to := pick(w.r, folders)
 		w.note("%s: %s is copied from %s to %s", d.name, t.name, folder, to)
-		t.copies++
+		w.copies(t, d, folder, to)
 		t.removed = t.removed || folder == trash && to != trash
 		w.apart()
 		d.put(to, fresh, ":2,S", f.text)
@@ -448,6 +473,7 @@ func (w *world) folderChange(d *device) {
 		if fresh.Inside(folder) {
 			return
 		}
+		w.leavesName(folder)
 		// To a device whose state does not know the folder what is in it moves.
 		for _, m := range w.server.Messages(folder) {
 			if t := w.tokenOf(string(m.Raw)); t != nil {
@@ -466,6 +492,7 @@ func (w *world) folderChange(d *device) {
 		}
 		// In the nested layout the directory of a folder that others lie in stays, and is damage
 		// once they are gone.
+		w.leavesName(folder)
 		around := slices.ContainsFunc(d.folders(), func(f mail.Folder) bool { return f.Inside(folder) })
 		if phone && len(w.server.Messages(folder)) == 0 {
 			w.note("phone: the empty %s is removed", folder)

@@ -15,6 +15,17 @@ func (w *world) onPhone() {
 	folders := w.server.Folders()
 	folder := pick(w.r, folders)
 	messages := w.server.Messages(folder)
+	if w.first() != nil && !w.chance(3) {
+		for _, at := range folders {
+			others := func(m sim.Message) bool { return w.tokenOf(string(m.Raw)) != w.first() }
+			if of := slices.DeleteFunc(w.server.Messages(at), others); len(of) > 0 && (at != trash || w.chance(4)) {
+				folder, messages = at, of
+				if w.chance(2) {
+					break
+				}
+			}
+		}
+	}
 	if len(messages) == 0 {
 		return
 	}
@@ -41,7 +52,7 @@ func (w *world) onPhone() {
 		w.movesThere(t, folder, m, to)
 	case 7:
 		w.note("phone: %s is copied from %s to %s", t.name, folder, to)
-		t.copies++
+		w.copies(t, nil, folder, to)
 		w.server.Copy(folder, m.UID, to)
 	}
 }
@@ -52,6 +63,7 @@ func (w *world) movesThere(t *token, folder mail.Folder, m sim.Message, to mail.
 		return
 	}
 	w.note("phone: %s moves from %s to %s", t.name, folder, to)
+	t.moves(folder, to)
 	w.movesMeanwhile(t)
 	t.removed = t.removed || to == trash
 	w.leaves(folder, mail.UIDs(m.UID))

@@ -12,6 +12,7 @@ import (
 	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
 	"mailtwin/maildir"
+	"mailtwin/sync/sim"
 	"mailtwin/sync/sim/disk"
 )
 
@@ -201,6 +202,7 @@ func (w *world) powerOff(d *device) {
 	}
 	w.note("the power of %s goes", d.name)
 	w.hit("power", "lost")
+	w.undoes(d)
 	if d.Tick == 1 {
 		d.power(w.r)
 		return
@@ -221,6 +223,7 @@ func (w *world) oldMail(d *device) {
 		return // folders under the names that they had before: people have to sort that out
 	}
 	now := w.tokensOn(d)
+	w.undoes()
 	w.forgotten(d, OldMail)
 	old := d.backup
 	d.backup = old.Clone()
@@ -264,6 +267,7 @@ func (w *world) restore() {
 	}
 	w.settleLate()
 	w.endHalves(all)
+	w.undoes()
 	was, names := maps.Clone(w.left), w.server.Folders() // devices need not know yet that a message has left
 	old := w.server.Snapshot()
 	w.server.Restore(w.backup)
@@ -364,6 +368,10 @@ func (w *world) checkReplaced(p *process, folder mail.Folder, uids mail.UIDSet) 
 		}
 		if d.Policy.ExpungeDeleted && m.Flags.Has(mail.Deleted) {
 			continue // it goes since somebody has flagged it, whatever becomes of its file
+		}
+		twin := func(o sim.Message) bool { return !uids.Has(o.UID) && w.tokenOf(string(o.Raw)) == t }
+		if slices.ContainsFunc(w.server.Messages(folder), twin) {
+			continue // of which it may be the form
 		}
 		new := slices.ContainsFunc(d.files(folder), func(f file) bool { return w.tokenOf(f.text) == t.became })
 		if _, moved := w.tokensOn(d)[t.name]; new && !moved {

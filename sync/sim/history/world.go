@@ -28,6 +28,7 @@ type world struct {
 	renewals  map[mail.Folder]time.Time // when a folder was renamed, and got other numbers
 	reused    map[place][]*token        // who had a UID that a restored server gives out once more
 	copied    map[place]*token          // what devices have copied where there is no MOVE
+	parted    map[mail.Folder]bool      // folders that somebody has removed, or given another name
 	devices   []*device
 	process   *process // that runs; nil: none
 	halves    []*half  // moves that are under way on the server
@@ -56,6 +57,7 @@ type token struct {
 	text string
 	// copies is how often somebody has copied it.
 	copies int
+	first  firstCopy
 	// removed: somebody removed one somewhere, so it may be only in Trash. expunged:
 	// somebody removed one for ever, so it may be nowhere.
 	removed, expunged bool
@@ -83,6 +85,7 @@ func newWorld(h *History, lane Lane, cover Coverage) (*world, error) {
 		history: h, cover: cover, now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), server: sim.NewServer(),
 		tokens: map[string]*token{}, bodies: map[string]string{}, left: map[place]*token{}, reused: map[place][]*token{},
 		leftAt: map[place]time.Time{}, renewals: map[mail.Folder]time.Time{}, copied: map[place]*token{},
+		parted: map[mail.Folder]bool{},
 	}
 	s := w.server
 	s.Options = h.Setup.Server
