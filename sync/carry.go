@@ -79,6 +79,9 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 	if err := r.transfer(ctx, works); err != nil {
 		return err
 	}
+	if err := r.expungeOriginals(ctx); err != nil {
+		return err
+	}
 	var left []*conflict.Item
 	for i := range plan.Actions {
 		left = append(left, plan.Actions[i].Item)
@@ -267,7 +270,14 @@ func (r *run) intend(ctx context.Context, works map[*folder]*work) error {
 	for _, f := range inOrder(works) {
 		w := works[f]
 		for _, a := range slices.Concat(w.remote, w.downloads) {
-			if a.Item.Moved == nil || a.Item.Row == nil || r.intentOf(mail.Replace, a.Item.Row) != nil {
+			if a.Item.Moved == nil || a.Item.Row == nil {
+				continue
+			}
+			if in := r.intentOf(mail.Replace, a.Item.Row); in != nil {
+				if in.UIDValidity != 0 { // what the server has kept it is asked to expunge once more
+					in.UIDValidity = 0
+					batch.PutIntents = append(batch.PutIntents, in)
+				}
 				continue
 			}
 			batch.PutIntents = append(batch.PutIntents, &mail.Intent{
@@ -287,6 +297,7 @@ func (r *run) intend(ctx context.Context, works map[*folder]*work) error {
 		return err
 	}
 	for _, in := range batch.PutIntents {
+		r.intents = slices.DeleteFunc(r.intents, func(was mail.Intent) bool { return was.ID == in.ID })
 		r.intents = append(r.intents, *in)
 	}
 	return nil

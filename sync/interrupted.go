@@ -275,7 +275,8 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 			mine = true
 			gone[content]--
 		}
-		outrun := f.outrun && !r.Remote.Abilities().Labels
+		// Nor was it ever there if a run that base does not know of was killed as it began.
+		outrun := f.outrun && !r.Remote.Abilities().Labels && !r.gaveNone(f, f.base.Remote)
 		if mine || follows || outrun { // one that has come from where it waited is as new as any
 			files[r.settledOnce(file)] = file
 			g.uploaded[file] = mine
@@ -300,11 +301,16 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 // what is like the file elsewhere did not come from there.
 func (r *run) gotNothing(in mail.Intent) bool {
 	f := r.folderOf(in.Folder)
-	if f == nil || !f.usable() || !f.onRemote || in.UIDNext == 0 {
+	return f != nil && r.gaveNone(f, mail.Cursor{UIDValidity: in.UIDValidity, UIDNext: in.UIDNext})
+}
+
+// gaveNone tells whether a folder has given out no UID since it was so far.
+func (r *run) gaveNone(f *folder, since mail.Cursor) bool {
+	if !f.usable() || !f.onRemote || since.UIDNext == 0 {
 		return false
 	}
 	now := r.asRead(f)
-	return now.UIDValidity == in.UIDValidity && now.UIDNext == in.UIDNext
+	return now.UIDValidity == since.UIDValidity && now.UIDNext == since.UIDNext
 }
 
 // settledOnce is the item of a file that was never in step as if it had been, and its

@@ -20,6 +20,9 @@ func (r *run) pairRemote(ctx context.Context, g *gathered, arrived []*conflict.I
 		case r.folders[item.Folder].missed[item.Row.ID]: // whether it has a file is not known
 		case item.Remote == conflict.Gone && item.Lonely():
 			gone = append(gone, item)
+		case item.Vanished() && item.Moved != nil && r.mayHaveExpunged(item.Row):
+			// A run that was killed has expunged it, or somebody was quicker: who has moved it
+			// meanwhile, and did not only copy it, has two of it. Better that than none.
 		case item.Vanished() && (item.Moved == nil || item.Moved.Row != nil):
 			vanished = append(vanished, item)
 		}

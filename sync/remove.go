@@ -149,8 +149,11 @@ func uidsOf(actions []*conflict.Action) mail.UIDSet {
 // expunged takes in that messages were removed for ever, and removes their files, where there
 // are any.
 func (r *run) expunged(ctx context.Context, v *visit) error {
-	if len(v.expunge) == 0 || v.Expunged != nil {
-		return v.Expunged
+	if len(v.expunge) == 0 {
+		return nil
+	}
+	if err := v.Expunged; err != nil {
+		return errors.Join(err, r.keeps(ctx, v.folder, err, rowsOf(v.expunge)))
 	}
 	batch := &mail.Batch{}
 	var purged []*conflict.Action
@@ -167,6 +170,42 @@ func (r *run) expunged(ctx context.Context, v *visit) error {
 		return err
 	}
 	return r.removeFiles(ctx, v.folder, purged)
+}
+
+// mayHaveExpunged tells whether an earlier run was about to expunge the message of a row, whose
+// place another one took, and nothing says that the server refused.
+func (r *run) mayHaveExpunged(row *mail.Row) bool {
+	in := r.intentOf(mail.Replace, row)
+	return in != nil && in.UIDValidity == 0
+}
+
+// keeps records that the server has refused to expunge messages whose place another one took:
+// where one of them is gone later, somebody else has moved or removed it. It does nothing about
+// other errors, after which nobody knows.
+func (r *run) keeps(ctx context.Context, f *folder, err error, rows []mail.RowID) error {
+	if !errors.Is(err, mail.ErrRefused) {
+		return nil
+	}
+	batch := &mail.Batch{}
+	r.mu.Lock()
+	for i := range r.intents {
+		if in := &r.intents[i]; in.Kind == mail.Replace && slices.Contains(rows, in.Row) {
+			in.UIDValidity = r.validity(f)
+			kept := *in
+			batch.PutIntents = append(batch.PutIntents, &kept)
+		}
+	}
+	r.mu.Unlock()
+	return r.commit(ctx, batch)
+}
+
+func rowsOf(actions []*conflict.Action) (rows []mail.RowID) {
+	for _, a := range actions {
+		if a.Item.Row != nil {
+			rows = append(rows, a.Item.Row.ID)
+		}
+	}
+	return rows
 }
 
 // noteReplaced notes which messages have gone since another one took their place: see

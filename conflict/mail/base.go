@@ -214,7 +214,8 @@ type Intent struct {
 	Folder   FolderID // where the file is, for an upload; else where the row, or what was copied, is
 	Key      Key      // the file, for an upload or a move here
 	Identity Identity
-	// Where the message will be found: at or above UIDNext, under UIDValidity.
+	// Where the message will be found: at or above UIDNext, under UIDValidity. Of a Replace: under
+	// which the server has refused to expunge Row's message; 0 where it may have expunged it.
 	UIDValidity uint32
 	UIDNext     UID
 	// Done: the server did it, and did not tell where the message is. Base does not keep
