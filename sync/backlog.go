@@ -114,7 +114,7 @@ func (b block) unpack(to []mail.Message) []mail.Message {
 
 // takeNews puts what a scan finds new into the folder's backlog, and gives the other changes.
 func (r *run) takeNews(f *folder, found iter.Seq2[conflict.RemoteChange, error]) ([]conflict.RemoteChange, error) {
-	f.news, f.unlearnt = backlog{most: min(blockMessages, r.Piece)}, nil
+	f.news, f.came, f.unlearnt = backlog{most: min(blockMessages, r.Piece)}, 0, nil
 	var changes []conflict.RemoteChange
 	for c, err := range found {
 		if err != nil {
@@ -122,6 +122,9 @@ func (r *run) takeNews(f *folder, found iter.Seq2[conflict.RemoteChange, error])
 			return nil, err
 		}
 		if c.Change == conflict.New {
+			if c.Message.UID >= f.base.Remote.UIDNext {
+				f.came++
+			}
 			f.news.add(c.Message)
 		} else {
 			changes = append(changes, c)

@@ -83,6 +83,7 @@ type folder struct {
 	// What the gathering of this round found, for settle to store.
 	view *mail.View
 	news backlog // new messages of the server that no plan has yet
+	came int     // how many a scan has met that have come since base knew the folder
 	// unlearnt are, by their sizes, the dates of new messages of the server of which too little
 	// could be learnt to tell whether they have files; nil: of all of them enough was.
 	unlearnt map[int64][]int64

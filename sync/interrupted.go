@@ -275,8 +275,7 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 			mine = true
 			gone[content]--
 		}
-		// Nor was it ever there if a run that base does not know of was killed as it began.
-		outrun := f.outrun && !r.Remote.Abilities().Labels && !r.gaveNone(f, f.base.Remote)
+		outrun := f.outrun && !r.Remote.Abilities().Labels && !r.noneHasLeft(f)
 		if mine || follows || outrun { // one that has come from where it waited is as new as any
 			files[r.settledOnce(file)] = file
 			g.uploaded[file] = mine
@@ -302,6 +301,16 @@ func (r *run) formerly(g *gathered, arrived []*conflict.Item) map[*conflict.Item
 func (r *run) gotNothing(in mail.Intent) bool {
 	f := r.folderOf(in.Folder)
 	return f != nil && r.gaveNone(f, mail.Cursor{UIDValidity: in.UIDValidity, UIDNext: in.UIDNext})
+}
+
+// noneHasLeft tells whether all messages are still in a folder that have come to it since base knew
+// it: then none of its files is one that has moved on, and it may be that a run which base does
+// not know of was killed as it began.
+func (r *run) noneHasLeft(f *folder) bool {
+	was := f.base.Remote
+	here := f.view != nil && f.view.Cursor.UIDValidity == was.UIDValidity && was.UIDNext != 0 &&
+		int64(f.view.Cursor.UIDNext)-int64(was.UIDNext) == int64(f.came)
+	return here || r.gaveNone(f, was)
 }
 
 // gaveNone tells whether a folder has given out no UID since it was so far.
