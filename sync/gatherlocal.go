@@ -126,6 +126,7 @@ func (r *run) diffLocal(ctx context.Context, f *folder) ([]conflict.LocalChange,
 			return nil, err
 		}
 	}
+	f.peeked = false
 	f.listing, f.letters, f.missed = &diff.listing, diff.listing.Letters, diff.missed
 	for _, problem := range diff.listing.Problems {
 		r.once(f.name, problem.Error())
@@ -215,7 +216,7 @@ func anyGone(found map[*folder][]conflict.LocalChange) bool {
 }
 
 // stampsMoved tells whether a folder has changed since it was scanned, and marks the
-// ones that have.
+// ones that have. Where it was only heard of what has changed, a scan has to tell.
 func (r *run) stampsMoved(ctx context.Context) (bool, error) {
 	local, err := r.Local.Folders(ctx, r.knownLocally())
 	if err != nil {
@@ -228,7 +229,7 @@ func (r *run) stampsMoved(ctx context.Context) (bool, error) {
 			continue
 		}
 		// Where folders come or go the process will hear that anything may have changed.
-		if f.listing == nil && (lf.Stamp == f.base.Local || f.dealt.at(lf.Stamp) && !r.stirred) {
+		if f.listing == nil && (lf.Stamp == f.base.Local || f.dealt.at(lf.Stamp) && !f.dealt.peeked && !r.stirred) {
 			continue
 		}
 		if f.listing == nil || lf.Stamp != f.listing.Stamp {

@@ -31,6 +31,9 @@ type Live struct {
 type dealt struct {
 	marker mail.Marker // base's at that time: another run changes that before all else
 	stamp  mail.Stamp
+	// peeked: the names that were told explain it, as far as is known. What a watcher hears it may
+	// hear late; so there may be more in the folder, such as a file that has left another one.
+	peeked bool
 }
 
 // at tells whether a folder has that stamp still. Its own directory's time is no matter: that
@@ -169,7 +172,7 @@ func (r *run) peekAt(ctx context.Context, f *folder) ([]conflict.LocalChange, bo
 		return nil, false // the scan tells what is wrong
 	}
 	f.listing, f.missed, f.letters = nil, nil, f.base.Letters
-	f.peeked, f.dealt = true, &dealt{stamp: f.stamp}
+	f.peeked, f.dealt = true, &dealt{stamp: f.stamp, peeked: true}
 	return changes, true
 }
 
@@ -231,7 +234,7 @@ func (r *run) keepDealt() {
 	all := make(map[mail.FolderID]dealt, len(r.folders))
 	for _, f := range r.folders {
 		if f.dealt != nil && f.base.ID != 0 && f.usable() && !f.localDirty {
-			all[f.base.ID] = dealt{f.base.Marker, f.dealt.stamp}
+			all[f.base.ID] = dealt{f.base.Marker, f.dealt.stamp, f.dealt.peeked}
 		}
 	}
 	r.Live.keep(all)

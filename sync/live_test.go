@@ -84,7 +84,8 @@ func (h *hears) stale() bool {
 }
 
 // What was heard of is looked at, and no folder is scanned for it; nor for what the run does itself.
-// Only a removal takes scans, of the folder where it was.
+// Only a removal takes scans, of the folder where it was, and of others that have changed since
+// they were scanned.
 func TestWhatIsHeardOfIsNotScanned(t *testing.T) {
 	for name, c := range map[string]struct {
 		do    func(h *hears)
@@ -117,7 +118,7 @@ func TestWhatIsHeardOfIsNotScanned(t *testing.T) {
 		},
 		"a move": {
 			do:    func(h *hears) { h.moveHere(h.find("INBOX", "About read."), "Archive", "2.moved:2,S") },
-			scans: map[mail.Folder]int{"INBOX": 2, "Archive": 1},
+			scans: map[mail.Folder]int{"INBOX": 2, "Archive": 2},
 		},
 		"a message in two files": {
 			do: func(h *hears) {
@@ -147,6 +148,42 @@ func TestWhatIsHeardOfIsNotScanned(t *testing.T) {
 			if rep := h.sync(); rep.Local != (engine.Counts{}) || rep.Remote != (engine.Counts{}) {
 				t.Errorf("a run that has heard nothing finds more: %+v", rep)
 			}
+			h.quiet()
+		})
+	}
+}
+
+// A file moves, and the process hears late of where it went: what it has heard of that folder, in
+// this run or an earlier one, does not say that nothing else is there.
+func TestAMoveThatIsHeardOfByHalf(t *testing.T) {
+	const moved = "2.moved:2,S"
+	for name, do := range map[string]func(h *hears){
+		"in this run": func(h *hears) {
+			aside := filepath.Join(h.root, "aside")
+			h.heard(func() {
+				h.put("Archive", "1.new:2,S", letter("new"))
+				must(t, os.Rename(h.find("INBOX", "About read."), aside))
+			})
+			must(t, os.Rename(aside, filepath.Join(h.dir("Archive"), "cur", moved)))
+		},
+		"in an earlier run": func(h *hears) { // as mutt does it, with time in between
+			h.heard(func() { h.put("Archive", "1.new:2,S", letter("new")) })
+			h.put("Archive", moved, letter("read"))
+			h.heard(func() { h.sync() })
+			clear(h.scans)
+			h.heard(func() { must(t, os.Remove(h.find("INBOX", "About read."))) })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := hearing(t, account(t))
+			do(h)
+			if rep := h.sync(); rep.Remote.Removed > 0 || rep.Remote.Moved != 1 {
+				t.Errorf("%+v, with scans of %v", rep.Remote, h.scans)
+			}
+			h.has("Trash", 0)
+			h.has("Archive", 2)
+			h.heard(func() { h.sync() })
+			h.inStep()
 			h.quiet()
 		})
 	}

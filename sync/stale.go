@@ -43,7 +43,7 @@ func Stale(ctx context.Context, local Local, state State, live *Live, selected f
 			changes, ok, err := peek(ctx, local, state, base, m.names.Files)
 			if err == nil && ok && len(changes) == 0 {
 				// It is what a run has done.
-				m.moved, h.dealt[base.ID] = false, dealt{base.Marker, lf.Stamp}
+				m.moved, h.dealt[base.ID] = false, dealt{base.Marker, lf.Stamp, true}
 			}
 		}
 		if m.moved {
