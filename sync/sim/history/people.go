@@ -474,6 +474,7 @@ func (w *world) folderChange(d *device) {
 			return
 		}
 		w.leavesName(folder)
+		w.leavesName(fresh) // what is in it is in the other one on the other side
 		// To a device whose state does not know the folder what is in it moves.
 		for _, m := range w.server.Messages(folder) {
 			if t := w.tokenOf(string(m.Raw)); t != nil {
