@@ -106,11 +106,13 @@ func (i *Item) MoveOnto(other *Item, file mail.File) {
 // LeaveTo has what was changed on the server about an item whose place another one has taken,
 // which is at rest as that file, changed about that; it tells whether there was anything.
 func (i *Item) LeaveTo(other *Item, file mail.File) bool {
-	base := i.baseFlags()
-	if i.Remote != Flags || i.remoteFlags().Equal(base) {
+	if i.Remote != Flags {
 		return false
 	}
-	file.Flags = Merge(base, i.remoteFlags(), other.localFlags())
+	file.Flags = Merge(i.baseFlags(), i.remoteFlags(), other.localFlags())
+	if file.Flags.Equal(other.localFlags()) {
+		return false
+	}
 	other.Local, other.File, other.Relabel = Flags, file, true
 	return true
 }

@@ -79,9 +79,6 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 	if err := r.transfer(ctx, works); err != nil {
 		return err
 	}
-	if err := r.expungeOriginals(ctx); err != nil {
-		return err
-	}
 	var left []*conflict.Item
 	for i := range plan.Actions {
 		left = append(left, plan.Actions[i].Item)

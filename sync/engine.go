@@ -125,8 +125,6 @@ type run struct {
 	arrived map[*conflict.Item]bool
 	// doomed are the rows that are to be dropped in this round, by their keys.
 	doomed map[upload]mail.RowID
-	// originals are what moves of this round by COPY have left, until it is expunged.
-	originals []original
 	// replaced are the rows that are gone since another one took their place.
 	replaced []*mail.Row
 	// unread are the new files that could not be read.

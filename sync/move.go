@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"mailtwin/conflict"
@@ -171,7 +170,7 @@ func (r *run) moved(ctx context.Context, f *folder, l *leaving, at map[mail.UID]
 	}
 	row.UID, row.Key, row.Name, row.New, row.Stat = uid, file.Key, file.Name, file.New, a.Item.Stat
 	if !r.Remote.Abilities().Move {
-		return r.leaveOriginal(ctx, from, a, row, ended)
+		return r.expungeCopied(ctx, from, a, row, ended)
 	}
 	batch.DropIntents = append(batch.DropIntents, ended...)
 	if uid == 0 {
@@ -209,21 +208,14 @@ func (r *run) relabel(ctx context.Context, f *folder, a *conflict.Action) (mail.
 	return file, err
 }
 
-// original is what a move by COPY leaves where it was, until it is expunged.
-type original struct {
-	from   *folder
-	row    *mail.Row
-	intent *mail.Intent
-}
-
-// leaveOriginal records the copy of a move that is made of COPY and expunge, and that the original
-// is to go; until then the intents that it ends say where the copy may be.
-func (r *run) leaveOriginal(ctx context.Context, from *folder, a *conflict.Action, row *mail.Row, ended []mail.IntentID) error {
+// expungeCopied ends a move that is made of COPY and expunge. The copy is recorded
+// before the original goes, and that the original is to go; until then the intents that it
+// ends say where the copy may be.
+func (r *run) expungeCopied(ctx context.Context, from *folder, a *conflict.Action, row *mail.Row, ended []mail.IntentID) error {
 	old := a.Item.From.Row
-	left := original{from, old, &mail.Intent{
+	batch := &mail.Batch{DropIntents: ended, PutIntents: []*mail.Intent{{
 		Kind: mail.Replace, Row: old.ID, Folder: from.base.ID, Identity: old.Identity, Created: r.Now().Truncate(time.Second),
-	}}
-	batch := &mail.Batch{DropIntents: ended, PutIntents: []*mail.Intent{left.intent}}
+	}}}
 	if row.UID != 0 {
 		row.ID = 0
 		batch.PutRows = []*mail.Row{row}
@@ -231,35 +223,11 @@ func (r *run) leaveOriginal(ctx context.Context, from *folder, a *conflict.Actio
 	if err := r.commit(ctx, batch); err != nil {
 		return err
 	}
-	r.expect(left.intent) // should this run not come to it
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.originals = append(r.originals, left)
-	return nil
-}
-
-// expungeOriginals ends the moves by COPY, when all that is new has been brought here: what is like
-// an original, and was copied from it elsewhere, would be taken for what has become of it if this
-// run were killed before it could record that it has expunged it.
-func (r *run) expungeOriginals(ctx context.Context) error {
-	of := map[*folder][]original{}
-	for _, left := range r.originals {
-		of[left.from] = append(of[left.from], left)
+	r.expect(batch.PutIntents[0]) // should the server refuse what follows
+	if err := r.expunge(ctx, from, mail.UIDs(old.UID)); err != nil {
+		return errors.Join(err, r.keeps(ctx, from, err, []mail.RowID{old.ID}))
 	}
-	r.originals = nil
-	folders := slices.DeleteFunc(r.allFolders(), func(f *folder) bool { return len(of[f]) == 0 || !f.yields() })
-	return r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
-		var uids mail.UIDSet
-		batch := &mail.Batch{}
-		for _, left := range of[f] {
-			uids.Add(left.row.UID)
-			batch.DropRows, batch.DropIntents = append(batch.DropRows, left.row.ID), append(batch.DropIntents, left.intent.ID)
-		}
-		if err := r.expunge(ctx, f, uids); err != nil {
-			return errors.Join(err, r.keeps(ctx, f, err, batch.DropRows))
-		}
-		return r.commit(context.WithoutCancel(ctx), batch)
-	})
+	return r.commit(ctx, &mail.Batch{DropRows: []mail.RowID{old.ID}, DropIntents: []mail.IntentID{batch.PutIntents[0].ID}})
 }
 
 // moveLocal moves files to where their messages are already.

@@ -219,7 +219,8 @@ func (r *run) markReplaced(ctx context.Context, g *gathered, paired bool) error 
 		for _, other := range r.itemsOf(g, rows) {
 			if other.Row.ID != item.Row.ID && (replaced && other.Replaces(item) || other.Row.CopyOf == item.Row.ID && other.StandsFor(item)) {
 				item.Moved = other
-				if other.AtRest() && item.LeaveTo(other, fileOf(other)) {
+				goes := r.folders[item.Folder].policy.Direction.Writes(mail.Remote)
+				if goes && other.AtRest() && item.LeaveTo(other, fileOf(other)) {
 					g.rows[other.Row.ID] = other
 				}
 			}
