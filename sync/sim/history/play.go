@@ -180,6 +180,12 @@ func (w *world) run(p *process, backup bool) {
 // brake, has kept here when it left its folder on the server is new mail by then.
 func (w *world) forgotten(d *device, how Kind) {
 	d.synced = false
+	for at, t := range w.copied { // the server may have refused to expunge it
+		stays := func(m sim.Message) bool { return m.UID == at.uid && w.tokenOf(string(m.Raw)) == t }
+		if t != nil && slices.ContainsFunc(w.server.Messages(at.folder), stays) {
+			t.copies++
+		}
+	}
 	if how != OldState && d.clean && !d.failed && !d.holding && d.Policy.OnRemoteDelete != conflict.KeepFile {
 		return
 	}
