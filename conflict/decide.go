@@ -24,6 +24,7 @@ const (
 	whyBothMoved   = "moved to different folders on the two sides: the server's stands"
 	whyMovedKept   = "moved on one side and removed on the other"
 	whyPurged      = `flagged \Deleted, and expunge = true`
+	whyCameBack    = "there on the server again, when its file had been removed since it was gone"
 	whyRevived     = "removed on one side, but flagged or undeleted on the other"
 	whyDeleteStood = "removed on one side; what the other side changed does not keep it"
 )
@@ -210,6 +211,10 @@ func goneRemote(i *Item, w World) (Action, string) {
 func goneLocal(i *Item, w World) (Action, string) {
 	info := w.Folders[i.Folder]
 	edited := (i.Remote == Flags || i.Followed) && i.Moved == nil
+	if i.Row.State == mail.Held && i.Row.Gone == mail.Remote && i.Moved == nil {
+		// A sync was removing its file, and not somebody here; and then the server was restored.
+		return Action{Kind: Download, Flags: i.remoteFlags(), Why: whyCameBack}, ""
+	}
 	if i.Followed && info.Policy.Winner == KeepWins {
 		return Action{Kind: Download, Flags: i.remoteFlags(), Why: whyMovedKept}, "kept: brought back into the Maildir"
 	}

@@ -168,6 +168,9 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 		if err := r.addMarked(ctx, g); err != nil {
 			return nil, err
 		}
+		if err := r.cameBack(ctx, g); err != nil {
+			return nil, err
+		}
 	} else {
 		r.addWaiting(g)
 		g.leaveHeld(r)

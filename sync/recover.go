@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"mailtwin/conflict"
 	"mailtwin/conflict/mail"
 )
 
@@ -238,4 +239,48 @@ func (r *run) otherNames(ctx context.Context, files []begun) error {
 		}
 	}
 	return nil
+}
+
+// cameBack finds the messages that are on the server again, when base says that they are gone there,
+// and their files are gone, too, as where a run was killed that was removing them. A server that was
+// restored to what it was then has nothing that base does not know; so they are asked for.
+func (r *run) cameBack(ctx context.Context, g *gathered) error {
+	of := map[*folder][]*conflict.Item{}
+	for _, item := range g.known() {
+		f := r.folders[item.Folder]
+		if f.usable() && f.onRemote && item.Local == conflict.Gone && item.Remote == conflict.Gone && heldAs(*item.Row, mail.Remote) {
+			of[f] = append(of[f], item)
+		}
+	}
+	folders := r.usable(func(f *folder) bool { return len(of[f]) > 0 })
+	return r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
+		again, err := r.thereAgain(ctx, f, of[f])
+		for item := range again {
+			item.Remote = conflict.Same
+		}
+		return err
+	})
+}
+
+// thereAgain tells which of the messages, that base says are gone on the server, are there.
+func (r *run) thereAgain(ctx context.Context, f *folder, items []*conflict.Item) (map[*conflict.Item]bool, error) {
+	at := map[mail.UID]*conflict.Item{}
+	var uids mail.UIDSet
+	for _, item := range items {
+		if item.Row.UID != 0 {
+			at[item.Row.UID] = item
+			uids.Add(item.Row.UID)
+		}
+	}
+	if len(at) == 0 || !f.onRemote {
+		return nil, nil
+	}
+	again := map[*conflict.Item]bool{}
+	told, err := r.Remote.Identify(ctx, f.name, r.validity(f), uids, mail.Sizes)
+	for _, id := range told {
+		if item := at[id.UID]; item != nil && id.Identity.Size == item.Row.ServerSize() && id.Date.Unix() == item.Row.Date.Unix() {
+			again[item] = true
+		}
+	}
+	return again, err
 }

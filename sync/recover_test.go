@@ -215,3 +215,31 @@ func TestACopyThatMovesOnBeforeItsOriginalGoes(t *testing.T) {
 		}
 	}
 }
+
+// A message is removed on the server, and the run is killed at any step of removing its file; then
+// the server is restored to what it was before, and all it says is what base knows. It was no person
+// who has removed the file.
+func TestAServerThatIsRestoredWhileAFileIsRemoved(t *testing.T) {
+	for step := 1; ; step++ {
+		s := account(t)
+		uid := s.Deliver("Lists", onWire(letter("restored")), flags(`\Seen`), day)
+		d := newDevice(t, s)
+		d.sync()
+		before := s.Snapshot()
+		must(t, s.Expunge("Lists", uid))
+		steps := len(d.dies(step))
+		s.Restore(before)
+		for range 2 {
+			d.sync()
+		}
+		d.once("About restored.")
+		d.has("Trash", 0)
+		d.inStep()
+		if t.Failed() {
+			t.Logf("killed at step %d", step)
+		}
+		if steps < step {
+			break
+		}
+	}
+}

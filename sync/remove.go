@@ -432,11 +432,30 @@ func (r *run) removeFiles(ctx context.Context, f *folder, actions []*conflict.Ac
 		return nil
 	}
 	r.dirty(f, mail.Local)
+	// What an earlier run has held, or was about to remove, may be on the server again, if that was
+	// restored.
+	var held []*conflict.Item
+	for _, a := range actions {
+		if a.Item.Row != nil && heldAs(*a.Item.Row, mail.Remote) {
+			held = append(held, a.Item)
+		}
+	}
+	again, err := r.thereAgain(ctx, f, held)
+	if err != nil {
+		return err
+	}
 	if err := r.intendRemoving(ctx, actions); err != nil {
 		return err
 	}
 	batch := &mail.Batch{}
 	for _, a := range actions {
+		if again[a.Item] {
+			row := *a.Item.Row
+			row.State, row.Gone, row.Why, row.RetryAt = mail.Settled, 0, "", time.Time{}
+			batch.PutRows = append(batch.PutRows, &row)
+			r.lookAgain(f.name)
+			continue
+		}
 		file := fileOf(a.Item)
 		err := r.Local.Remove(ctx, f.name, file)
 		if errors.Is(err, mail.ErrGone) {
