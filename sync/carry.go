@@ -264,6 +264,7 @@ func (r *run) mark(ctx context.Context, f *folder) error {
 // And it records which files will move: see recoverFiles.
 func (r *run) intend(ctx context.Context, works map[*folder]*work) error {
 	batch := &mail.Batch{}
+	var again []mail.IntentID
 	for _, f := range inOrder(works) {
 		w := works[f]
 		for _, a := range slices.Concat(w.remote, w.downloads) {
@@ -273,7 +274,7 @@ func (r *run) intend(ctx context.Context, works map[*folder]*work) error {
 			if in := r.intentOf(mail.Replace, a.Item.Row); in != nil {
 				if in.UIDValidity != 0 { // what the server has kept it is asked to expunge once more
 					in.UIDValidity = 0
-					batch.PutIntents = append(batch.PutIntents, in)
+					batch.PutIntents, again = append(batch.PutIntents, in), append(again, in.ID)
 				}
 				continue
 			}
@@ -293,8 +294,8 @@ func (r *run) intend(ctx context.Context, works map[*folder]*work) error {
 	if err := r.commit(ctx, batch); err != nil {
 		return err
 	}
+	r.forgetIntents(again)
 	for _, in := range batch.PutIntents {
-		r.intents = slices.DeleteFunc(r.intents, func(was mail.Intent) bool { return was.ID == in.ID })
 		r.intents = append(r.intents, *in)
 	}
 	return nil
