@@ -265,6 +265,8 @@ func (l *Loop) idle(ctx context.Context) error {
 	defer poll.Stop()
 	clocks := time.NewTicker(tick)
 	defer clocks.Stop()
+	// Each comes to rest by itself: what a program here is still at keeps no mail waiting.
+	there, here, way := announcements(), changes(), network()
 	for {
 		select {
 		case <-ctx.Done():
@@ -276,19 +278,24 @@ func (l *Loop) idle(ctx context.Context) error {
 		case <-cut:
 			return errCut
 		case <-remote:
-			settle(ctx, remote, remoteQuiet, remoteMost)
-			if l.link.News(ctx) {
+			there.hint()
+		case <-there.rest:
+			if there.rest = nil; l.link.News(ctx) {
 				return nil
 			}
 		case <-l.Local:
-			settle(ctx, l.Local, localQuiet, localMost)
+			here.hint()
+		case <-here.rest:
+			here.rest = nil
 			// What the last run wrote is in the base: its echo ends here.
 			if stale, err := l.Account.LocalStale(ctx); stale || err != nil {
 				return nil
 			}
 		case <-l.Network:
+			way.hint()
+		case <-way.rest:
 			// The link's own way may be gone, or it was away and has come back.
-			if l.settleNetwork(ctx); l.link == nil {
+			if way.rest = nil; l.link == nil {
 				return nil
 			}
 			l.link.Probe()
@@ -306,7 +313,7 @@ func (l *Loop) idle(ctx context.Context) error {
 // is back, or a network. Nothing of that makes a refused login more welcome.
 func (l *Loop) pause(ctx context.Context, err error, after time.Duration) {
 	var wait time.Duration
-	var local, network <-chan struct{}
+	var local, ways <-chan struct{}
 	switch {
 	case errors.Is(err, mail.ErrLogin):
 		wait = min(l.login.NextBackOff(), loginMost) // with its jitter it may be more
@@ -316,13 +323,14 @@ func (l *Loop) pause(ctx context.Context, err error, after time.Duration) {
 		// A try with a network that is not there takes its time, too: tries begin that often, so
 		// that one is made within networkMost of the network's return.
 		wait = max(networkFirst, min(l.network.NextBackOff(), networkMost-after))
-		network = l.Network
+		ways = l.Network
 	}
 	l.is(false, time.Now().Add(wait), err)
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	clocks := time.NewTicker(tick)
 	defer clocks.Stop()
+	here, way := changes(), network()
 	for {
 		select {
 		case <-ctx.Done():
@@ -332,10 +340,12 @@ func (l *Loop) pause(ctx context.Context, err error, after time.Duration) {
 		case l.ask = <-l.Asks:
 			return
 		case <-local:
-			settle(ctx, local, localQuiet, localMost)
+			here.hint()
+		case <-here.rest:
 			return
-		case <-network:
-			l.settleNetwork(ctx)
+		case <-ways:
+			way.hint()
+		case <-way.rest:
 			l.network.Reset() // there may be a way, and no name server yet
 			return
 		case <-clocks.C:
@@ -363,33 +373,26 @@ func (l *Loop) suspended() bool {
 	return slept
 }
 
-// settleNetwork waits until the network has settled, and a bit of chance.
-func (l *Loop) settleNetwork(ctx context.Context) {
-	settle(ctx, l.Network, netQuiet, netMost)
-	timer := time.NewTimer(rand.N(netJitter))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+// settling is what waits until hints come no more.
+type settling struct {
+	quiet, most time.Duration    // it is at rest when no hint came for quiet, or most after the first one
+	end         time.Time        // when that will be at the latest
+	rest        <-chan time.Time // is sent to at rest; nil: no hint has come since it was at rest
 }
 
-// settle waits until no hint came for quiet, at most for most.
-func settle(ctx context.Context, hints <-chan struct{}, quiet, most time.Duration) {
-	end := time.NewTimer(most)
-	defer end.Stop()
-	calm := time.NewTimer(quiet)
-	defer calm.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-end.C:
-			return
-		case <-calm.C:
-			return
-		case <-hints:
-			calm.Reset(quiet)
-		}
+func announcements() settling { return settling{quiet: remoteQuiet, most: remoteMost} }
+func changes() settling       { return settling{quiet: localQuiet, most: localMost} }
+
+// network waits for a bit of chance more.
+func network() settling {
+	chance := rand.N(netJitter)
+	return settling{quiet: netQuiet + chance, most: netMost + chance}
+}
+
+func (s *settling) hint() {
+	now := time.Now()
+	if s.rest == nil {
+		s.end = now.Add(s.most)
 	}
+	s.rest = time.After(min(s.quiet, s.end.Sub(now)))
 }

@@ -206,6 +206,31 @@ func TestABurstWithoutEndIsSyncedWithinASecond(t *testing.T) {
 	})
 }
 
+// While a program here has not come to rest, what happens on the server waits no longer for that;
+// nor does who asks, nor a link that is cut.
+func TestABurstHereKeepsNothingElseWaiting(t *testing.T) {
+	for name, happens := range map[string]func(w *world){
+		"the server announces": (*world).announce,
+		"somebody asks":        func(w *world) { w.asked(true) },
+		"the link is cut":      (*world).cut,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &world{covers: true}
+			live(t, w, func(t *testing.T, _ func()) {
+				time.Sleep(2 * steady) // a link that is cut then is made again at once
+				w.script(func() { w.stale = true })
+				for range 5 {
+					w.hint()
+					time.Sleep(100 * time.Millisecond)
+				}
+				happens(w)
+				w.hint()
+				after(t, w, remoteQuiet, 2)
+			})
+		})
+	}
+}
+
 func TestOwnChangesDoNotEchoAndOthersAreNotMissed(t *testing.T) {
 	w := &world{covers: true}
 	live(t, w, func(t *testing.T, _ func()) {
