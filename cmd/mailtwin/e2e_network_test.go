@@ -173,8 +173,9 @@ func TestWatchGivesUpASyncThatTheNetworkHasLeft(t *testing.T) {
 		w.run()
 		d.listens()
 		way.Swallow()
+		before := way.Made()
 		d.save("INBOX", "cur", "1.saved.host:2,S", note("here"), then)
-		for tries := 0; way.Clients() < 2; tries++ { // that of the sync
+		for tries := 0; way.Made() == before; tries++ { // that of the sync
 			if tries == 600 {
 				s.Fatal("it does not sync")
 			}

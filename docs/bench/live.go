@@ -227,6 +227,9 @@ func (s *stage) one(ctx context.Context, c change, r *liveResult) error {
 // there makes changes on the server, one at a time.
 func (s *stage) there(ctx context.Context, changes int, r *liveResult) error {
 	for i := range changes {
+		if err := s.listenAnew(); err != nil {
+			return fmt.Errorf("change %d: %w", i, err)
+		}
 		s.pause()
 		s.forget()
 		c := s.kind(i)

@@ -129,8 +129,7 @@ func (s *stage) see() {
 // for that, so that it is told of them at the same time: Dovecot's delay begins with the same
 // event of inotify in both.
 func (s *stage) listen() error {
-	const events = "MessageNew MessageExpunge FlagChange"
-	for _, command := range []string{"SELECT INBOX (CONDSTORE)", fmt.Sprintf("NOTIFY SET (selected (%s)) (personal (%[1]s))", events)} {
+	for _, command := range []string{"SELECT INBOX (CONDSTORE)", notify} {
 		if _, err := s.ear.do(command); err != nil {
 			return err
 		}
@@ -180,6 +179,17 @@ func parseAnnouncement(line string) (announcement, bool) {
 		a.messages = n
 	}
 	return a, true
+}
+
+const notify = "NOTIFY SET (selected (MessageNew MessageExpunge FlagChange)) (personal (MessageNew MessageExpunge FlagChange))"
+
+// listenAnew is for between two changes: Dovecot loses sight of what it watches after some hundreds.
+func (s *stage) listenAnew() error {
+	s.ear.w.WriteString("DONE\r\n")
+	for _, command := range []string{"NOTIFY NONE", notify, "IDLE"} {
+		s.ear.send(command)
+	}
+	return s.ear.w.Flush()
 }
 
 // forget drops what was seen and heard until now.

@@ -42,6 +42,7 @@ type Way struct {
 	state   wayState
 	longer  time.Duration // than line.Delay
 	open    map[*crossing]bool
+	made    int  // how many connections there have been
 	over    bool // the test has ended
 	carried int64
 	awaited map[chan struct{}]int64
@@ -120,6 +121,13 @@ func (w *Way) Lengthen(by time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.longer = by
+}
+
+// Made is how many connections there have been.
+func (w *Way) Made() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.made
 }
 
 // Clients is how many connections there are that their clients have not closed.
@@ -209,6 +217,7 @@ func (w *Way) begin(x *crossing) bool {
 	defer w.mu.Unlock()
 	x.dead = x.dead || w.state == swallowing
 	w.open[x] = true
+	w.made++
 	return w.state != severed && !w.over
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -191,6 +192,69 @@ func TestAProbeAsksAtOnceAndNotForLong(t *testing.T) {
 			l.Probe()
 			waitFor(t, "the end", l.Done())
 		})
+	}
+}
+
+// Whoever renews may look as soon as that has come back.
+func TestRenewWaitsUntilTheServerWatchesAnew(t *testing.T) {
+	opts, heard := announcing(t, "IDLE NOTIFY", nil)
+	_, l := listenTo(t, opts, everyFolder)
+	hears(t, heard, "IDLE")
+	for range 3 {
+		if err := l.Renew(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range []string{"DONE", "NOTIFY NONE", "NOTIFY SET", "EXAMINE", "IDLE"} {
+			hears(t, heard, command)
+		}
+	}
+	if len(l.Hints()) != 0 {
+		t.Error("that is no hint")
+	}
+	l.Close()
+	if err := l.Renew(t.Context()); err == nil {
+		t.Error("one that is closed is renewed")
+	}
+}
+
+func TestRenewWhereThatDoesNotGo(t *testing.T) {
+	opts, heard := announcing(t, "IDLE", nil)
+	_, l := listenTo(t, opts, everyFolder)
+	hears(t, heard, "IDLE")
+	if err := l.Renew(t.Context()); err != nil || len(heard) != 0 {
+		t.Errorf("a server without NOTIFY is asked: %v", err)
+	}
+	var asked atomic.Int32
+	for what, answer := range map[string]string{"no more": "TAG NO [NOTIFICATIONOVERFLOW] too many", "a cut": "CUT"} {
+		asked.Store(0)
+		opts := scripted(t, func(s *script) {
+			s.login("IDLE NOTIFY")
+			for idling := ""; ; {
+				tag, command := s.hear()
+				switch {
+				case strings.HasPrefix(command, "LIST"):
+					s.say(`* LIST () "/" INBOX`, tag+" OK done")
+				case strings.HasPrefix(command, "NOTIFY") && asked.Add(1) > 1 && answer == "CUT":
+					return
+				case strings.HasPrefix(command, "NOTIFY") && asked.Load() > 1:
+					s.raw(strings.Replace(answer, "TAG", tag, 1) + "\r\n")
+				case strings.HasPrefix(command, "EXAMINE"):
+					s.say("* 1 EXISTS", "* OK [UIDVALIDITY 7] so", "* OK [UIDNEXT 2] so", tag+" OK [READ-ONLY] done")
+				case command == "IDLE":
+					s.say("+ idling")
+					idling = tag
+				case tag == "DONE":
+					s.say(idling + " OK done")
+				default:
+					s.say(tag + " OK done")
+				}
+			}
+		})
+		_, l := listenTo(t, opts, everyFolder)
+		if err := l.Renew(t.Context()); err == nil {
+			t.Errorf("%s: it is renewed", what)
+		}
+		waitFor(t, "the end", l.Done())
 	}
 }
 

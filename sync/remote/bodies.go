@@ -375,7 +375,7 @@ func (b *body) Read(p []byte) (int, error) {
 		return n, err
 	}
 	if err == io.EOF {
-		err = errors.New("the connection ended")
+		err = errConnEnded
 	}
 	b.err = fmt.Errorf("%w: %d octets are missing: %w", io.ErrUnexpectedEOF, b.left, err)
 	return n, b.err

@@ -20,6 +20,8 @@ import (
 // to.
 var ErrSilent = errors.New("the server announces nothing")
 
+var errConnEnded = errors.New("the connection ended")
+
 // defaultKeepAlive is less than after what time a NAT on the way forgets a connection, which
 // is ten minutes with many. RFC 2177, 3, wants an IDLE to be renewed within 29.
 const defaultKeepAlive = 9 * time.Minute

@@ -3,6 +3,7 @@ package remote
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"strings"
@@ -95,6 +96,64 @@ func TestNotifyTellsOfAllFolders(t *testing.T) {
 	awaits(t, l, "a file in INBOX", func(a mail.Announced) bool { return a.Folder == "INBOX" && a.Status.Messages == 1 })
 	s.Kill()
 	waitFor(t, "the end", l.Done())
+}
+
+// Dovecot goes on watching a log that it has put another one in the place of, and announces late
+// from then on: in as much as ten minutes here.
+func TestNotifyIsRenewed(t *testing.T) {
+	s := tlsdovecot.Start(t, tlsdovecot.Extra("mailbox_idle_check_interval = 10 min"))
+	server := Options{Host: s.Host, Port: s.TLSPort, TLS: Implicit, CAFile: s.CAFile, User: s.User,
+		Password: func(context.Context) (string, error) { return s.Password, nil }}
+	before := open(t, server)
+	if err := before.CreateFolder(t.Context(), "Work"); err != nil {
+		t.Fatal(err)
+	}
+	for range 150 {
+		put(t, before, "Work", "one", mail.Flags{}) // 256 octets of the log each; it may have 32 KiB
+	}
+	before.Close()
+	_, l := listenTo(t, server, everyFolder)
+	path := filepath.Join(s.MailDir, "dovecot.list.index.log")
+	log := rewind(t, path)
+	a := open(t, server)
+	put(t, a, "Work", "one", mail.Flags{})
+	if now, err := os.Stat(path); err != nil || os.SameFile(log, now) {
+		t.Fatalf("there is no new log: %v", err)
+	}
+	for range 4 {
+		if err := l.Renew(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		uid := put(t, a, "Work", "one", mail.Flags{})
+		awaits(t, l, "a message", func(a mail.Announced) bool { return a.Folder == "Work" && a.Status.UIDNext == uid+1 })
+	}
+}
+
+// rewind has a log of Dovecot's say that it is older than the five minutes before which it is not
+// replaced.
+func rewind(t *testing.T, path string) os.FileInfo {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const createStamp = 20 // where it is in the header
+	var b [4]byte
+	if _, err := f.ReadAt(b[:], createStamp); err != nil {
+		t.Fatal(err)
+	}
+	stamp := binary.NativeEndian.Uint32(b[:])
+	if age := time.Since(time.Unix(int64(stamp), 0)); age < 0 || age > time.Minute {
+		t.Fatalf("that is no time of its making: %d", stamp)
+	}
+	binary.NativeEndian.PutUint32(b[:], stamp-3600)
+	_, err = f.WriteAt(b[:], createStamp)
+	st, err2 := f.Stat()
+	if err := cmp.Or(err, err2); err != nil {
+		t.Fatal(err)
+	}
+	return st
 }
 
 // dropInto delivers into INBOX past Dovecot, as other programs do.

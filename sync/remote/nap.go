@@ -3,7 +3,6 @@ package remote
 import (
 	"cmp"
 	"context"
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -17,23 +16,25 @@ import (
 // that one that says it all the time is not asked all the time.
 const lookPause = 250 * time.Millisecond
 
-// probePatience is how long a server may take to answer a probe. To give up one that is only slow
-// costs a login.
+// probePatience is how long a server may take to answer a probe, or to watch all folders anew, for
+// which a sync waits. To give up one that is only slow costs a login.
 const probePatience = 2 * time.Second
 
 // nap is a session that IDLEs in a folder.
 type nap struct {
 	*session
 	folder  mail.Folder
+	notify  string                  // the command that has the server announce more than that; "": none
 	idle    *imapclient.IdleCommand // nil: none is under way
 	changed chan struct{}           // has an element when the server has told of a change in the folder
 	flags   atomic.Bool             // of flags, too
 	probe   chan struct{}           // has an element when it is to look at once
+	renew   chan chan<- struct{}    // is given what to close once notify was given anew
 }
 
 // nap makes a session ready to IDLE.
 func (l *Listener) nap(s *session, folder mail.Folder) *nap {
-	n := &nap{session: s, folder: folder, changed: make(chan struct{}, 1), probe: make(chan struct{}, 1)}
+	n := &nap{session: s, folder: folder, changed: make(chan struct{}, 1), probe: make(chan struct{}, 1), renew: make(chan chan<- struct{})}
 	l.mu.Lock()
 	l.naps = append(l.naps, n)
 	l.mu.Unlock()
@@ -95,13 +96,40 @@ func (n *nap) wake() error {
 	return n.trouble(err)
 }
 
+// notifyAgain has the server watch all folders anew. It forgets the old watch before: Dovecot takes
+// away what the new one has in common with it, which is the file that is watched, when it ends the
+// old one afterwards. All goes in one breath.
+func (l *Listener) notifyAgain(ending context.Context, n *nap) error {
+	return l.ask(ending, n.session, min(l.account.opts.Timeout, probePatience), "NOTIFY", func() error {
+		idle := n.idle
+		n.idle = nil
+		if err := idle.Close(); err != nil { // DONE
+			return n.trouble(err)
+		}
+		a, ok := n.conn.Ask("NOTIFY NONE", n.notify)
+		if !ok {
+			return n.trouble(errConnEnded)
+		}
+		if !a.OK {
+			refuses(n.session, a)
+			return mail.ErrRefused
+		}
+		return n.trouble(idle.Wait())
+	})
+}
+
 // listen waits until a server says that the folder has changed, and looks what has become of it
 // then. Now and then it looks all the same, and so notices a line that is dead.
 func (l *Listener) listen(ending context.Context, n *nap) {
 	defer l.left(n.session)
 	var looked time.Time
 	for {
-		told, patience, err := l.wait(ending, n, looked)
+		why, err := l.wait(ending, n, looked)
+		if err == nil && why.renewed != nil {
+			if err = l.notifyAgain(ending, n); err == nil {
+				close(why.renewed)
+			}
+		}
 		if err != nil {
 			if n.idle != nil {
 				_ = n.idle.Close() // it says DONE where that can be said
@@ -109,11 +137,11 @@ func (l *Listener) listen(ending context.Context, n *nap) {
 			return
 		}
 		before := n.box.cursor
-		if l.doze(ending, n, patience) != nil {
+		if l.doze(ending, n, why.patience) != nil {
 			return
 		}
 		looked = time.Now()
-		if now := n.box.cursor; told || now != before {
+		if now := n.box.cursor; why.told || now != before {
 			// Flags show in the mod-sequence, or not at all.
 			l.saw(n.folder, now, n.flags.Swap(false) && now.HighestModSeq == 0)
 			l.hint()
@@ -121,24 +149,33 @@ func (l *Listener) listen(ending context.Context, n *nap) {
 	}
 }
 
-// wait waits until it is time to look at the folder, and reports whether that is because the
-// server has told of a change, and how long the look may take.
-func (l *Listener) wait(ending context.Context, n *nap, looked time.Time) (told bool, patience time.Duration, err error) {
-	patience = l.account.opts.Timeout
+// reason is why a session looks at its folder.
+type reason struct {
+	told     bool            // the server has told of a change
+	renewed  chan<- struct{} // see nap.renew; nil: it need not
+	patience time.Duration   // how long the look may take
+}
+
+// wait waits until it is time to look at the folder.
+func (l *Listener) wait(ending context.Context, n *nap, looked time.Time) (reason, error) {
+	why := reason{patience: l.account.opts.Timeout}
 	look := time.NewTimer(l.account.opts.KeepAlive)
 	defer look.Stop()
 	for {
 		select {
 		case <-ending.Done():
-			return false, 0, ending.Err()
+			return why, ending.Err()
 		case <-n.client.Closed():
-			return false, 0, errors.New("the connection ended")
+			return why, errConnEnded
 		case <-look.C:
-			return told, patience, nil
+			return why, nil
 		case <-n.probe:
-			return told, min(patience, probePatience), nil
+			why.patience = min(why.patience, probePatience)
+			return why, nil
+		case why.renewed = <-n.renew:
+			return why, nil
 		case <-n.changed:
-			told = true
+			why.told = true
 			look.Reset(max(0, lookPause-time.Since(looked)))
 		}
 	}

@@ -2,7 +2,6 @@ package remote
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -36,16 +35,18 @@ const (
 func (l *Listener) notify(ctx context.Context, s *session) (*nap, error) {
 	n := l.nap(s, mail.Inbox)
 	for _, more := range []string{folderEvents, ""} {
-		a, err := l.tell(ctx, s, fmt.Sprintf("NOTIFY SET (selected (%s)) (personal (%s%s))", messageEvents, messageEvents, more))
+		command := fmt.Sprintf("NOTIFY SET (selected (%s)) (personal (%s%s))", messageEvents, messageEvents, more)
+		a, err := l.tell(ctx, s, command)
 		if err != nil {
 			return nil, err
 		}
 		if a.OK {
+			n.notify = command
 			// Without mod-sequences the server need not tell of flags.
 			l.everything = more != "" && s.caps.Has(imap.CapCondStore) && l.personal()
 			return n, l.doze(ctx, n, l.account.opts.Timeout)
 		}
-		s.log.Info("server refuses NOTIFY", "answer", a.Text, "code", a.Code)
+		refuses(s, a)
 		if a.Code != badEvent {
 			break
 		}
@@ -53,12 +54,45 @@ func (l *Listener) notify(ctx context.Context, s *session) (*nap, error) {
 	return nil, nil
 }
 
+func refuses(s *session, a wire.Answer) {
+	s.log.Info("server refuses NOTIFY", "answer", a.Text, "code", a.Code)
+}
+
+// Renew has a server with NOTIFY watch all folders anew, and comes back when it does. What has
+// happened before then may not be announced any more: who renews looks afterwards.
+//
+// Dovecot (2.3, 2.4) watches the log of its index of folders, and goes on watching that file when it
+// has put another one in its place, which is after some hundred changes. From then on it looks each
+// mailbox_idle_check_interval, which is half a minute.
+func (l *Listener) Renew(ctx context.Context) error {
+	l.mu.Lock()
+	n := l.naps[0]
+	l.mu.Unlock()
+	if n.notify == "" {
+		return nil // an IDLE is given anew each time the folder has changed
+	}
+	done := make(chan struct{})
+	select {
+	case n.renew <- done:
+	case <-l.ended:
+	case <-ctx.Done():
+	}
+	select {
+	case <-done:
+		return nil
+	case <-l.ended:
+		return errConnEnded
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // tell sends a command that the client does not have.
 func (l *Listener) tell(ctx context.Context, s *session, command string) (a wire.Answer, err error) {
 	err = l.ask(ctx, s, l.account.opts.Timeout, "NOTIFY", func() error {
 		answer, ok := s.conn.Ask(command)
 		if a = answer; !ok {
-			return s.trouble(errors.New("the connection ended"))
+			return s.trouble(errConnEnded)
 		}
 		return nil
 	})

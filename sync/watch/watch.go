@@ -71,6 +71,9 @@ type Link interface {
 	// News tells, after a hint, whether something was announced since it was last asked that
 	// is not what the last run has left in the base. It is asked between runs.
 	News(ctx context.Context) bool
+	// Renew has the server watch anew, and comes back when it does. What has happened before then
+	// may not be announced any more.
+	Renew(ctx context.Context) error
 	// CoversAll tells whether a change in any folder is announced.
 	CoversAll() bool
 	// Probe has the link find out soon whether it is still alive, and whether it has missed
@@ -103,7 +106,7 @@ type Loop struct {
 	link    Link
 	linked  time.Time
 	relink  time.Time // not before; zero: now
-	away    bool      // the last sync could not log in
+	away    bool      // the server did not answer when it was last asked
 	network *backoff.ExponentialBackOff
 	login   *backoff.ExponentialBackOff
 	links   *backoff.ExponentialBackOff
@@ -177,11 +180,15 @@ func growing(first, most time.Duration) *backoff.ExponentialBackOff {
 	return b
 }
 
-// round links before it syncs: a change after the sync looked is then announced. That there is
-// no link is no reason not to sync.
+// round links before it syncs, or renews the link: a change after the sync looked is then
+// announced. That there is no link is no reason not to sync.
 func (l *Loop) round(ctx context.Context) error {
 	l.is(true, time.Time{}, nil)
 	unlinked := false // although that was tried
+	if l.link != nil && l.link.Renew(ctx) != nil {
+		l.drop()
+		l.away = true
+	}
 	// After a failure the sync goes first: it tells what is wrong, and one login is refused and
 	// not two.
 	if l.linkable() && !l.away && !time.Now().Before(l.relink) {

@@ -24,6 +24,7 @@ type world struct {
 	links  int
 	alone  bool // a sync fails beside a link
 	mute   bool // there is no link
+	deaf   bool // nor does one that is there answer
 	hangs  bool // to link takes for ever
 	echo   bool // what is announced is our own
 	covers bool
@@ -54,6 +55,7 @@ type link struct {
 	covers      bool
 	closed      bool
 	probed      int
+	renewed     int
 	world       *world
 }
 
@@ -72,6 +74,16 @@ func (k *link) News(context.Context) bool {
 	k.world.mu.Lock()
 	defer k.world.mu.Unlock()
 	return !k.world.echo
+}
+
+func (k *link) Renew(context.Context) error {
+	k.world.mu.Lock()
+	defer k.world.mu.Unlock()
+	if k.world.deaf {
+		return errors.New("no answer")
+	}
+	k.renewed++
+	return nil
 }
 
 func (w *world) Connect(ctx context.Context) (Link, error) {
@@ -305,6 +317,31 @@ func TestAfterAnOutageItLinksAtOnce(t *testing.T) {
 		synctest.Wait()
 		if w.links != 2 || w.link.closed {
 			t.Errorf("%d links", w.links)
+		}
+	})
+}
+
+// What a server watches it may lose sight of: it watches anew before each sync, which finds what
+// happened until then.
+func TestALinkIsRenewedBeforeEachSync(t *testing.T) {
+	w := &world{covers: true}
+	live(t, w, func(t *testing.T, _ func()) {
+		w.script(func() { w.takes = time.Second })
+		for n := 1; n <= 3; n++ {
+			w.announce()
+			after(t, w, 500*time.Millisecond, n+1) // it is under way
+			w.script(func() {
+				if w.link.renewed != n {
+					t.Errorf("renewed %d times when sync %d has begun", w.link.renewed, n+1)
+				}
+			})
+			after(t, w, time.Second, n+1)
+		}
+		w.script(func() { w.deaf, w.takes = true, 0 })
+		w.announce()
+		after(t, w, time.Second, 6) // it tells what is wrong before it waits for another link, and syncs after that
+		if w.links != 2 || w.link.closed {
+			t.Errorf("%d links, the last one closed: %v", w.links, w.link.closed)
 		}
 	})
 }

@@ -31,7 +31,7 @@ var errHollow = errors.New("compressed data with nothing in it")
 func (c *Conn) Compress() bool {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	if a, ok := c.ask("COMPRESS DEFLATE", c.inflate); !ok || !a.OK {
+	if a, ok := c.ask(c.inflate, "COMPRESS DEFLATE"); !ok || !a.OK {
 		return false
 	}
 	c.deflate, _ = flate.NewWriter(sink{c}, compressLevel) // there is such a level

@@ -228,9 +228,9 @@ func TestAServerThatDoesNotCompress(t *testing.T) {
 
 // inflated gives what a client sees of a stream that is compressed from its beginning.
 func inflated(r io.Reader, opts Options) ([]byte, *Conn, error) {
-	const ok = greeting + askTag + " OK\r\n"
+	const ok = greeting + askedLast + " OK\r\n"
 	c := New(canned{Reader: io.MultiReader(strings.NewReader(ok), r)}, opts)
-	c.asked = &question{c.inflate, make(chan Answer, 1)}
+	c.asked = &question{then: c.inflate, answer: make(chan Answer, 1)}
 	got, err := io.ReadAll(c)
 	return bytes.TrimPrefix(got, []byte(greeting)), c, err
 }
@@ -287,8 +287,8 @@ func TestMemoryDoesNotGrowWithWhatIsInflated(t *testing.T) {
 	stream := deflated(io.MultiReader(
 		strings.NewReader(fmt.Sprintf("* 1 FETCH (UID 1 BODY[] {%d}\r\n", size)),
 		io.LimitReader(zeros{}, size), strings.NewReader(")\r\n")))
-	c := New(canned{Reader: io.MultiReader(strings.NewReader(greeting+askTag+" OK\r\n"), bytes.NewReader(stream))}, Options{})
-	c.asked = &question{c.inflate, make(chan Answer, 1)}
+	c := New(canned{Reader: io.MultiReader(strings.NewReader(greeting+askedLast+" OK\r\n"), bytes.NewReader(stream))}, Options{})
+	c.asked = &question{then: c.inflate, answer: make(chan Answer, 1)}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	n, _ := io.Copy(io.Discard, struct{ io.Reader }{c})

@@ -80,6 +80,14 @@ func TestAsk(t *testing.T) {
 	if a, ok := c.Ask("SOMETHING"); !ok || a != (Answer{true, "X", "done"}) {
 		t.Errorf("%+v, %v", a, ok)
 	}
+	for _, all := range [][]string{{"NOTIFY NONE", "SOMETHING"}, {"SOMETHING", "NOTIFY NONE", "NOTIFY NONE"}} {
+		if a, ok := c.Ask(all...); !ok || a != (Answer{false, "BADEVENT", "not that"}) {
+			t.Errorf("of %q one is refused: %+v, %v", all, a, ok)
+		}
+	}
+	if a, ok := c.Ask("SOMETHING", "SOMETHING"); !ok || a != (Answer{true, "X", "done"}) {
+		t.Errorf("%+v, %v", a, ok)
+	}
 	if err := client.Noop().Wait(); err != nil {
 		t.Error(err)
 	}
