@@ -96,3 +96,62 @@ func TestWhatMayHaveHappenedIsNotTriedAgain(t *testing.T) {
 		}
 	}
 }
+
+// Several wrong logins at once could lock an account.
+func TestOneSessionIsOpenedAheadUntilALoginHasWorked(t *testing.T) {
+	var came atomic.Int32
+	all := make(chan struct{})
+	opts := scripted(t, func(s *script) {
+		n := came.Add(1)
+		s.login("")
+		if n == 3 {
+			close(all)
+		}
+		for {
+			tag, command := s.hear()
+			if strings.HasPrefix(command, "LIST") {
+				s.say(`* LIST () "/" INBOX`)
+			}
+			s.say(tag + " OK done")
+		}
+	})
+	a := open(t, opts)
+	a.Ready(3)
+	if _, err := a.Folders(t.Context()); err != nil || came.Load() != 1 {
+		t.Errorf("%d connections, %v", came.Load(), err)
+	}
+	a.Ready(3)
+	waitFor(t, "the third session", all)
+}
+
+// That a session was opened ahead makes no more tries of one.
+func TestWhoComesNextIsToldWhatWentWrongAhead(t *testing.T) {
+	for what, c := range map[string]struct {
+		answer string
+		want   error
+		again  int32 // connections after another call
+	}{
+		"no server":        {"", mail.ErrUnreachable, 2},
+		"a refused login":  {"TAG NO [AUTHENTICATIONFAILED] no", mail.ErrLogin, 1},
+		"an end afterward": {"TAG OK [CAPABILITY IMAP4rev1] in", mail.ErrUnreachable, 2},
+	} {
+		var came atomic.Int32
+		opts := scripted(t, func(s *script) {
+			came.Add(1)
+			if c.answer == "" {
+				return
+			}
+			s.say("* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] hello")
+			tag, _ := s.hear()
+			s.say(strings.Replace(c.answer, "TAG", tag, 1))
+			s.hear() // what it is used for first
+		})
+		a := open(t, opts)
+		a.Ready(1)
+		for _, most := range []int32{1, c.again} {
+			if _, err := a.Folders(t.Context()); !errors.Is(err, c.want) || came.Load() > most {
+				t.Errorf("%s: %d connections, %v", what, came.Load(), err)
+			}
+		}
+	}
+}
