@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -190,6 +192,32 @@ func TestWatchGivesUpASyncThatTheNetworkHasLeft(t *testing.T) {
 			s.Errorf("it ended with %d, and said %q", r.code, r.stderr)
 		}
 		s.want("there", s.there("INBOX"), "here")
+	}})
+}
+
+// What a command prints may be good for a time, as a token is that expires: it is asked anew for each
+// connection that is not one more of a sync.
+func TestWatchAsksForAPasswordThatHasExpired(t *testing.T) {
+	t.Parallel()
+	stories(t, map[string]func(s *story){"": func(s *story) {
+		secret := filepath.Join(s.TempDir(), "secret")
+		s.check(os.WriteFile(secret, []byte(s.server.Password), 0o600))
+		d, way := s.online(`poll_interval = "1h"`, fmt.Sprintf("password_command = [\"cat\", %q]", secret))
+		s.deliver("INBOX", note("first"), none)
+		w := d.watch(nil)
+		w.until("what was there", func(r engine.Report) bool { return r.Local.New == 1 })
+		s.deliver("INBOX", note("second"), none)
+		s.check(s.server.SetPassword(s.user, "another"))
+		s.check(os.WriteFile(secret, []byte("another"), 0o600))
+		way.Sever() // who has expired is put out at some time
+		way.Heal()
+		w.both(1, 0)
+		d.save("INBOX", "cur", "1.saved.host:2,S", note("here"), then)
+		w.both(0, 1)
+		if r := w.stop(); r.code != 0 || strings.Contains(r.stderr, "refused") {
+			s.Errorf("it ended with %d, and said %q", r.code, r.stderr)
+		}
+		s.check(s.server.SetPassword(s.user, s.server.Password))
 	}})
 }
 

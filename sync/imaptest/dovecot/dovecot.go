@@ -206,6 +206,9 @@ func (s *Server) Log() string {
 // writes into MailDir must belong to them.
 func (s *Server) Owner() (uid, gid int) { return s.uid, s.gid }
 
+// SetPassword lets a user in with another password, and nobody else from now on. Sessions go on.
+func (s *Server) SetPassword(user, password string) error { return s.admit([]string{user}, password) }
+
 // Doveadm runs doveadm on the server's configuration and gives what it prints.
 func (s *Server) Doveadm(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, program("doveadm"), append([]string{"-c", s.conf}, args...)...)

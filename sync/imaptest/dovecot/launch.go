@@ -30,12 +30,8 @@ func (s *Server) configure(o options) error {
 	if s.TLSPort, err = daemon.FreePort(); err != nil {
 		return err
 	}
-	var users strings.Builder
-	for _, u := range o.users {
-		fmt.Fprintf(&users, "%s:{PLAIN}%s\n", u, s.Password)
-	}
-	if err := os.WriteFile(filepath.Join(s.dir, "users"), []byte(users.String()), 0o644); err != nil {
-		return fmt.Errorf("write dovecot's users: %w", err)
+	if err := s.admit(o.users, s.Password); err != nil {
+		return err
 	}
 	conf, err := s.config(o)
 	if err != nil {
@@ -43,6 +39,18 @@ func (s *Server) configure(o options) error {
 	}
 	if err := os.WriteFile(s.conf, []byte(conf), 0o644); err != nil {
 		return fmt.Errorf("write dovecot's configuration: %w", err)
+	}
+	return nil
+}
+
+// admit writes who may log in, with that password and no other one.
+func (s *Server) admit(users []string, password string) error {
+	var all strings.Builder
+	for _, u := range users {
+		fmt.Fprintf(&all, "%s:{PLAIN}%s\n", u, password)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "users"), []byte(all.String()), 0o644); err != nil {
+		return fmt.Errorf("write dovecot's users: %w", err)
 	}
 	return nil
 }
