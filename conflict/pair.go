@@ -426,10 +426,12 @@ func (i *Item) relabel(from *Item, letters func(mail.Folder) mail.Letters) {
 // another, one to one, as TieNew finds those that are new on both sides; but what
 // stands in another folder must be known better to be the same. The gone ones come
 // with the identity of their rows, and with the Header that their files have; the new
-// ones with what is known. Those that the server says are one need no more.
+// ones with what is known. Those that the server says are one need no more. Of several gone
+// ones that are alike those come first of which something was changed here: these are kept
+// where they are gone, and the message would be there twice.
 func MoveNew(gone, arrived []*Item) Pairs {
 	gone, arrived = slices.Clone(gone), slices.Clone(arrived)
-	slices.SortFunc(gone, order)
+	slices.SortFunc(gone, func(a, b *Item) int { return cmp.Or(a.untouched()-b.untouched(), order(a, b)) })
 	slices.SortFunc(arrived, order)
 	ties, gone, arrived := tieByEmailID(gone, arrived)
 	t := newTying(gone, arrived, nil, false, true)
@@ -441,4 +443,15 @@ func MoveNew(gone, arrived []*Item) Pairs {
 	t.pass(gone, t.sameHeader) // the surest first
 	t.pass(gone, t.same)
 	return Pairs{Ties: append(ties, t.ties...)}
+}
+
+// untouched is the higher the less was done here about the item's file.
+func (i *Item) untouched() int {
+	switch {
+	case i.Followed:
+		return 0
+	case i.Local == Flags:
+		return 1
+	}
+	return 2
 }

@@ -216,6 +216,8 @@ func TestWhatTheServerSaysIsOne(t *testing.T) {
 	rewritten.Row.TellSize(measured(longer).Size)
 	later := gone(6, text, "M1")
 	later.Row.Date = time.Unix(2, 0)
+	flagged, moved := gone(5, text, "M1"), gone(0, text, "")
+	flagged.Local, moved.Followed = Flags, true
 	unread := gone(5, text, "M1") // its file could not be read, or is another one
 	unread.Identity = mail.Identity{}
 
@@ -248,6 +250,17 @@ func TestWhatTheServerSaysIsOne(t *testing.T) {
 			gone:    []*Item{later, gone(5, text, "M1")},
 			arrived: []*Item{arrived(7, text, "M1", 1)},
 			want:    map[mail.UID]mail.UID{5: 7}, copied: 6,
+		},
+		"of twins, the one that is flagged here": {
+			gone:    []*Item{gone(6, text, "M1"), flagged},
+			arrived: []*Item{arrived(7, text, "M1", 1)},
+			want:    map[mail.UID]mail.UID{5: 7}, copied: 6,
+		},
+		"of twins, the one that was moved here": {
+			gone:    []*Item{gone(6, text, ""), moved},
+			arrived: []*Item{arrived(7, text, "", 1)},
+			texts:   map[mail.UID]string{7: text},
+			want:    map[mail.UID]mail.UID{0: 7}, ask: true,
 		},
 		"another EMAILID, of the same content": {
 			gone: []*Item{gone(5, text, "M1")}, arrived: []*Item{arrived(7, text, "M2", 1)},

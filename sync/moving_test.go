@@ -518,3 +518,25 @@ func halfway(t *testing.T, state bool, act func(d *device, path string)) {
 	d.inStep()
 	d.quiet()
 }
+
+// A phone moves a message by COPY, and this device has it in both places when the first one goes. Its
+// file moves back here, and the phone moves it on: that is the one which was moved here, or it would
+// be kept for that, and there twice. The other one is gone.
+func TestOfTwoPlacesTheOneThatWasMovedHereIsTheOneThatHasMoved(t *testing.T) {
+	s := account(t)
+	first := s.Deliver("Archive", onWire(letter("moved")), flags(`\Seen`), day)
+	second := s.Copy("Archive", first, "Lists/go")
+	d := newDevice(t, s)
+	d.sync()
+	d.moveHere(d.find("Lists/go", "About moved."), "Archive", "9.mine:2,S")
+	must(t, s.Expunge("Archive", first))
+	s.Move("Lists/go", second, "Lists")
+	for range 2 {
+		d.sync()
+	}
+	if places := placesOf(s, "About moved."); len(places) != 1 {
+		t.Errorf("it is there as %q", places)
+	}
+	d.inStep()
+	d.quiet()
+}
