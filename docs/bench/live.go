@@ -91,7 +91,7 @@ func (b *bench) measureLive(ctx context.Context, w *workload, commit string) (*l
 		}
 		// Dovecot looks each second then, and it is that which would be measured.
 		if strings.Contains(b.server.Log(), "Inotify instance limit") {
-			return nil, errors.New("Dovecot got no inotify instance: other programs of its user have all of fs.inotify.max_user_instances")
+			return nil, errors.New("there was no inotify instance for Dovecot: other programs of its user have all of fs.inotify.max_user_instances")
 		}
 		if err := b.check(w, d); err != nil {
 			return nil, fmt.Errorf("check: %w", err)
