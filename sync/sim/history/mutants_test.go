@@ -121,7 +121,9 @@ var mutants = []mutant{
 			continue
 		}`, ""},
 	{"what was heard of is dealt with, whatever became of it", "sync/live.go",
-		`		case !r.hears(f), f.unsafe, f.failed != nil,`, `		case !r.hears(f), f.failed != nil,`, ""},
+		`		case !r.hears(f), f.unsafe, f.failed != nil, f.stale, open[f.base.ID]:
+			f.dealt = nil
+`, ``, ""},
 }
 
 // mutantBudget is how many histories it may take to find one.
