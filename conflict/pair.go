@@ -427,8 +427,8 @@ func (i *Item) relabel(from *Item, letters func(mail.Folder) mail.Letters) {
 // stands in another folder must be known better to be the same. The gone ones come
 // with the identity of their rows, and with the Header that their files have; the new
 // ones with what is known. Those that the server says are one need no more. Of several gone
-// ones that are alike those come first of which something was changed here: these are kept
-// where they are gone, and the message would be there twice.
+// ones that are alike those come first of which something was changed here: that goes along, and
+// one that was moved would be kept, so that the message would be there twice.
 func MoveNew(gone, arrived []*Item) Pairs {
 	gone, arrived = slices.Clone(gone), slices.Clone(arrived)
 	slices.SortFunc(gone, func(a, b *Item) int { return cmp.Or(a.untouched()-b.untouched(), order(a, b)) })

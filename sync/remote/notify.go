@@ -54,6 +54,7 @@ func (l *Listener) notify(ctx context.Context, s *session) (*nap, error) {
 	return nil, nil
 }
 
+// refuses notes that the server does not announce.
 func refuses(s *session, a wire.Answer) {
 	s.log.Info("server refuses NOTIFY", "answer", a.Text, "code", a.Code)
 }

@@ -166,7 +166,7 @@ func (a *Account) Ready(sessions int) {
 	for ; a.open < min(sessions, a.limit); a.open++ {
 		go func() { // Close waits for what is open
 			if s, _, err := a.grow(a.ending, true); err == nil {
-				a.giveBack(s) // nobody has used it
+				a.giveBack(s)
 			}
 		}()
 	}
@@ -199,6 +199,7 @@ func (a *Account) release(s *session) {
 	a.giveBack(s)
 }
 
+// giveBack is release for a session that was not used.
 func (a *Account) giveBack(s *session) {
 	a.mu.Lock()
 	delete(a.lent, s)
