@@ -21,7 +21,7 @@ func TestWhatASyncCosts(t *testing.T) {
 	slow := []string{`timeout = "20s"`}
 	stories(t, map[string]func(s *story){
 		"nothing to do in 20 folders of 20 messages": func(s *story) {
-			d := s.device("laptop")
+			d, way := s.online(slow...)
 			names := 0
 			for i := range 20 {
 				name := mail.Folder(fmt.Sprintf("Lists/list no %d", i))
@@ -31,7 +31,9 @@ func TestWhatASyncCosts(t *testing.T) {
 				}
 			}
 			d.sync()
+			way.Lengthen(far)
 			r := d.sync()
+			way.Lengthen(0)
 			for _, f := range d.folders() {
 				names += len(f)
 			}
@@ -150,7 +152,7 @@ func TestWhatASyncCosts(t *testing.T) {
 			d.same()
 		},
 		"the run after each kind of change is free": func(s *story) {
-			d := s.device("laptop")
+			d, way := s.online(slow...)
 			uids := d.three()
 			d.quiet()
 			for _, c := range []struct {
@@ -176,7 +178,9 @@ func TestWhatASyncCosts(t *testing.T) {
 			} {
 				c.do()
 				change := d.sync()
+				way.Lengthen(far)
 				r := d.sync()
+				way.Lengthen(0)
 				if r.RoundTrips > 2 || r.Connections != 1 || r.Local != (accountReport{}).Local || r.Remote != (accountReport{}).Remote {
 					s.Errorf("after %s: %d round trips over %d connections; here %+v, there %+v", c.what, r.RoundTrips, r.Connections, r.Local, r.Remote)
 				}
