@@ -51,7 +51,7 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 			visited++
 		}
 	}
-	r.Remote.Ready((visited + inRow - 1) / inRow)
+	r.Remote.Ready(ctx, (visited+inRow-1)/inRow)
 	if err := r.each(ctx, inOrder(works), r.Connections, r.mark); err != nil {
 		return err
 	}

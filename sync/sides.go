@@ -137,7 +137,7 @@ type Remote interface {
 
 	// Ready tells that so many calls are about to be made side by side, and may prepare for
 	// that meanwhile. It is a matter of speed alone.
-	Ready(calls int)
+	Ready(ctx context.Context, calls int)
 
 	// Identify asks what messages are, in as much detail as that says; the rest of it
 	// may be told nevertheless. Messages that are gone are left out.

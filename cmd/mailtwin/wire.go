@@ -134,11 +134,6 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 			closeAll()
 		}
 	}()
-	server := a.server(acc, dryRun)
-	closers = append(closers, server.Close)
-	if !dryRun {
-		server.Ready(1) // it is on the way to the server while the state is opened
-	}
 	db, lost, err := a.openState(ctx, acc, dryRun)
 	if err != nil {
 		return nil, err
@@ -175,6 +170,9 @@ func (a *App) open(ctx context.Context, acc config.Account, dryRun bool) (_ *ses
 		}
 		return nil
 	}
+	server := a.server(acc, dryRun)
+	closers = append(closers, server.Close)
+
 	s.opts.Remote, s.opts.State, s.opts.Lost = server, db, lost
 	if !dryRun {
 		s.record = func(ctx context.Context, run lastRun) error { return db.PutRun(ctx, statedb.Run(run)) }

@@ -95,7 +95,6 @@ type Account struct {
 	end        func()
 	loggedIn   bool  // a login has worked
 	refused    error // the login was refused before one ever worked
-	failed     error // a session that was opened ahead; whoever wants one next is told
 	password   *string
 	noPassword error // why there is none
 	caps       imap.CapSet

@@ -56,7 +56,7 @@ func (a *Account) Ahead(ctx context.Context, queries []mail.Query) {
 		asked = append(asked, q)
 	}
 	if news > manyNew && !a.opts.ReadOnly {
-		a.Ready(a.opts.Connections)
+		a.Ready(ctx, a.opts.Connections)
 	}
 	for some := range slices.Chunk(asked, maxAhead) {
 		err := a.with(ctx, "look at folders", "", func(s *session) error { return a.look(s, some, names) })

@@ -86,11 +86,6 @@ func (a *Account) acquire(ctx context.Context, box string) (*session, error) {
 			a.mu.Unlock()
 			return nil, err
 		}
-		if err := a.failed; err != nil {
-			a.failed = nil
-			a.mu.Unlock()
-			return nil, err
-		}
 		if s := a.pick(box); s != nil {
 			a.lent[s] = true
 			a.mu.Unlock()
@@ -114,7 +109,7 @@ func (a *Account) acquire(ctx context.Context, box string) (*session, error) {
 		}
 		a.open++
 		a.mu.Unlock()
-		s, again, err := a.grow(ctx, false)
+		s, again, err := a.grow(ctx)
 		if !again {
 			return s, err
 		}
@@ -122,8 +117,8 @@ func (a *Account) acquire(ctx context.Context, box string) (*session, error) {
 }
 
 // grow opens the session that was counted as open already, and lends it. Or it tells whether
-// those that are there will do. ahead: it is for whoever comes next, who gets the error.
-func (a *Account) grow(ctx context.Context, ahead bool) (s *session, again bool, err error) {
+// those that are there will do.
+func (a *Account) grow(ctx context.Context) (s *session, again bool, err error) {
 	s, err = a.dial(ctx)
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -146,27 +141,24 @@ func (a *Account) grow(ctx context.Context, ahead bool) (s *session, again bool,
 		a.log.Info("server allows fewer sessions", "sessions", a.limit, "reason", err)
 	case !a.loggedIn && errors.Is(err, mail.ErrLogin):
 		a.refused = err
-	case ahead:
-		a.failed = err
 	}
 	return nil, again, err
 }
 
-// Ready opens sessions meanwhile, so that there are as many for what comes next; one, until a
-// login has worked. What opens them ends with the account.
-func (a *Account) Ready(sessions int) {
+// Ready opens sessions meanwhile, so that there are as many for what comes next.
+func (a *Account) Ready(ctx context.Context, sessions int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.closed || a.refused != nil {
+	if a.closed || !a.loggedIn {
 		return
-	}
-	if !a.loggedIn {
-		sessions = min(sessions, 1)
 	}
 	for ; a.open < min(sessions, a.limit); a.open++ {
 		go func() { // Close waits for what is open
-			if s, _, err := a.grow(a.ending, true); err == nil {
-				a.giveBack(s)
+			ctx, cancel := context.WithCancel(ctx)
+			defer context.AfterFunc(a.ending, cancel)()
+			defer cancel()
+			if s, _, err := a.grow(ctx); err == nil {
+				a.release(s)
 			}
 		}()
 	}
@@ -196,11 +188,6 @@ func (a *Account) pick(box string) *session {
 // release takes a session back, or ends it if it is not to be used again.
 func (a *Account) release(s *session) {
 	s.used = time.Now()
-	a.giveBack(s)
-}
-
-// giveBack is release for a session that was not used.
-func (a *Account) giveBack(s *session) {
 	a.mu.Lock()
 	delete(a.lent, s)
 	if !s.broken && !a.closed {

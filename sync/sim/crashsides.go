@@ -210,9 +210,9 @@ func (c *crashRemote) Scan(ctx context.Context, folder mail.Folder, since mail.C
 	})
 }
 
-func (c *crashRemote) Ready(calls int) {
+func (c *crashRemote) Ready(ctx context.Context, calls int) {
 	c.crash.read(func() error {
-		c.remote.Ready(calls)
+		c.remote.Ready(ctx, calls)
 		return nil
 	})
 }

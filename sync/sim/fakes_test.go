@@ -181,7 +181,7 @@ func (f fakeRemote) Fetch(_ context.Context, wanted []mail.Wanted) []error {
 	f.add("Fetch")
 	return make([]error, len(wanted))
 }
-func (f fakeRemote) Ready(int)                           { f.add("Ready") }
+func (f fakeRemote) Ready(context.Context, int)          { f.add("Ready") }
 func (f fakeRemote) Ahead(context.Context, []mail.Query) { f.add("Ahead") }
 func (f fakeRemote) Append(_ context.Context, next func() *mail.Outgoing, answered func(mail.Appended)) {
 	for next() != nil {
