@@ -106,6 +106,7 @@ type Loop struct {
 	link    Link
 	linked  time.Time
 	relink  time.Time // not before; zero: now
+	way     settling  // of the network; a sync in between does not make it forget
 	away    bool      // the server did not answer when it was last asked
 	network *backoff.ExponentialBackOff
 	login   *backoff.ExponentialBackOff
@@ -150,6 +151,7 @@ var errCut = errors.New("the server's announcements were cut")
 func (l *Loop) Run(ctx context.Context) {
 	l.network, l.login = growing(networkFirst, networkMost), growing(loginFirst, loginMost)
 	l.links = growing(linkFirst, linkMost)
+	l.way = network()
 	if l.Wall == nil {
 		l.Wall = time.Now
 	}
@@ -273,7 +275,7 @@ func (l *Loop) idle(ctx context.Context) error {
 	clocks := time.NewTicker(tick)
 	defer clocks.Stop()
 	// Each comes to rest by itself: what a program here is still at keeps no mail waiting.
-	there, here, way := announcements(), changes(), network()
+	there, here := announcements(), changes()
 	for {
 		select {
 		case <-ctx.Done():
@@ -299,10 +301,10 @@ func (l *Loop) idle(ctx context.Context) error {
 				return nil
 			}
 		case <-l.Network:
-			way.hint()
-		case <-way.rest:
+			l.way.hint()
+		case <-l.way.rest:
 			// The link's own way may be gone, or it was away and has come back.
-			if way.rest = nil; l.link == nil {
+			if l.way.rest = nil; l.link == nil {
 				return nil
 			}
 			l.link.Probe()

@@ -461,6 +461,19 @@ func TestAHintOfTheNetworkHasTheLinkProbed(t *testing.T) {
 	})
 }
 
+// Also where there is a reason to sync before the network has come to rest.
+func TestAHintOfTheNetworkIsNotLostToASync(t *testing.T) {
+	w := &world{covers: true}
+	live(t, w, func(t *testing.T, _ func()) {
+		hint(w.network)
+		w.announce()
+		after(t, w, 2*time.Second, 2)
+		if w.link.probed != 1 {
+			t.Errorf("it was probed %d times", w.link.probed)
+		}
+	})
+}
+
 // A server without room for two sessions says so at once; one that is silent is not asked twice.
 func TestASilentServerIsNotTriedTwiceBecauseOfALink(t *testing.T) {
 	w := &world{covers: true}
