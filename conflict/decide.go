@@ -24,6 +24,7 @@ const (
 	whyBothMoved   = "moved to different folders on the two sides: the server's stands"
 	whyMovedKept   = "moved on one side and removed on the other"
 	whyPurged      = `flagged \Deleted, and expunge = true`
+	whyKeptBack    = "removed locally; nothing is written to the server"
 	whyCameBack    = "there on the server again, when its file had been removed since it was gone"
 	whyRevived     = "removed on one side, but flagged or undeleted on the other"
 	whyDeleteStood = "removed on one side; what the other side changed does not keep it"

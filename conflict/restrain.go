@@ -21,8 +21,10 @@ func restrain(a *Action, info FolderInfo) bool {
 	case Link, RemoveLocal:
 		return local
 	case ExpungeRemote:
-		return remote && (local || !a.Item.here())
-	case MoveToTrash, MarkDeleted, CopyRemote:
+		return remote && (local || !a.Item.here()) || a.hold(remote)
+	case MoveToTrash, MarkDeleted:
+		return remote || a.hold(remote)
+	case CopyRemote:
 		return remote
 	case Upload:
 		a.Flags = a.Flags.Without(info.unsettable(a.Flags))
@@ -51,6 +53,18 @@ func (a *Action) letBe() bool {
 		return false
 	}
 	*a = Action{Kind: Note, Item: a.Item, Flags: row.Flags}
+	return true
+}
+
+// hold makes of a removal on the server that is kept back, of a message which is not where base
+// has it, one that waits where the message is. Else base would go on saying of a folder what is
+// not so, and each look at where the message is would find it new. It tells whether the action
+// is such a one.
+func (a *Action) hold(remote bool) bool {
+	if remote || a.Item.Origin == "" {
+		return false
+	}
+	*a = Action{Kind: Hold, Item: a.Item, Gone: mail.Local, Why: whyKeptBack}
 	return true
 }
 

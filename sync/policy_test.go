@@ -282,3 +282,45 @@ func TestAFileIsNotKeptWhoseMessageMovesMeanwhile(t *testing.T) {
 	d.inStep()
 	d.quiet()
 }
+
+// A message was copied, its first file is removed here, and the first message moves on there, where
+// nothing is pushed any more. The removal waits where the message is by now, and is carried out
+// there when it may be.
+func TestAnOriginalThatMovesWhenItsFileIsRemovedWhereNothingIsPushed(t *testing.T) {
+	for _, noStatus := range []bool{false, true} {
+		s := account(t)
+		s.Options.NoStatus = noStatus
+		d := newDevice(t, s)
+		d.sync()
+		original := s.Messages("INBOX")[1].UID
+		d.put("Archive", "1.copy:2,S", letter("read"))
+		d.sync()
+		d.opts.Policy = always(conflict.Policy{Direction: conflict.Pull})
+		must(t, os.Remove(d.find("INBOX", "About read.")))
+		s.Move("INBOX", original, "Lists/go")
+		d.sync()
+		if n := len(s.Messages("Lists/go")); n != 2 || len(d.files("Lists/go")) != 1 {
+			t.Errorf("%d messages in Lists/go, and %d files", n, len(d.files("Lists/go")))
+		}
+		d.quiet()
+		scans := 0
+		s.Before = func(c sim.Call) error {
+			if c.Method == "Identify" || c.Method == "Scan" && c.Folder == "Lists/go" {
+				scans++
+			}
+			return nil
+		}
+		s.Deliver("Lists/go", onWire(letter("another post")), mail.Flags{}, day)
+		d.sync()
+		if scans != 1 {
+			t.Errorf("%d scans, and questions what messages are, for one new message", scans)
+		}
+		d.quiet()
+		d.opts.Policy = nil
+		d.sync()
+		d.has("Lists/go", 2)
+		d.has("Archive", 1)
+		d.inStep()
+		d.quiet()
+	}
+}

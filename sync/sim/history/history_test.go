@@ -227,6 +227,8 @@ var onceFailedDrawn = []struct {
 	{63031277, []int{2, 6, 9, 10, 11, 12, 14, 16, 18, 20, 21}}, // flags of a message that has moved to what cannot be read
 	{63104328, []int{10, 15, 19, 22, 23, 25, 28}},              // ... and of one that has left a folder which waits for its name
 	{63093705, []int{1, 4, 14, 15, 16, 18, 20, 21, 24}},        // flags of an original that the server does not let go
+	// an original that moves there when its file was removed where nothing is pushed
+	{63375126, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 21, 22, 23, 24, 25, 26}},
 }
 
 // onceFailedSince are those that are played as they are, some of them by some of their steps.
