@@ -188,7 +188,9 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	if items, err = r.awaitElsewhere(ctx, g, r.keepWhatMayHaveMoved(g, items)); err != nil {
+	items = r.keepWhatMayHaveMoved(g, items)
+	r.fetchAgain(items)
+	if items, err = r.awaitElsewhere(ctx, g, items); err != nil {
 		return nil, err
 	}
 	return items, r.dropFruitless(ctx, g)

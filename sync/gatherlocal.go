@@ -404,7 +404,8 @@ func (r *run) keepWhatMayHaveMoved(g *gathered, items []*conflict.Item) []*confl
 		if item.Row != nil {
 			to = cmp.Or(g.inHeld[item.Row.Content()], to)
 		}
-		if item.Local != conflict.Gone || item.Moved != nil || item.Row == nil || item.Row.State != mail.Settled ||
+		had := item.Row != nil && (item.Row.State == mail.Settled || item.Row.State == mail.Landing)
+		if item.Local != conflict.Gone || item.Moved != nil || !had ||
 			to == "" && !stopped && len(g.unmeasured) == 0 {
 			left = append(left, item)
 			continue
@@ -457,6 +458,9 @@ func (r *run) settleLanded(ctx context.Context, gone []*conflict.Item) error {
 // were again, as on a server that was restored: the file was not removed from there.
 func (r *run) fetchAgain(gone []*conflict.Item) {
 	for _, item := range gone {
+		if item.Row == nil {
+			continue
+		}
 		why := "its download was interrupted"
 		if r.followed[item.Row.ID] && item.Row.State == mail.Settled && item.Remote != conflict.Gone {
 			why = "its file was moved, and it was not"

@@ -38,7 +38,6 @@ func (r *run) pair(ctx context.Context, g *gathered, round int) ([]*conflict.Ite
 	if err := r.markReplaced(ctx, g, true); err != nil {
 		return nil, err
 	}
-	r.fetchAgain(g.known())
 	for _, f := range inOrder(g.newRemote) {
 		items = append(items, r.awaitFiles(g, f, g.newRemote[f])...)
 	}

@@ -167,6 +167,39 @@ func TestAMovedFileThatIsRenamedBeforeItIsKnownAgain(t *testing.T) {
 	d.quiet()
 }
 
+// A run dies once it has moved a file after its message, or landed one that a program then moves,
+// and a reader renames that file before it can be read: it is the message's, which is not brought
+// here beside it.
+func TestAFileOfADeadRunThatIsRenamedBeforeItIsKnown(t *testing.T) {
+	for name, begin := range map[string]func(s *sim.Server, d *device){
+		"moved": func(s *sim.Server, d *device) {
+			uid := s.Deliver("Archive", onWire(letter("begun")), flags(`\Seen`), day)
+			d.sync()
+			s.Move("Archive", uid, "Lists")
+			d.dieAt("after Local.Move")
+		},
+		"landed, and moved by a program": func(s *sim.Server, d *device) {
+			d.sync()
+			s.Deliver("Archive", onWire(letter("begun")), flags(`\Seen`), day)
+			d.dieAt("after Local.SyncFolder")
+			d.moveHere(d.find("Archive", "About begun."), "Lists", "2.other:2,S")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := account(t)
+			d := newDevice(t, s)
+			d.opts.Connections = 1
+			begin(s, d)
+			d.hurry(d.find("Lists", "About begun."))
+			d.sync()
+			d.once("About begun.")
+			d.has("Archive", 0)
+			d.inStep()
+			d.quiet()
+		})
+	}
+}
+
 // missing is a Maildir with a reader at whose renames scans miss a file.
 type missing struct {
 	engine.Local
