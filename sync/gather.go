@@ -300,7 +300,7 @@ func (r *run) lookAhead(ctx context.Context) (map[*folder]*look, error) {
 	looks := map[*folder]*look{}
 	var queries []mail.Query
 	for _, f := range r.usable(func(f *folder) bool { return f.remoteDirty && f.onRemote }) {
-		l, err := r.look(ctx, f)
+		l, err := r.look(ctx, f, f.base.Remote, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -325,16 +325,19 @@ func (r *run) lookAhead(ctx context.Context) (map[*folder]*look, error) {
 	return looks, nil
 }
 
-func (r *run) look(ctx context.Context, f *folder) (*look, error) {
+// look finds out how a folder is to be scanned from there on, once base no longer has those
+// messages.
+func (r *run) look(ctx context.Context, f *folder, since mail.Cursor, leaving mail.UIDSet) (*look, error) {
 	known := 0
 	var err error
 	if f.base.ID != 0 {
 		if known, _, err = r.State.Count(ctx, f.base.ID); err != nil {
 			return nil, fmt.Errorf("read the state: %w", err)
 		}
+		known -= leaving.Len()
 	}
-	l := &look{since: f.base.Remote, known: known, below: known}
-	if l.probe, err = r.probe(ctx, f); err != nil {
+	l := &look{since: since, known: known, below: known}
+	if l.probe, err = r.probe(ctx, f, since.UIDNext, leaving); err != nil {
 		return nil, err
 	}
 	if rows := l.probe.rows; len(rows) > 0 && l.since.UIDNext > 0 {

@@ -76,8 +76,9 @@ type probe struct {
 	other   bool        // both are, of one of them
 }
 
-func (r *run) probe(ctx context.Context, f *folder) (*probe, error) {
-	next := f.base.Remote.UIDNext
+// probe finds the newest messages that base knows of a folder that was read up to next, but for
+// those that are about to leave it.
+func (r *run) probe(ctx context.Context, f *folder, next mail.UID, leaving mail.UIDSet) (*probe, error) {
 	if f.base.ID == 0 {
 		return &probe{}, nil
 	}
@@ -96,6 +97,7 @@ func (r *run) probe(ctx context.Context, f *folder) (*probe, error) {
 	if err != nil {
 		return nil, err
 	}
+	rows = slices.DeleteFunc(rows, func(row mail.Row) bool { return leaving.Has(row.UID) })
 	beyond, _ := slices.BinarySearchFunc(rows, next, func(row mail.Row, uid mail.UID) int { return cmp.Compare(row.UID, uid) })
 	return &probe{rows: rows[min(beyond, max(0, len(rows)-maxProbes)):]}, nil
 }

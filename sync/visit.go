@@ -22,7 +22,7 @@ func (r *run) change(ctx context.Context, visits map[*folder]*mail.Visit) {
 	for _, f := range inOrder(visits) {
 		v := visits[f]
 		v.Folder, v.Validity = f.name, r.validity(f)
-		if len(v.Stores)+len(v.Moves)+len(v.Expunge) > 0 {
+		if !v.Empty() {
 			r.dirty(f, mail.Remote)
 			all = append(all, v)
 		}
@@ -101,6 +101,9 @@ func (r *run) changeRemote(ctx context.Context, works map[*folder]*work, removal
 			if err := r.remove(ctx, w, v); err != nil {
 				return err
 			}
+			if err := r.lookBehind(ctx, v); err != nil {
+				return err
+			}
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -113,6 +116,11 @@ func (r *run) changeRemote(ctx context.Context, works map[*folder]*work, removal
 	out := map[*folder]*mail.Visit{}
 	for f, v := range visits {
 		out[f] = &v.Visit
+		for _, m := range v.Moves {
+			if to := visits[r.folders[m.To]]; to != nil {
+				to.Look = nil // it may be visited before that comes
+			}
+		}
 	}
 	r.change(ctx, out)
 	// What the server has answered is recorded, whatever became of the rest.
@@ -125,4 +133,28 @@ func (r *run) changeRemote(ctx context.Context, works map[*folder]*work, removal
 		}
 		return errors.Join(err, r.removedThere(ctx, v))
 	})
+}
+
+// lookBehind has the server asked, right behind the last visit to a folder in this round, what the
+// next round will ask: what has become of what the run has written there. So that round need not
+// wait for it.
+func (r *run) lookBehind(ctx context.Context, v *visit) error {
+	if v.Empty() || len(v.trash) > 0 && !r.Remote.Abilities().Move {
+		return nil
+	}
+	f, since := v.folder, v.folder.base.Remote
+	r.mu.Lock()
+	if f.view != nil && !f.unsafe {
+		since = f.view.Cursor // see settle
+	}
+	r.mu.Unlock()
+	leaving := slices.Clone(v.Expunge)
+	for _, m := range v.Moves {
+		leaving.Add(m.UID)
+	}
+	l, err := r.look(ctx, f, since, leaving)
+	if err == nil && !l.whole {
+		v.Look = &mail.Query{Folder: f.name, Since: l.since, Known: l.below}
+	}
+	return err
 }

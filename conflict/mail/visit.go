@@ -12,7 +12,15 @@ type Visit struct {
 	Expunge  UIDSet
 	Expunged error
 	Moves    []*Moving
+
+	// Look, unless nil, is what a Scan is going to ask about the folder once all this is done. It
+	// is asked in the same breath, and the answer kept for that Scan, as Ahead does. Nothing else
+	// may be brought into the folder meanwhile.
+	Look *Query
 }
+
+// Empty tells whether nothing is to be done about messages.
+func (v *Visit) Empty() bool { return len(v.Stores)+len(v.Moves)+len(v.Expunge) == 0 }
 
 // FlagChange adds and removes flags of messages, and touches no others.
 type FlagChange struct {

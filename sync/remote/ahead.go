@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -34,13 +35,14 @@ type foreseen struct {
 // two for each. Where much is new, the other sessions log in meanwhile. What an answer leaves
 // open, and what goes wrong, is left to the Scan.
 func (a *Account) Ahead(ctx context.Context, queries []mail.Query) {
-	a.mu.Lock()
-	a.ahead = map[mail.Folder]foreseen{}
-	a.mu.Unlock()
 	names := make(map[mail.Folder]string, len(queries))
 	var asked []mail.Query
-	news, kept := 0, 0
+	news, kept, left := 0, 0, map[mail.Folder]foreseen{}
 	for _, q := range queries {
+		if seen, ok := a.foreseen(q.Folder, q.Since, q.Known); ok {
+			left[q.Folder] = seen // a visit has asked
+			continue
+		}
 		name, err := a.server(ctx, q.Folder)
 		if err != nil {
 			return
@@ -55,6 +57,9 @@ func (a *Account) Ahead(ctx context.Context, queries []mail.Query) {
 		}
 		asked = append(asked, q)
 	}
+	a.mu.Lock()
+	a.ahead = left
+	a.mu.Unlock()
 	if news > manyNew && !a.opts.ReadOnly {
 		a.Ready(ctx, a.opts.Connections)
 	}
@@ -76,41 +81,78 @@ func (a *Account) foreseen(folder mail.Folder, since mail.Cursor, known int) (fo
 	return f, ok && f.since == since && f.known == known
 }
 
+// unsee forgets what was asked ahead of a folder, which is about to change.
+func (a *Account) unsee(folder mail.Folder) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.ahead, folder)
+}
+
+// unseeAll forgets what was asked ahead of all folders.
+func (a *Account) unseeAll() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ahead = nil
+}
+
+// asking is a question about a folder that has no answer yet.
+type asking struct {
+	*scan
+	folder    mail.Folder
+	selecting opening
+}
+
+// ask asks about a folder, on a session, and waits for nothing.
+func (a *Account) ask(s *session, q mail.Query, name string) asking {
+	sc := &scan{s: s, view: new(mail.View), since: q.Since, known: q.Known}
+	at := asking{sc, q.Folder, s.opening(name, a.opts.ReadOnly)}
+	sc.ask()
+	if q.Since == (mail.Cursor{}) {
+		sc.askFirst()
+	} else if q.Gone {
+		sc.askAll()
+	}
+	return at
+}
+
+// told keeps what is told about a folder, if that leaves nothing open. An error says that the
+// session is broken.
+func (a *Account) told(at asking) error {
+	s := at.s
+	if err := s.opened(at.selecting); err != nil {
+		at.discard() // the error of the SELECT tells more
+		if s.broken {
+			return err
+		}
+		return nil
+	}
+	*at.view = a.viewOf(s, at.since)
+	messages, ok := at.foresee()
+	if ok {
+		a.mu.Lock()
+		if a.ahead == nil {
+			a.ahead = map[mail.Folder]foreseen{}
+		}
+		a.ahead[at.folder] = foreseen{at.since, at.known, messages, *at.view}
+		a.mu.Unlock()
+	}
+	if s.broken {
+		return s.conn.Err()
+	}
+	return nil
+}
+
 // look asks about folders, on a session.
 func (a *Account) look(s *session, queries []mail.Query, names map[mail.Folder]string) error {
-	scans := make([]*scan, len(queries))
-	selecting := make([]opening, len(queries))
+	var asked []asking
 	s.conn.Cork()
-	for i, q := range queries {
-		scans[i] = &scan{s: s, view: new(mail.View), since: q.Since, known: q.Known}
-		selecting[i] = s.opening(names[q.Folder], a.opts.ReadOnly)
-		scans[i].ask()
-		if q.Since == (mail.Cursor{}) {
-			scans[i].askFirst()
-		} else if q.Gone {
-			scans[i].askAll()
-		}
+	for _, q := range queries {
+		asked = append(asked, a.ask(s, q, names[q.Folder]))
 	}
 	s.conn.Uncork()
 	var broken error
-	for i, sc := range scans {
-		if err := s.opened(selecting[i]); err != nil || broken != nil {
-			sc.discard() // the error of the SELECT tells more
-			if s.broken && broken == nil {
-				broken = err
-			}
-			continue
-		}
-		*sc.view = a.viewOf(s, sc.since)
-		messages, ok := sc.foresee()
-		if s.broken && broken == nil {
-			broken = s.conn.Err()
-		}
-		if ok {
-			a.mu.Lock()
-			a.ahead[queries[i].Folder] = foreseen{sc.since, sc.known, messages, *sc.view}
-			a.mu.Unlock()
-		}
+	for _, at := range asked {
+		broken = cmp.Or(broken, a.told(at))
 	}
 	s.take()
 	return broken

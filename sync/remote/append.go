@@ -186,6 +186,7 @@ func (p *appends) send(u *mail.Outgoing) error {
 	if y := opts.Time.Year(); y < 1 || y > 9999 {
 		opts.Time = time.Time{} // no date-time has room for it; the server takes today
 	}
+	p.account.unsee(u.Folder)
 	p.enter(name)
 	p.done = true // the source can be read once
 	w := &exactly{left: size}

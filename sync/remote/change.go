@@ -30,6 +30,7 @@ func (a *Account) change(ctx context.Context, what string, folder mail.Folder, f
 	if a.opts.ReadOnly {
 		return fmt.Errorf("%s %s: %w: the account was opened to be read only", what, mail.Clean(string(folder), maxText), mail.ErrReadOnly)
 	}
+	a.unseeAll()
 	return a.on(ctx, what, folder, f)
 }
 

@@ -20,6 +20,7 @@ const maxFolders = 10_000
 // Folders lists the folders of the account with their status.
 func (a *Account) Folders(ctx context.Context) (mail.RemoteListing, error) {
 	var out mail.RemoteListing
+	a.unseeAll() // a run begins
 	err := a.with(ctx, "list folders", "", func(s *session) error {
 		list, spaces, err := a.list(s, true)
 		if err != nil {

@@ -39,7 +39,7 @@ func (a *Account) Change(ctx context.Context, visits []*mail.Visit) {
 				if len(todo) > 1 {
 					next = todo[1]
 				}
-				if err := s.visit(in, next); err != nil {
+				if err := a.visit(s, in, next); err != nil {
 					return err
 				}
 				if todo = todo[1:]; len(in.left) > 0 && !in.again {
@@ -87,6 +87,7 @@ func (a *Account) prepare(ctx context.Context, in *visiting) (err error) {
 	if in.name, err = a.server(ctx, in.Folder); err != nil {
 		return err
 	}
+	a.unsee(in.Folder)
 	for _, m := range in.Moves {
 		if in.places[m.To] == "" {
 			place, err := a.server(ctx, m.To)
@@ -94,6 +95,7 @@ func (a *Account) prepare(ctx context.Context, in *visiting) (err error) {
 				return err
 			}
 			in.places[m.To] = place
+			a.unsee(m.To)
 		}
 	}
 	return nil
@@ -127,10 +129,10 @@ func (in *visiting) about(err error) error {
 	return fmt.Errorf("%s: %w", in.what, err)
 }
 
-// visit does what is to be done in a folder, and selects the next one meanwhile. An error says
-// that the session is broken, and is about all that has no answer; what is wrong with the
-// folder alone is told in the visit.
-func (s *session) visit(in, next *visiting) error {
+// visit does what is to be done in a folder, looks at what has become of it, and selects the next
+// one meanwhile. An error says that the session is broken, and is about all that has no answer;
+// what is wrong with the folder alone is told in the visit.
+func (a *Account) visit(s *session, in, next *visiting) error {
 	if err := s.enter(in); err != nil {
 		if s.broken {
 			return err
@@ -148,6 +150,7 @@ func (s *session) visit(in, next *visiting) error {
 		to := min(len(in.Moves), from+maxMoves)
 		more = to < len(in.Moves)
 		var answers []func() error
+		var looking *asking
 		s.conn.Cork()
 		if from == 0 {
 			for _, c := range in.Stores {
@@ -158,8 +161,13 @@ func (s *session) visit(in, next *visiting) error {
 		for _, m := range in.Moves[from:to] {
 			answers = append(answers, s.move(in, m, there))
 		}
-		if ahead := len(in.Moves) == 0 || s.caps.Has(imap.CapUIDPlus); ahead && !more && next != nil {
-			next.opening = new(s.opening(next.name, false))
+		if ahead := len(in.Moves) == 0 || s.caps.Has(imap.CapUIDPlus); ahead && !more {
+			if in.Look != nil {
+				looking = new(a.ask(s, *in.Look, in.name))
+			}
+			if next != nil {
+				next.opening = new(s.opening(next.name, false))
+			}
 		}
 		s.conn.Uncork()
 		var broken error
@@ -167,6 +175,12 @@ func (s *session) visit(in, next *visiting) error {
 			if err := answer(); s.broken {
 				broken = cmp.Or(broken, err)
 			}
+		}
+		if looking != nil {
+			broken = cmp.Or(broken, a.told(*looking))
+		}
+		if len(in.left) > 0 {
+			a.unsee(in.Folder) // more is expunged
 		}
 		if broken != nil {
 			return broken

@@ -71,6 +71,59 @@ func TestEachFolderThatIsVisitedCostsOneRoundTrip(t *testing.T) {
 	}
 }
 
+// What has become of a folder is asked along with what is done there; so a Scan that asks just
+// that costs nothing more, also if it was asked for ahead; but one that asks anything else does.
+func TestAVisitThatLooks(t *testing.T) {
+	a := open(t, dovecotServer(t))
+	var visits []*mail.Visit
+	var cursors []mail.Cursor
+	for i := range 5 {
+		name := mail.Folder(fmt.Sprint("Box ", i))
+		if err := a.CreateFolder(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+		for n := range 4 {
+			put(t, a, name, fmt.Sprint(i, n), mail.Flags{})
+		}
+		since := scanFolder(t, a, name, mail.Cursor{}, 0).Cursor
+		v := change(name, since.UIDValidity, 1, 2, 3)
+		v.Moves[0].To = "INBOX"
+		v.Look = &mail.Query{Folder: name, Since: since, Known: 2}
+		visits, cursors = append(visits, v), append(cursors, since)
+	}
+	trips := func(want int, what string, do func()) {
+		before := a.Traffic().RoundTrips
+		do()
+		if n := a.Traffic().RoundTrips - before; n > want {
+			t.Errorf("%s: %d round trips, want %d", what, n, want)
+		}
+	}
+	trips(6, "the visits", func() { a.Change(t.Context(), visits) })
+	trips(1, "the last scans", func() {
+		var queries []mail.Query
+		for _, v := range visits {
+			queries = append(queries, *v.Look)
+		}
+		queries[4].Known = 3 // it is another question
+		a.Ahead(t.Context(), queries)
+		for i, v := range visits[:4] {
+			if err := errors.Join(errorsOf(v)...); err != nil {
+				t.Fatal(err)
+			}
+			now := scanFolder(t, a, v.Folder, cursors[i], 2)
+			if !slices.Equal(now.order, []mail.UID{1}) || now.messages[1].Flags.System != mail.Flagged || now.Absence != mail.NothingGone || now.Cursor.Messages != 2 {
+				t.Errorf("%s: %+v", v.Folder, now)
+			}
+		}
+	})
+	trips(2, "another question", func() {
+		if now := scanFolder(t, a, "Box 4", cursors[4], 3); now.Absence != mail.ByPresent || now.Present.String() != "1,4" {
+			t.Errorf("%+v", now)
+		}
+	})
+	trips(1, "the same once more", func() { scanFolder(t, a, "Box 0", cursors[0], 2) })
+}
+
 // visited plays a server with folders A, B, C and Archive, which notes what it is sent. special
 // answers some commands; false: as usual.
 func visited(t *testing.T, special func(s *script, box, tag, command string) bool) (opts Options, log func() []string) {

@@ -17,6 +17,15 @@ type Client struct {
 	server  *Server
 	number  int
 	traffic mail.Traffic // under the server's lock
+	ahead   map[mail.Folder]foreseen
+}
+
+// foreseen is what a Scan would have told of a folder when the last Visit there was over.
+type foreseen struct {
+	since    mail.Cursor
+	known    int
+	view     mail.View
+	messages []mail.Message
 }
 
 var _ engine.Remote = (*Client)(nil)
@@ -55,6 +64,10 @@ func (c *Client) call(ctx context.Context, call Call, effect func() error) error
 // change is call for what changes something, which a server may do too late for anybody
 // to be told.
 func (c *Client) change(ctx context.Context, call Call, effect func() error) error {
+	c.server.mu.Lock()
+	delete(c.ahead, call.Folder)
+	delete(c.ahead, call.Target)
+	c.server.mu.Unlock()
 	return c.call(ctx, call, func() error {
 		call.Client = c.number
 		if c.server.Late != nil && c.server.Late(call, func() { effect() }) {
@@ -88,6 +101,7 @@ func (c *Client) Folders(ctx context.Context) (mail.RemoteListing, error) {
 		s := c.server
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		c.ahead = nil
 		for _, name := range s.names() {
 			f := s.folders[name]
 			r := mail.RemoteFolder{Name: name, Role: f.role}
@@ -124,6 +138,11 @@ func (c *Client) Scan(ctx context.Context, folder mail.Folder, since mail.Cursor
 			s.mu.Unlock()
 			return fmt.Errorf("select %s: %w", folder, mail.ErrGone)
 		}
+		if seen, ok := c.foreseen(folder, since, known); ok {
+			view = seen.view
+			s.mu.Unlock()
+			return each(ctx, seen.messages, visit)
+		}
 		view = s.selected(f, since)
 		c.count(1, answerOctets, 0)
 		s.mu.Unlock()
@@ -135,20 +154,55 @@ func (c *Client) Scan(ctx context.Context, folder mail.Folder, since mail.Cursor
 		if err != nil {
 			return err
 		}
-		for _, m := range found {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if err := visit(m); err != nil {
-				return err
-			}
-		}
-		return nil
+		return each(ctx, found, visit)
 	})
 	if err != nil {
 		return mail.View{}, err
 	}
 	return view, nil
+}
+
+// each visits messages.
+func each(ctx context.Context, messages []mail.Message, visit func(mail.Message) error) error {
+	for _, m := range messages {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := visit(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// look keeps what a Scan would tell of a folder by now, if nothing is gone from it.
+func (c *Client) look(q mail.Query) {
+	s := c.server
+	s.mu.Lock()
+	f := s.folders[q.Folder]
+	if f == nil {
+		s.mu.Unlock()
+		return
+	}
+	view := s.selected(f, q.Since)
+	s.mu.Unlock()
+	found, err := c.changed(q.Folder, q.Since, q.Known, &view)
+	if err != nil || view.Full || view.Absence != mail.NothingGone {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.ahead == nil {
+		c.ahead = map[mail.Folder]foreseen{}
+	}
+	c.ahead[q.Folder] = foreseen{q.Since, q.Known, view, found}
+}
+
+// foreseen gives what a look has kept, once. It is called with the server's lock held.
+func (c *Client) foreseen(folder mail.Folder, since mail.Cursor, known int) (foreseen, bool) {
+	seen, ok := c.ahead[folder]
+	delete(c.ahead, folder)
+	return seen, ok && seen.since == since && seen.known == known
 }
 
 // Examine is an EXAMINE.

@@ -319,6 +319,12 @@ func (c *crashRemote) Change(ctx context.Context, visits []*mail.Visit) {
 				broken = err
 			}
 		}
+		if broken == nil && v.Look != nil {
+			c.crash.read(func() error {
+				c.remote.Change(ctx, []*mail.Visit{{Folder: v.Folder, Validity: v.Validity, Look: v.Look}})
+				return nil
+			})
+		}
 	}
 }
 

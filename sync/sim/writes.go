@@ -76,6 +76,7 @@ func (c *Client) append(ctx context.Context, folder mail.Folder, flags mail.Flag
 		_, err := source.WriteTo(&up)
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		delete(c.ahead, folder)
 		c.count(1, 0, int64(up.Len()))
 		switch {
 		case err != nil:
@@ -175,6 +176,9 @@ func (c *Client) Change(ctx context.Context, visits []*mail.Visit) {
 			if err := failed(part); errors.Is(err, mail.ErrUnreachable) {
 				broken = err
 			}
+		}
+		if broken == nil && v.Look != nil {
+			c.look(*v.Look)
 		}
 	}
 }

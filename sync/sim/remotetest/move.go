@@ -2,6 +2,8 @@ package remotetest
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	"mailtwin/conflict/mail"
@@ -65,6 +67,60 @@ var moveTests = []test{
 		a.flagged(uids[2], mail.Flags{})
 		a.noErr("expunge nothing", Expunge(a.ctx, a.remote, folder, validity, nil))
 		a.holds(folder, uids[0], uids[2])
+	}},
+	{"a visit may look at what has become of the folder", func(a *account) {
+		able := a.remote.Abilities()
+		a.phone.CreateFolder(folder)
+		uids := a.deliver(folder, "one", "two", "three", "four")
+		_, before := a.first(folder)
+		since, left := before.Cursor, 4
+		v := &mail.Visit{Folder: folder, Validity: since.UIDValidity, Stores: []*mail.FlagChange{
+			{UIDs: mail.UIDs(uids[0]), Add: mail.Flags{System: mail.Flagged}},
+		}}
+		if able.UIDPlus {
+			v.Expunge, left = mail.UIDs(uids[2]), 3
+		}
+		visit := func() {
+			again := *v
+			again.Look = &mail.Query{Folder: folder, Since: since, Known: left}
+			a.remote.Change(a.ctx, []*mail.Visit{&again})
+			a.noErr("change", errors.Join(again.Stores[0].Err, again.Expunged))
+		}
+		visit()
+		visited, view := a.scanOnce(folder, since, left)
+		if len(visited) == 0 || visited[0].UID != uids[0] || visited[0].Flags.System != mail.Flagged {
+			a.Errorf("it visits %+v", visited)
+		}
+		if view.Cursor.Messages != uint32(left) || view.Absence == mail.AbsenceUnknown && before.Absence != mail.AbsenceUnknown || view.Absence == mail.ByPresent && view.Present.Len() != left {
+			a.Errorf("%d are left, and it tells %+v", left, view)
+		}
+		// Nor does what was told keep from anybody what is changed after it.
+		raw := letter("five")
+		for what, change := range map[string]func() mail.UID{
+			"appended": func() mail.UID { return a.appended(mail.Flags{}, when, raw, since.UIDValidity) },
+			"copied": func() mail.UID {
+				_, err := a.remote.Copy(a.ctx, folder, since.UIDValidity, uids[3], folder)
+				a.noErr("copy", err)
+				all := a.phone.Messages(folder)
+				return all[len(all)-1].UID
+			},
+			"flagged": func() mail.UID {
+				a.store(since.UIDValidity, uids[3:], mail.Flags{System: mail.Seen}, mail.Flags{})
+				return uids[3]
+			},
+			"delivered, and then a run began": func() mail.UID {
+				uid := a.deliver(folder, "six")[0]
+				a.folders()
+				return uid
+			},
+		} {
+			visit()
+			uid := change()
+			visited, _ := a.scanOnce(folder, since, left)
+			if !slices.ContainsFunc(visited, func(m mail.Message) bool { return m.UID == uid }) {
+				a.Errorf("%s: UID %d is not among %v", what, uid, uidsOf(visited))
+			}
+		}
 	}},
 	{"several folders are changed, each for itself", func(a *account) {
 		able := a.remote.Abilities()
