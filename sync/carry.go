@@ -52,7 +52,7 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 		}
 	}
 	r.Remote.Ready(ctx, (visited+inRow-1)/inRow)
-	if err := r.each(ctx, inOrder(works), r.Connections, r.mark); err != nil {
+	if err := r.markAll(ctx, inOrder(works)); err != nil {
 		return err
 	}
 	defer r.leaveSources(works)
@@ -223,12 +223,24 @@ func workOf(works map[*folder]*work, f *folder) *work {
 	return works[f]
 }
 
-// mark puts the folder's next marker into place, once a run, before base says that
-// anything in the folder has changed.
-func (r *run) mark(ctx context.Context, f *folder) error {
-	if f.marked {
-		return nil
+// markAll puts the folders' next markers into place, each once a run, before base says that
+// anything in them has changed.
+func (r *run) markAll(ctx context.Context, folders []*folder) error {
+	folders = slices.DeleteFunc(folders, func(f *folder) bool { return f.marked })
+	if err := r.each(ctx, folders, r.Connections, r.mark); err != nil {
+		return err
 	}
+	batch := &mail.Batch{}
+	for _, f := range folders {
+		if f.marked {
+			batch.PutFolders = append(batch.PutFolders, &f.base)
+		}
+	}
+	return r.commit(ctx, batch)
+}
+
+// mark puts the folder's next marker into place, and into what is to be recorded of the folder.
+func (r *run) mark(ctx context.Context, f *folder) error {
 	next := f.base.Marker
 	if next.Folder == "" {
 		next.Folder = rand.Text()
@@ -252,9 +264,6 @@ func (r *run) mark(ctx context.Context, f *folder) error {
 	// by a Maildir from a backup, which is.
 	f.base.Local = f.base.Local.WithoutTimes()
 	r.wrote(f)
-	if err := r.commit(ctx, &mail.Batch{PutFolders: []*mail.FolderBase{&f.base}}); err != nil {
-		return err
-	}
 	return nil
 }
 
