@@ -33,13 +33,10 @@ func errorsOf(v *mail.Visit) []error {
 	return all
 }
 
-func TestEachFolderThatIsVisitedCostsOneRoundTrip(t *testing.T) {
-	a := open(t, dovecotServer(t))
-	if err := a.CreateFolder(t.Context(), "Archive"); err != nil {
-		t.Fatal(err)
-	}
-	put(t, a, "Archive", "zero", mail.Flags{})
-	var visits []*mail.Visit
+// boxes makes five folders of four messages each, and tells how far they were read.
+func boxes(t *testing.T, a *Account) map[mail.Folder]mail.Cursor {
+	t.Helper()
+	cursors := map[mail.Folder]mail.Cursor{}
 	for i := range 5 {
 		name := mail.Folder(fmt.Sprint("Box ", i))
 		if err := a.CreateFolder(t.Context(), name); err != nil {
@@ -48,8 +45,20 @@ func TestEachFolderThatIsVisitedCostsOneRoundTrip(t *testing.T) {
 		for n := range 4 {
 			put(t, a, name, fmt.Sprint(i, n), mail.Flags{})
 		}
-		validity := scanFolder(t, a, name, mail.Cursor{}, 0).Cursor.UIDValidity
-		visits = append(visits, change(name, validity, 1, 2, 3))
+		cursors[name] = scanFolder(t, a, name, mail.Cursor{}, 0).Cursor
+	}
+	return cursors
+}
+
+func TestEachFolderThatIsVisitedCostsOneRoundTrip(t *testing.T) {
+	a := open(t, dovecotServer(t))
+	if err := a.CreateFolder(t.Context(), "Archive"); err != nil {
+		t.Fatal(err)
+	}
+	put(t, a, "Archive", "zero", mail.Flags{})
+	var visits []*mail.Visit
+	for name, cursor := range boxes(t, a) {
+		visits = append(visits, change(name, cursor.UIDValidity, 1, 2, 3))
 	}
 	before := a.Traffic().RoundTrips
 	a.Change(t.Context(), visits)
@@ -75,21 +84,13 @@ func TestEachFolderThatIsVisitedCostsOneRoundTrip(t *testing.T) {
 // that costs nothing more, also if it was asked for ahead; but one that asks anything else does.
 func TestAVisitThatLooks(t *testing.T) {
 	a := open(t, dovecotServer(t))
+	cursors := boxes(t, a)
 	var visits []*mail.Visit
-	var cursors []mail.Cursor
-	for i := range 5 {
-		name := mail.Folder(fmt.Sprint("Box ", i))
-		if err := a.CreateFolder(t.Context(), name); err != nil {
-			t.Fatal(err)
-		}
-		for n := range 4 {
-			put(t, a, name, fmt.Sprint(i, n), mail.Flags{})
-		}
-		since := scanFolder(t, a, name, mail.Cursor{}, 0).Cursor
+	for name, since := range cursors {
 		v := change(name, since.UIDValidity, 1, 2, 3)
 		v.Moves[0].To = "INBOX"
 		v.Look = &mail.Query{Folder: name, Since: since, Known: 2}
-		visits, cursors = append(visits, v), append(cursors, since)
+		visits = append(visits, v)
 	}
 	trips := func(want int, what string, do func()) {
 		before := a.Traffic().RoundTrips
@@ -106,22 +107,26 @@ func TestAVisitThatLooks(t *testing.T) {
 		}
 		queries[4].Known = 3 // it is another question
 		a.Ahead(t.Context(), queries)
-		for i, v := range visits[:4] {
+		for _, v := range visits[:4] {
 			if err := errors.Join(errorsOf(v)...); err != nil {
 				t.Fatal(err)
 			}
-			now := scanFolder(t, a, v.Folder, cursors[i], 2)
+			now := scanFolder(t, a, v.Folder, cursors[v.Folder], 2)
 			if !slices.Equal(now.order, []mail.UID{1}) || now.messages[1].Flags.System != mail.Flagged || now.Absence != mail.NothingGone || now.Cursor.Messages != 2 {
 				t.Errorf("%s: %+v", v.Folder, now)
 			}
 		}
 	})
 	trips(2, "another question", func() {
-		if now := scanFolder(t, a, "Box 4", cursors[4], 3); now.Absence != mail.ByPresent || now.Present.String() != "1,4" {
+		other := visits[4].Folder
+		if now := scanFolder(t, a, other, cursors[other], 3); now.Absence != mail.ByPresent || now.Present.String() != "1,4" {
 			t.Errorf("%+v", now)
 		}
 	})
-	trips(1, "the same once more", func() { scanFolder(t, a, "Box 0", cursors[0], 2) })
+	trips(1, "the same once more", func() {
+		first := visits[0].Folder
+		scanFolder(t, a, first, cursors[first], 2)
+	})
 }
 
 // visited plays a server with folders A, B, C and Archive, which notes what it is sent. special

@@ -96,7 +96,7 @@ var moveTests = []test{
 		}
 		// Nor does what was told keep from anybody what is changed after it.
 		raw := letter("five")
-		for what, change := range map[string]func() mail.UID{
+		changes := map[string]func() mail.UID{
 			"appended": func() mail.UID { return a.appended(mail.Flags{}, when, raw, since.UIDValidity) },
 			"copied": func() mail.UID {
 				_, err := a.remote.Copy(a.ctx, folder, since.UIDValidity, uids[3], folder)
@@ -113,7 +113,18 @@ var moveTests = []test{
 				a.folders()
 				return uid
 			},
-		} {
+		}
+		if able.Move {
+			a.phone.CreateFolder(elsewhere)
+			uid, validity := a.deliver(elsewhere, "seven")[0], a.validity(elsewhere)
+			changes["moved"] = func() mail.UID {
+				_, err := Move(a.ctx, a.remote, elsewhere, validity, uid, folder)
+				a.noErr("move", err)
+				all := a.phone.Messages(folder)
+				return all[len(all)-1].UID
+			}
+		}
+		for what, change := range changes {
 			visit()
 			uid := change()
 			visited, _ := a.scanOnce(folder, since, left)
