@@ -35,6 +35,7 @@ func (r *run) agree(ctx context.Context, f *folder, actions []*conflict.Action, 
 				if !left[a] {
 					row := r.settled(f, a, fileOf(a.Item))
 					row.Flags = a.BaseUnrenamed()
+					r.pushed(row, a)
 					batch.PutRows = append(batch.PutRows, row)
 				}
 				continue
@@ -46,8 +47,11 @@ func (r *run) agree(ctx context.Context, f *folder, actions []*conflict.Action, 
 		}
 		row := r.settled(f, a, file)
 		if left[a] {
-			row.Flags = a.Flags.Without(a.Add).With(a.Remove) // what the message had
-			row.ForgetPushed()
+			// What the message had. What was pushed before may be missing all the more where it
+			// has moved to.
+			row.Flags = a.Flags.Without(a.Add).With(a.Remove)
+		} else {
+			r.pushed(row, a)
 		}
 		batch.PutRows = append(batch.PutRows, row)
 		if a.Item.Local == conflict.New {
@@ -104,10 +108,14 @@ func (r *run) settled(f *folder, a *conflict.Action, file mail.File) *mail.Row {
 	if a.Item.Remote != conflict.Same {
 		row.ForgetPushed() // the server has just told what it has
 	}
+	return row
+}
+
+// pushed takes in that the message has met what the action changes on the server.
+func (r *run) pushed(row *mail.Row, a *conflict.Action) {
 	if stores(a) {
 		row.Pushed, row.PushedAt = row.Pushed.With(a.Add).With(a.Remove), r.Now().Truncate(time.Second)
 	}
-	return row
 }
 
 // fileOf is the file of an item under the exact name that it had when it was seen

@@ -124,6 +124,44 @@ func TestAFlagThatIsTakenBackHereWhileItsMessageMoves(t *testing.T) {
 	d.quiet()
 }
 
+// What was pushed is not forgotten since a later change, of the same run, met no message any more:
+// a copy on the server that is older than both is all that is left of it.
+func TestWhatWasPushedOutlivesAChangeThatMeetsNothing(t *testing.T) {
+	s := account(t)
+	uid := s.Deliver("Lists", onWire(letter("answered")), flags(), day)
+	d := newDevice(t, s)
+	d.sync()
+	d.rename(d.find("Lists", "About answered."), "cur", "RS")
+	s.Copy("Lists", uid, "Archive")
+	stores := 0
+	s.After = func(call sim.Call) error {
+		if call.Method == "Store" && stores == 1 {
+			d.rename(d.find("Lists", "About answered."), "cur", "R")
+		}
+		return nil
+	}
+	s.Before = func(call sim.Call) error {
+		if call.Method == "Store" {
+			if stores++; stores == 2 {
+				s.Expunge("Lists", uid)
+			}
+		}
+		return nil
+	}
+	d.sync()
+	s.Before, s.After = nil, nil
+	d.sync()
+	if stores < 2 {
+		t.Fatalf("%d changes of flags were pushed", stores)
+	}
+	if got := s.Messages("Archive"); len(got) != 1 || !got[0].Flags.Equal(flags(`\Answered`)) {
+		t.Errorf("the server has %s", short(censusOf(s, "Archive")))
+	}
+	d.has("Lists", 0)
+	d.inStep()
+	d.quiet()
+}
+
 // What base knew of a folder is lost, and a message has moved from there whose file was flagged
 // here: which flags both had is not known, so none is taken away.
 func TestFlagsOfAMoveThatBaseKnowsNothingOf(t *testing.T) {

@@ -229,6 +229,7 @@ var onceFailedDrawn = []struct {
 	{63093705, []int{1, 4, 14, 15, 16, 18, 20, 21, 24}},        // flags of an original that the server does not let go
 	// an original that moves there when its file was removed where nothing is pushed
 	{63375126, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 21, 22, 23, 24, 25, 26}},
+	{63692082, []int{5, 14, 15, 16, 17, 18, 23}},
 }
 
 // onceFailedSince are those that are played as they are, some of them by some of their steps.
