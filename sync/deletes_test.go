@@ -1,6 +1,7 @@
 package sync_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -349,5 +350,48 @@ func TestARefusedRemovalIsInTrashOnce(t *testing.T) {
 		d.has("Lists/go", 0)
 		d.has("Trash", 1)
 		d.inStep()
+	}
+}
+
+// Nor where somebody takes it out of Trash, or empties that, before the server lets the original go.
+func TestARefusedRemovalWhoseCopyGoesOnIsInTrashOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		then    func(s *sim.Server, copy mail.UID)
+		archive int
+	}{
+		"moved on": {func(s *sim.Server, copy mail.UID) { s.Move("Trash", copy, "Archive") }, 1},
+		"emptied":  {func(s *sim.Server, copy mail.UID) { s.Expunge("Trash", copy) }, 0},
+	} {
+		for _, uidPlus := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, ", UIDPLUS ", uidPlus), func(t *testing.T) {
+				s := account(t)
+				s.Options.NoMove, s.Options.NoUIDPlus = true, !uidPlus
+				d := newDevice(t, s)
+				d.sync()
+				must(t, os.Remove(d.find("Lists/go", "About a list post.")))
+				s.Before = func(c sim.Call) error {
+					if c.Method == "Expunge" || c.Method == "Store" {
+						return mail.ErrRefused
+					}
+					return nil
+				}
+				d.run()
+				s.Before = nil
+				there := s.Messages("Trash")
+				if len(there) != 1 {
+					t.Fatalf("Trash has %s", short(censusOf(s, "Trash")))
+				}
+				c.then(s, there[0].UID)
+				d.sync()
+				d.sync()
+				d.has("Trash", 0)
+				d.has("Archive", c.archive)
+				if uidPlus { // else it is marked, and left
+					d.has("Lists/go", 0)
+					d.inStep()
+				}
+				d.quiet()
+			})
+		}
 	}
 }

@@ -342,14 +342,19 @@ func (r *run) trashOne(ctx context.Context, f *folder, a *conflict.Action, in *m
 		}
 	}
 	if r.Remote.Abilities().UIDPlus {
-		if err := r.expunge(ctx, f, mail.UIDs(uid)); err != nil {
-			return err
-		}
+		err = r.expunge(ctx, f, mail.UIDs(uid))
+	} else {
+		err = r.store(ctx, f, &mail.FlagChange{UIDs: mail.UIDs(uid), Add: mail.Flags{System: mail.Deleted}})
+	}
+	if err != nil {
+		// Somebody may move the copy on, or empty Trash, before the server lets the original go.
+		in.UIDValidity = 0
+		batch.PutIntents = append(batch.PutIntents, in)
+		return err
+	}
+	if r.Remote.Abilities().UIDPlus {
 		batch.DropRows = append(batch.DropRows, a.Item.Row.ID)
 		return nil
-	}
-	if err := r.store(ctx, f, &mail.FlagChange{UIDs: mail.UIDs(uid), Add: mail.Flags{System: mail.Deleted}}); err != nil {
-		return err
 	}
 	row := partedRow(a)
 	row.Why = `copied to Trash and marked \Deleted: the server cannot expunge single messages`
@@ -357,11 +362,14 @@ func (r *run) trashOne(ctx context.Context, f *folder, a *conflict.Action, in *m
 	return nil
 }
 
-// alreadyCopied tells whether an interrupted run has copied the message to Trash.
+// alreadyCopied tells whether an earlier run has copied the message to Trash.
 func (r *run) alreadyCopied(ctx context.Context, a *conflict.Action, in *mail.Intent) (bool, error) {
 	old := r.intentOf(mail.Move, a.Item.Row)
 	if old == nil || old.UIDNext == 0 {
 		return false, nil
+	}
+	if old.UIDValidity == 0 {
+		return true, nil
 	}
 	var above mail.UIDSet
 	above.AddRange(mail.UIDRange{First: in.UIDNext, Last: 1<<32 - 1})

@@ -215,7 +215,8 @@ type Intent struct {
 	Key      Key      // the file, for an upload or a move here
 	Identity Identity
 	// Where the message will be found: at or above UIDNext, under UIDValidity. Of a Replace: under
-	// which the server has refused to expunge Row's message; 0 where it may have expunged it.
+	// which the server has refused to expunge Row's message; 0 where it may have expunged it. Of a
+	// Move to Trash: 0 where it is known that the message was copied there.
 	UIDValidity uint32
 	UIDNext     UID
 	// Done: the server did it, and did not tell where the message is. Base does not keep
