@@ -100,7 +100,7 @@ func (w *world) clearThere() {
 	messages := w.server.Messages(most)
 	w.note("phone: all %d messages of %s are removed", len(messages), most)
 	for _, m := range messages {
-		if t := w.tokenOf(string(m.Raw)); t != nil {
+		if t := w.tokenIn(m.Raw); t != nil {
 			w.expunge(most, m.UID, t)
 		}
 	}
@@ -254,6 +254,7 @@ func (w *world) actOn(d *device, folder mail.Folder, f file, t *token) {
 		rename(to)
 	case 3, 4: // remove
 		w.note("%s: %s is removed from %s", d.name, t.name, folder)
+		t.editor = nil // it goes for its own sake, and not for that of a new form
 		w.unlink(d, folder, f, t)
 	case 5: // move
 		to := pick(w.r, folders)
@@ -477,7 +478,7 @@ func (w *world) folderChange(d *device) {
 		w.leavesName(fresh) // what is in it is in the other one on the other side
 		// To a device whose state does not know the folder what is in it moves.
 		for _, m := range w.server.Messages(folder) {
-			if t := w.tokenOf(string(m.Raw)); t != nil {
+			if t := w.tokenIn(m.Raw); t != nil {
 				w.movesMeanwhile(t)
 			}
 		}
