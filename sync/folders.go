@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	stdsync "sync"
@@ -240,16 +241,18 @@ func (r *run) meet(ctx context.Context) error {
 
 // knownLocally is what base has of all folders on disk.
 func (r *run) knownLocally() []mail.LocalFolder {
-	bases := make([]mail.FolderBase, 0, len(r.folders))
-	for _, f := range r.folders {
-		bases = append(bases, f.base)
-	}
-	return onDisk(bases)
+	return onDisk(func(yield func(*mail.FolderBase) bool) {
+		for _, f := range r.folders {
+			if !yield(&f.base) {
+				return
+			}
+		}
+	})
 }
 
-func onDisk(bases []mail.FolderBase) []mail.LocalFolder {
+func onDisk(bases iter.Seq[*mail.FolderBase]) []mail.LocalFolder {
 	var known []mail.LocalFolder
-	for _, base := range bases {
+	for base := range bases {
 		if base.OnLocal {
 			known = append(known, mail.LocalFolder{Name: base.Name, Stamp: base.Local})
 		}

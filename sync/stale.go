@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"mailtwin/conflict/mail"
 )
@@ -19,13 +20,10 @@ func Stale(ctx context.Context, local Local, state State, live *Live, selected f
 	if err != nil {
 		return false, fmt.Errorf("read the state: %w", err)
 	}
-	here, err := local.Folders(ctx, onDisk(known))
+	bases := byFolder(known)
+	here, err := local.Folders(ctx, onDisk(maps.Values(bases)))
 	if err != nil {
 		return false, err
-	}
-	bases := make(map[mail.Folder]mail.FolderBase, len(known))
-	for _, base := range known {
-		bases[base.Name] = base
 	}
 	for _, lf := range here {
 		base, there := bases[lf.Name]
@@ -38,9 +36,9 @@ func Stale(ctx context.Context, local Local, state State, live *Live, selected f
 		if !there {
 			continue
 		}
-		m := h.meeting(lf, base)
+		m := h.meeting(lf, *base)
 		if m.moved && m.names != nil {
-			changes, ok, err := peek(ctx, local, state, base, m.names.Files)
+			changes, ok, err := peek(ctx, local, state, *base, m.names.Files)
 			if err == nil && ok && len(changes) == 0 {
 				// It is what a run has done.
 				m.moved, h.dealt[base.ID] = false, dealt{base.Marker, lf.Stamp, true}
@@ -59,6 +57,14 @@ func Stale(ctx context.Context, local Local, state State, live *Live, selected f
 	return false, nil
 }
 
+func byFolder(bases []mail.FolderBase) map[mail.Folder]*mail.FolderBase {
+	all := make(map[mail.Folder]*mail.FolderBase, len(bases))
+	for i := range bases {
+		all[bases[i].Name] = &bases[i]
+	}
+	return all
+}
+
 // News tells whether a server has announced something that base lacks, so that a run would have
 // something to do. What a run has changed itself is announced, too, and base has it. selected
 // is as in Options.
@@ -67,15 +73,15 @@ func News(ctx context.Context, state State, told []mail.Announced, selected func
 	if err != nil {
 		return false, fmt.Errorf("read the state: %w", err)
 	}
-	bases := make(map[mail.Folder]mail.FolderBase, len(known))
-	for _, base := range known {
-		bases[base.Name] = base
-	}
+	bases := byFolder(known)
 	for _, a := range told {
 		if selected != nil && !selected(a.Folder) {
 			continue
 		}
 		base := bases[a.Folder]
+		if base == nil {
+			base = &mail.FolderBase{}
+		}
 		if a.Listed && !base.OnRemote || a.Gone && base.OnRemote {
 			return true, nil
 		}

@@ -20,7 +20,7 @@ import (
 // simulated by going on with a Clone.
 type State struct {
 	mu        gosync.Mutex
-	folders   map[mail.FolderID]mail.FolderBase
+	folders   map[mail.FolderID]*mail.FolderBase // what these and the rows point to is never changed
 	rows      map[mail.FolderID]*folderRows
 	where     map[mail.RowID]mail.FolderID // the folder of each row
 	intents   map[mail.IntentID]mail.Intent
@@ -33,7 +33,7 @@ type State struct {
 
 // folderRows are the rows of one folder, and who has which UID and key.
 type folderRows struct {
-	rows  map[mail.RowID]mail.Row
+	rows  map[mail.RowID]*mail.Row
 	byUID map[mail.UID]mail.RowID
 	byKey map[mail.Key]mail.RowID
 }
@@ -41,7 +41,7 @@ type folderRows struct {
 // NewState makes an empty state.
 func NewState() *State {
 	return &State{
-		folders: map[mail.FolderID]mail.FolderBase{},
+		folders: map[mail.FolderID]*mail.FolderBase{},
 		rows:    map[mail.FolderID]*folderRows{},
 		where:   map[mail.RowID]mail.FolderID{},
 		intents: map[mail.IntentID]mail.Intent{},
@@ -74,8 +74,10 @@ func (s *State) Decisions() []mail.Decision {
 func (s *State) Folders(ctx context.Context) ([]mail.FolderBase, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := slices.AppendSeq(make([]mail.FolderBase, 0, len(s.folders)), maps.Values(s.folders))
-	slices.SortFunc(all, func(a, b mail.FolderBase) int { return cmp.Compare(a.Name, b.Name) })
+	all := make([]mail.FolderBase, 0, len(s.folders))
+	for _, f := range sorted(maps.Values(s.folders), func(a, b *mail.FolderBase) int { return cmp.Compare(a.Name, b.Name) }) {
+		all = append(all, *f)
+	}
 	return all, ctx.Err()
 }
 
@@ -92,23 +94,23 @@ func (s *State) Known(ctx context.Context, folder mail.FolderID) iter.Seq2[mail.
 
 // RowsByKey yields the rows with a key, from that one on, as they were when the loop began.
 func (s *State) RowsByKey(ctx context.Context, folder mail.FolderID, from mail.Key) iter.Seq2[mail.Row, error] {
-	return s.yield(ctx, folder, func(r mail.Row) bool { return r.Key != "" && r.Key >= from },
-		func(a, b mail.Row) int { return cmp.Compare(a.Key, b.Key) })
+	return s.yield(ctx, folder, func(r *mail.Row) bool { return r.Key != "" && r.Key >= from },
+		func(a, b *mail.Row) int { return cmp.Compare(a.Key, b.Key) })
 }
 
 // RowsByUID yields the rows with a UID, as they were when the loop began.
 func (s *State) RowsByUID(ctx context.Context, folder mail.FolderID) iter.Seq2[mail.Row, error] {
-	return s.yield(ctx, folder, func(r mail.Row) bool { return r.UID != 0 }, byUID)
+	return s.yield(ctx, folder, func(r *mail.Row) bool { return r.UID != 0 }, byUID)
 }
 
-func (s *State) yield(ctx context.Context, folder mail.FolderID, wanted func(mail.Row) bool, order func(a, b mail.Row) int) iter.Seq2[mail.Row, error] {
+func (s *State) yield(ctx context.Context, folder mail.FolderID, wanted func(*mail.Row) bool, order func(a, b *mail.Row) int) iter.Seq2[mail.Row, error] {
 	return func(yield func(mail.Row, error) bool) {
 		for _, r := range s.inFolder(folder, wanted, order) {
 			if err := ctx.Err(); err != nil {
 				yield(mail.Row{}, err)
 				return
 			}
-			if !yield(r, nil) {
+			if !yield(*r, nil) {
 				return
 			}
 		}
@@ -120,7 +122,7 @@ func (s *State) yield(ctx context.Context, folder mail.FolderID, wanted func(mai
 
 // WithUIDs gives the folder's rows with one of the UIDs, in ascending order.
 func (s *State) WithUIDs(ctx context.Context, folder mail.FolderID, uids mail.UIDSet) ([]mail.Row, error) {
-	return s.inFolder(folder, func(r mail.Row) bool { return uids.Has(r.UID) }, byUID), ctx.Err()
+	return copied(s.inFolder(folder, func(r *mail.Row) bool { return uids.Has(r.UID) }, byUID)), ctx.Err()
 }
 
 // UIDs gives the UIDs of the folder's rows.
@@ -145,7 +147,7 @@ func (s *State) Count(ctx context.Context, folder mail.FolderID) (remote, local 
 
 // Unsettled gives the rows that are landing, pending or held, in order of IDs.
 func (s *State) Unsettled(ctx context.Context) ([]mail.Row, error) {
-	return s.inAll(func(r mail.Row) bool {
+	return s.inAll(func(r *mail.Row) bool {
 		return r.State == mail.Landing || r.State == mail.Pending || r.State == mail.Held
 	}), ctx.Err()
 }
@@ -153,19 +155,19 @@ func (s *State) Unsettled(ctx context.Context) ([]mail.Row, error) {
 // Marked gives the folder's rows that are on both sides and flagged \Deleted, in
 // order of UIDs.
 func (s *State) Marked(ctx context.Context, folder mail.FolderID) ([]mail.Row, error) {
-	return s.inFolder(folder, func(r mail.Row) bool {
+	return copied(s.inFolder(folder, func(r *mail.Row) bool {
 		return r.UID != 0 && r.Key != "" && r.Flags.Has(mail.Deleted)
-	}, byUID), ctx.Err()
+	}, byUID)), ctx.Err()
 }
 
 // Alike gives the rows of that fingerprint, in order of IDs.
 func (s *State) Alike(ctx context.Context, fingerprint mail.Fingerprint) ([]mail.Row, error) {
-	return s.inAll(func(r mail.Row) bool { return r.Fingerprint == fingerprint }), ctx.Err()
+	return s.inAll(func(r *mail.Row) bool { return r.Fingerprint == fingerprint }), ctx.Err()
 }
 
 // Dated gives the rows of that date and size, in order of IDs.
 func (s *State) Dated(ctx context.Context, size int64, date time.Time) ([]mail.Row, error) {
-	return s.inAll(func(r mail.Row) bool {
+	return s.inAll(func(r *mail.Row) bool {
 		return (r.Size == size || r.RemoteSize != 0 && r.RemoteSize == size) && !r.Date.IsZero() && r.Date.Unix() == date.Unix()
 	}), ctx.Err()
 }
@@ -177,9 +179,9 @@ func (s *State) Intents(ctx context.Context) ([]mail.Intent, error) {
 	return sorted(maps.Values(s.intents), func(a, b mail.Intent) int { return cmp.Compare(a.ID, b.ID) }), ctx.Err()
 }
 
-func byUID(a, b mail.Row) int { return cmp.Compare(a.UID, b.UID) }
+func byUID(a, b *mail.Row) int { return cmp.Compare(a.UID, b.UID) }
 
-func (s *State) inFolder(folder mail.FolderID, wanted func(mail.Row) bool, order func(a, b mail.Row) int) []mail.Row {
+func (s *State) inFolder(folder mail.FolderID, wanted func(*mail.Row) bool, order func(a, b *mail.Row) int) []*mail.Row {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.rows[folder] == nil {
@@ -188,19 +190,31 @@ func (s *State) inFolder(folder mail.FolderID, wanted func(mail.Row) bool, order
 	return sorted(filter(maps.Values(s.rows[folder].rows), wanted), order)
 }
 
-func (s *State) inAll(wanted func(mail.Row) bool) []mail.Row {
+func (s *State) inAll(wanted func(*mail.Row) bool) []mail.Row {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var found []mail.Row
+	var found []*mail.Row
 	for _, f := range s.rows {
 		found = slices.AppendSeq(found, filter(maps.Values(f.rows), wanted))
 	}
-	slices.SortFunc(found, func(a, b mail.Row) int { return cmp.Compare(a.ID, b.ID) })
-	return found
+	slices.SortFunc(found, func(a, b *mail.Row) int { return cmp.Compare(a.ID, b.ID) })
+	return copied(found)
 }
 
-func filter(rows iter.Seq[mail.Row], wanted func(mail.Row) bool) iter.Seq[mail.Row] {
-	return func(yield func(mail.Row) bool) {
+// copied gives the rows themselves, which are the caller's.
+func copied(rows []*mail.Row) []mail.Row {
+	if len(rows) == 0 {
+		return nil
+	}
+	all := make([]mail.Row, 0, len(rows))
+	for _, r := range rows {
+		all = append(all, *r)
+	}
+	return all
+}
+
+func filter(rows iter.Seq[*mail.Row], wanted func(*mail.Row) bool) iter.Seq[*mail.Row] {
+	return func(yield func(*mail.Row) bool) {
 		for r := range rows {
 			if wanted(r) && !yield(r) {
 				return
@@ -282,9 +296,9 @@ func (c *commit) apply(b *mail.Batch) (told []func(), err error) {
 		}
 		stored := *f
 		stored.ID, stored.Verified, stored.Synced = id, second(f.Verified), second(f.Synced)
-		set(c, c.s.folders, id, stored)
+		set(c, c.s.folders, id, &stored)
 		if c.s.rows[id] == nil {
-			set(c, c.s.rows, id, &folderRows{map[mail.RowID]mail.Row{}, map[mail.UID]mail.RowID{}, map[mail.Key]mail.RowID{}})
+			set(c, c.s.rows, id, &folderRows{map[mail.RowID]*mail.Row{}, map[mail.UID]mail.RowID{}, map[mail.Key]mail.RowID{}})
 		}
 		told = append(told, func() { f.ID = id })
 	}
@@ -389,7 +403,7 @@ func (c *commit) putRow(r *mail.Row) (mail.RowID, error) {
 	}
 	stored := *r
 	stored.ID, stored.Date, stored.RetryAt = id, second(r.Date), second(r.RetryAt)
-	set(c, f.rows, id, stored)
+	set(c, f.rows, id, &stored)
 	set(c, c.s.where, id, r.Folder)
 	return id, nil
 }
@@ -437,7 +451,7 @@ func (s *State) String() string {
 	var b strings.Builder
 	for _, f := range folders {
 		fmt.Fprintf(&b, "folder %d %q: read to %+v, %+v\n", f.ID, f.Name, f.Remote, f.Local)
-		for _, r := range s.inFolder(f.ID, func(mail.Row) bool { return true }, func(a, b mail.Row) int { return cmp.Compare(a.ID, b.ID) }) {
+		for _, r := range s.inFolder(f.ID, func(*mail.Row) bool { return true }, func(a, b *mail.Row) int { return cmp.Compare(a.ID, b.ID) }) {
 			fmt.Fprintf(&b, "  row %d: UID %d, file %q, %v, %v %s\n", r.ID, r.UID, r.Name, r.Flags, r.State, r.Why)
 		}
 	}

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"fmt"
 	"time"
 
@@ -215,7 +214,7 @@ func (s *Server) Messages(folder mail.Folder) []Message {
 	}
 	all := make([]Message, 0, len(f.messages))
 	for _, m := range f.messages {
-		all = append(all, Message{m.uid, m.flags, m.date, bytes.Clone(m.body.raw)})
+		all = append(all, Message{m.uid, m.flags, m.date, m.body.raw})
 	}
 	return all
 }

@@ -152,6 +152,23 @@ var _ maildir.FS = (*FS)(nil)
 
 // Open opens a file. What is opened is the content of now.
 func (f *FS) Open(name string) (maildir.Reader, error) {
+	i, err := f.file(name)
+	if err != nil {
+		return nil, err
+	}
+	return &reader{Reader: strings.NewReader(string(i.content)), disk: f.disk, inode: i}, nil
+}
+
+// Content gives what a file has, as one who looks at the disk sees it.
+func (f *FS) Content(name string) (string, error) {
+	i, err := f.file(name)
+	if err != nil {
+		return "", err
+	}
+	return string(i.content), nil
+}
+
+func (f *FS) file(name string) (*inode, error) {
 	i, err := f.disk.find(f.root, name)
 	if err == nil && i.isDir() {
 		err = syscall.EISDIR
@@ -159,7 +176,7 @@ func (f *FS) Open(name string) (maildir.Reader, error) {
 	if err != nil {
 		return nil, fail("open", name, err)
 	}
-	return &reader{Reader: strings.NewReader(string(i.content)), disk: f.disk, inode: i}, nil
+	return i, nil
 }
 
 type reader struct {

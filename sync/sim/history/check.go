@@ -215,7 +215,7 @@ func (w *world) parts(d *device, folder mail.Folder) {
 		here[w.tokenOf(f.text)] = true
 	}
 	for _, m := range w.server.Messages(folder) {
-		if t := w.tokenOf(string(m.Raw)); t != nil && here[t] {
+		if t := w.tokenIn(m.Raw); t != nil && here[t] {
 			t.copies++
 		}
 	}
@@ -275,7 +275,7 @@ func (w *world) consent(d *device, folder mail.Folder) {
 		}
 	}
 	for _, m := range w.server.Messages(folder) {
-		if t := w.tokenOf(string(m.Raw)); t != nil {
+		if t := w.tokenIn(m.Raw); t != nil {
 			t.removed, t.expunged = true, true
 			t.copies++ // and so does what has moved there while it was held, and elsewhere here
 		}
@@ -316,7 +316,7 @@ func (w *world) checkTokens() {
 	count, inTrash := map[string]int{}, map[string]int{}
 	for _, folder := range w.server.Folders() {
 		for _, m := range w.server.Messages(folder) {
-			t := w.tokenOf(string(m.Raw))
+			t := w.tokenIn(m.Raw)
 			if t == nil {
 				w.breaks("the server has in %s what nobody wrote: %.200q", folder, m.Raw)
 				return

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"path"
@@ -185,16 +184,10 @@ func (d *device) files(folder mail.Folder) []file {
 	return all
 }
 
-func (d *device) content(f maildir.FS, name string) string {
-	r, err := f.Open(name)
-	if err != nil {
-		return ""
-	}
-	text, err := io.ReadAll(r)
-	if err != nil {
-		return ""
-	}
-	return string(text)
+// content gives what a file has; nothing where it is gone.
+func (d *device) content(f *disk.FS, name string) string {
+	text, _ := f.Content(name)
+	return text
 }
 
 // letters gives what the letters of a folder's files mean, as its own file says.
@@ -308,7 +301,7 @@ func (d *device) power(r *rand.Rand) {
 	undone := map[string]bool{}
 	for _, one := range disks {
 		for _, lost := range one.PowerLoss(r) {
-			t := d.world.tokenOf(string(lost.Content))
+			t := d.world.tokenIn(lost.Content)
 			if t != nil && d.world.restored {
 				undone[t.name] = true // it may have been nowhere else
 			}

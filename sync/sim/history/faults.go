@@ -17,6 +17,7 @@ import (
 	"mailtwin/conflict/mail"
 	"mailtwin/maildir"
 	"mailtwin/sync/sim"
+	"mailtwin/sync/sim/disk"
 )
 
 // fate is what may befall a process, as odds for each call.
@@ -258,7 +259,7 @@ func (w *world) beforeCall(call sim.Call) error {
 	if call.Method == "Copy" && w.server.Options.NoMove {
 		for _, m := range w.server.Messages(call.Folder) {
 			if call.UIDs.Has(m.UID) {
-				w.copied[place{call.Folder, m.UID}] = w.tokenOf(string(m.Raw))
+				w.copied[place{call.Folder, m.UID}] = w.tokenIn(m.Raw)
 			}
 		}
 	}
@@ -349,7 +350,7 @@ func (w *world) takingAlong(folder mail.Folder, remove func()) func() {
 	}
 	return func() {
 		for _, m := range w.server.Messages(folder) {
-			if t := w.tokenOf(string(m.Raw)); t != nil && !was[m.UID] {
+			if t := w.tokenIn(m.Raw); t != nil && !was[m.UID] {
 				t.removed, t.expunged = true, true
 			}
 		}
@@ -378,7 +379,7 @@ func (w *world) twiceCall(call sim.Call) bool {
 // tappedFS is the disk as a process has it.
 type tappedFS struct {
 	*process
-	maildir.FS
+	*disk.FS
 	store bool // it is the store of removed messages
 }
 

@@ -46,7 +46,7 @@ func systemOf(letters string) (set mail.System) {
 // outruns: the phone begins to move a message just when a device changes its flags.
 func (w *world) outruns(call sim.Call) {
 	for _, m := range w.server.Messages(call.Folder) {
-		if t := w.tokenOf(string(m.Raw)); t != nil && call.UIDs.Has(m.UID) {
+		if t := w.tokenIn(m.Raw); t != nil && call.UIDs.Has(m.UID) {
 			w.movesThere(t, call.Folder, m, pick(w.r, w.server.Folders()))
 			return
 		}
@@ -95,7 +95,7 @@ func (w *world) checkFlags() {
 	there := map[*token][]mail.System{}
 	for _, folder := range w.server.Folders() {
 		for _, m := range w.server.Messages(folder) {
-			t := w.tokenOf(string(m.Raw))
+			t := w.tokenIn(m.Raw)
 			there[t] = append(there[t], m.Flags.System)
 		}
 	}

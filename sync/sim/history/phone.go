@@ -17,7 +17,7 @@ func (w *world) onPhone() {
 	messages := w.server.Messages(folder)
 	if w.first() != nil && !w.chance(3) {
 		for _, at := range folders {
-			others := func(m sim.Message) bool { return w.tokenOf(string(m.Raw)) != w.first() }
+			others := func(m sim.Message) bool { return w.tokenIn(m.Raw) != w.first() }
 			if of := slices.DeleteFunc(w.server.Messages(at), others); len(of) > 0 && (at != trash || w.chance(4)) {
 				folder, messages = at, of
 				if w.chance(2) {
@@ -30,7 +30,7 @@ func (w *world) onPhone() {
 		return
 	}
 	m := pick(w.r, messages)
-	t := w.tokenOf(string(m.Raw))
+	t := w.tokenIn(m.Raw)
 	if t == nil {
 		return
 	}

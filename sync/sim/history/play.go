@@ -181,7 +181,7 @@ func (w *world) run(p *process, backup bool) {
 func (w *world) forgotten(d *device, how Kind) {
 	d.synced = false
 	for at, t := range w.copied { // the server may have refused to expunge it
-		stays := func(m sim.Message) bool { return m.UID == at.uid && w.tokenOf(string(m.Raw)) == t }
+		stays := func(m sim.Message) bool { return m.UID == at.uid && w.tokenIn(m.Raw) == t }
 		if t != nil && slices.ContainsFunc(w.server.Messages(at.folder), stays) {
 			t.copies++
 		}
@@ -287,7 +287,7 @@ func (w *world) restore() {
 	}
 	for _, folder := range names {
 		for _, m := range w.server.Messages(folder) {
-			was[place{folder, m.UID}] = w.tokenOf(string(m.Raw))
+			was[place{folder, m.UID}] = w.tokenIn(m.Raw)
 		}
 	}
 	now := w.tokensThere()
@@ -335,7 +335,7 @@ func (w *world) formsOf(gone map[string]bool) {
 // the server since, that one has left, and nothing tells otherwise.
 func (w *world) leaves(folder mail.Folder, uids mail.UIDSet) {
 	for _, m := range w.server.Messages(folder) {
-		t := w.tokenOf(string(m.Raw))
+		t := w.tokenIn(m.Raw)
 		if t == nil || !uids.Has(m.UID) {
 			continue
 		}
@@ -367,7 +367,7 @@ func (w *world) leaves(folder mail.Folder, uids mail.UIDSet) {
 func (w *world) checkReplaced(p *process, folder mail.Folder, uids mail.UIDSet) {
 	d := p.device
 	for _, m := range w.server.Messages(folder) {
-		t := w.tokenOf(string(m.Raw))
+		t := w.tokenIn(m.Raw)
 		if t == nil || !uids.Has(m.UID) || t.became == nil || t.editor != d || t.runs < d.runs-1 ||
 			t.became.removed || w.isThere(t.became) || t.runs <= d.refused && d.refused < d.runs {
 			continue
@@ -375,7 +375,7 @@ func (w *world) checkReplaced(p *process, folder mail.Folder, uids mail.UIDSet) 
 		if d.Policy.ExpungeDeleted && m.Flags.Has(mail.Deleted) {
 			continue // it goes since somebody has flagged it, whatever becomes of its file
 		}
-		twin := func(o sim.Message) bool { return !uids.Has(o.UID) && w.tokenOf(string(o.Raw)) == t }
+		twin := func(o sim.Message) bool { return !uids.Has(o.UID) && w.tokenIn(o.Raw) == t }
 		if slices.ContainsFunc(w.server.Messages(folder), twin) {
 			continue // of which it may be the form
 		}
@@ -419,7 +419,7 @@ func (w *world) tokensThere() map[string]bool {
 	there := map[string]bool{}
 	for _, folder := range w.server.Folders() {
 		for _, m := range w.server.Messages(folder) {
-			if t := w.tokenOf(string(m.Raw)); t != nil {
+			if t := w.tokenIn(m.Raw); t != nil {
 				there[t.name] = there[t.name] || folder != trash
 			}
 		}

@@ -39,6 +39,7 @@ type world struct {
 
 	tokens map[string]*token
 	bodies map[string]string // the token of each content that there may be
+	met    map[string]*token // of each content as it was met
 	names  int               // of folders that were made
 	log    []string
 	trace  uint64 // of all that happened, to compare two plays
@@ -83,7 +84,7 @@ const trash mail.Folder = "Trash"
 func newWorld(h *History, lane Lane, cover Coverage) (*world, error) {
 	w := &world{
 		history: h, cover: cover, now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), server: sim.NewServer(),
-		tokens: map[string]*token{}, bodies: map[string]string{}, left: map[place]*token{}, reused: map[place][]*token{},
+		tokens: map[string]*token{}, bodies: map[string]string{}, met: map[string]*token{}, left: map[place]*token{}, reused: map[place][]*token{},
 		leftAt: map[place]time.Time{}, renewals: map[mail.Folder]time.Time{}, copied: map[place]*token{},
 		parted: map[mail.Folder]bool{},
 	}
@@ -135,7 +136,7 @@ func (w *world) renames(folder, to mail.Folder) {
 			}
 		}
 		for _, m := range w.server.Messages(name) {
-			t := w.tokenOf(string(m.Raw))
+			t := w.tokenIn(m.Raw)
 			switch {
 			case t == nil || w.copied[place{name, m.UID}] == nil:
 			case w.server.Options.NewNumbers:
@@ -237,7 +238,23 @@ func (w *world) tick() {
 
 // tokenOf gives the token of a content, by whichever line ends and with what mail
 // programs add; nil if there is none.
-func (w *world) tokenOf(content string) *token { return w.tokens[w.bodies[plain(content)]] }
+func (w *world) tokenOf(content string) *token {
+	t := w.met[content]
+	if t == nil {
+		if t = w.tokens[w.bodies[plain(content)]]; t != nil {
+			w.met[content] = t
+		}
+	}
+	return t
+}
+
+// tokenIn is tokenOf for what the server gives, which need not be copied.
+func (w *world) tokenIn(content []byte) *token {
+	if t := w.met[string(content)]; t != nil {
+		return t
+	}
+	return w.tokenOf(string(content))
+}
 
 const added = "Content-Length: 42\n"
 
