@@ -38,14 +38,15 @@ type early map[mail.Folder]*glance
 const aPart = 8
 
 // glanceAt reads folders. What goes wrong shows again when they are scanned.
-func (r *run) glanceAt(ctx context.Context, folders []mail.FolderBase) early {
+func (r *run) glanceAt(ctx context.Context, folders []*folder) early {
 	found := make([]*glance, len(folders))
 	crew, ctx := newCrew(ctx, r.Connections)
-	for i, base := range folders {
-		crew.Go(func() error {
-			g := &glance{id: base.ID, letters: base.Letters, commits: r.commits.Load()}
-			diff, err := r.readLocal(ctx, base)
-			if g.localDiff = diff; err == nil && diff.listing.Believed {
+	for i, f := range folders {
+		g := &glance{id: f.base.ID, letters: f.base.Letters} // while nothing else changes it
+		crew.Go(func() (err error) {
+			g.commits = r.commits.Load()
+			g.localDiff, err = r.readLocal(ctx, f.name, g.id, &g.letters)
+			if err == nil && g.listing.Believed {
 				found[i] = g
 			}
 			return nil
@@ -53,9 +54,9 @@ func (r *run) glanceAt(ctx context.Context, folders []mail.FolderBase) early {
 	}
 	_ = crew.Wait()
 	early := early{}
-	for i, base := range folders {
+	for i, f := range folders {
 		if found[i] != nil {
-			early[base.Name] = found[i]
+			early[f.name] = found[i]
 		}
 	}
 	return early
@@ -66,7 +67,7 @@ func (r *run) glanceFirst(ctx context.Context, local []mail.LocalFolder) {
 	if r.early != nil {
 		return // something was renamed since
 	}
-	var changed []mail.FolderBase
+	var changed []*folder
 	for _, lf := range local {
 		f := r.folders[lf.Name]
 		if f == nil || f.base.Local == (mail.Stamp{}) || lf.Unfinished || lf.Stamp == (mail.Stamp{}) ||
@@ -74,7 +75,7 @@ func (r *run) glanceFirst(ctx context.Context, local []mail.LocalFolder) {
 			continue
 		}
 		if m := r.heard.meeting(lf, f.base); m.moved && m.names == nil {
-			changed = append(changed, f.base)
+			changed = append(changed, f)
 		}
 	}
 	if len(changed)*aPart >= len(local) {
@@ -93,10 +94,10 @@ func (r *run) scanBoth(ctx context.Context, g *gathered) error {
 
 func (r *run) scanRemoteMeanwhile(ctx context.Context, g *gathered) error {
 	remote := r.usable(func(f *folder) bool { return f.remoteDirty && f.onRemote })
-	var changed []mail.FolderBase
+	var changed []*folder
 	for _, f := range r.usable(func(f *folder) bool { return f.localDirty && f.names == nil && f.onLocal && f.base.ID != 0 }) {
 		if r.early[f.name] == nil {
-			changed = append(changed, f.base)
+			changed = append(changed, f)
 		}
 	}
 	if len(remote) == 0 || len(changed) == 0 || len(changed)*aPart < len(r.folders) {

@@ -201,7 +201,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 func (r *run) usable(want func(*folder) bool) []*folder {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := make([]*folder, 0, len(r.folders))
+	var out []*folder
 	for _, f := range r.folders {
 		if f.usable() && want(f) {
 			out = append(out, f)

@@ -118,9 +118,9 @@ func (r *run) diffLocal(ctx context.Context, f *folder) ([]conflict.LocalChange,
 	if !ok {
 		var err error
 		if f.onLocal {
-			diff, err = r.readLocal(ctx, f.base)
+			diff, err = r.readLocal(ctx, f.name, f.base.ID, &f.base.Letters)
 		} else {
-			diff, err = r.diffListing(ctx, f.base, mail.Listing{Files: func(func(mail.File) bool) {}})
+			diff, err = r.diffListing(ctx, f.base.ID, mail.Listing{Files: func(func(mail.File) bool) {}})
 		}
 		if err != nil {
 			return nil, err
@@ -135,19 +135,19 @@ func (r *run) diffLocal(ctx context.Context, f *folder) ([]conflict.LocalChange,
 }
 
 // readLocal lists a folder of the Maildir, and compares it with base.
-func (r *run) readLocal(ctx context.Context, base mail.FolderBase) (localDiff, error) {
-	listing, err := r.Local.Scan(ctx, base.Name, base.Letters)
+func (r *run) readLocal(ctx context.Context, name mail.Folder, id mail.FolderID, letters *mail.Letters) (localDiff, error) {
+	listing, err := r.Local.Scan(ctx, name, *letters)
 	if err != nil {
 		return localDiff{}, err
 	}
-	return r.diffListing(ctx, base, listing)
+	return r.diffListing(ctx, id, listing)
 }
 
-func (r *run) diffListing(ctx context.Context, base mail.FolderBase, listing mail.Listing) (localDiff, error) {
+func (r *run) diffListing(ctx context.Context, id mail.FolderID, listing mail.Listing) (localDiff, error) {
 	diff := localDiff{listing: listing, missed: map[mail.RowID]bool{}}
 	known := iter.Seq2[mail.Known, error](func(func(mail.Known, error) bool) {})
-	if base.ID != 0 {
-		known = r.State.Known(ctx, base.ID)
+	if id != 0 {
+		known = r.State.Known(ctx, id)
 	}
 	for c, err := range conflict.DiffLocal(known, listing.Files, listing.Letters) {
 		if err != nil {
@@ -155,7 +155,7 @@ func (r *run) diffListing(ctx context.Context, base mail.FolderBase, listing mai
 		}
 		diff.changes = append(diff.changes, c)
 	}
-	if err := r.lookUp(ctx, base.ID, diff.changes); err != nil {
+	if err := r.lookUp(ctx, id, diff.changes); err != nil {
 		return localDiff{}, fmt.Errorf("read the state: %w", err)
 	}
 	if listing.Believed {

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"cmp"
+	"iter"
 	"maps"
 	"slices"
 
@@ -25,24 +26,34 @@ func rank(f *folder) int {
 	return 1
 }
 
+// sorted puts in order what a map of so many entries has.
+func sorted[T any](n int, all iter.Seq[T], order func(a, b T) int) []T {
+	if n == 0 {
+		return nil
+	}
+	out := slices.AppendSeq(make([]T, 0, n), all)
+	slices.SortFunc(out, order)
+	return out
+}
+
 // inOrder gives the folders that a map has something of.
 func inOrder[V any](of map[*folder]V) []*folder {
-	return slices.SortedFunc(maps.Keys(of), byName)
+	return sorted(len(of), maps.Keys(of), byName)
 }
 
 // allFolders gives all folders that the run knows.
 func (r *run) allFolders() []*folder {
-	return slices.SortedFunc(maps.Values(r.folders), byName)
+	return sorted(len(r.folders), maps.Values(r.folders), byName)
 }
 
 // known gives the items of the messages that base knows, as it numbers them.
 func (g *gathered) known() []*conflict.Item {
-	return slices.SortedFunc(maps.Values(g.rows), func(a, b *conflict.Item) int { return cmp.Compare(a.Row.ID, b.Row.ID) })
+	return sorted(len(g.rows), maps.Values(g.rows), func(a, b *conflict.Item) int { return cmp.Compare(a.Row.ID, b.Row.ID) })
 }
 
 // placed gives items in order of where they are.
 func placed[V any](of map[*conflict.Item]V) []*conflict.Item {
-	return slices.SortedFunc(maps.Keys(of), func(a, b *conflict.Item) int {
+	return sorted(len(of), maps.Keys(of), func(a, b *conflict.Item) int {
 		return cmp.Or(cmp.Compare(a.Folder, b.Folder), cmp.Compare(a.UID(), b.UID()), cmp.Compare(a.Key(), b.Key()))
 	})
 }

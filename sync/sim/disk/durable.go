@@ -54,22 +54,25 @@ func (d *Disk) change(halves ...half) {
 
 // path gives the path of a directory.
 func (d *Disk) path(dir *inode) string {
-	var find func(at *inode, name string) string
-	find = func(at *inode, name string) string {
+	var find func(at *inode) (string, bool)
+	find = func(at *inode) (string, bool) {
 		if at == dir {
-			return name
+			return "", true
 		}
 		for base, e := range at.entries {
-			if !e.isDir() {
-				continue
-			}
-			if found := find(e, path.Join(name, base)); found != "" {
-				return found
+			if e.isDir() {
+				if name, found := find(e); found {
+					return path.Join(base, name), true
+				}
 			}
 		}
+		return "", false
+	}
+	name, found := find(d.root)
+	if !found {
 		return ""
 	}
-	return find(d.root, ".")
+	return path.Clean(name)
 }
 
 // unname takes a name from an inode. Its number is free as soon as it has none, though a

@@ -17,10 +17,11 @@ import (
 	"mailtwin/sync/sim/history"
 )
 
-// Histories are many and short-lived; most of what a collection finds is alive.
+// Histories are many and short-lived, so there is little to collect at any time; and what is used
+// again stays near the processor.
 func TestMain(m *testing.M) {
 	debug.SetGCPercent(-1)
-	debug.SetMemoryLimit(400 << 20)
+	debug.SetMemoryLimit(128 << 20)
 	os.Exit(m.Run())
 }
 

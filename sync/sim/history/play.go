@@ -84,6 +84,7 @@ func (w *world) play(step Step) {
 		d.old, d.inStep = true, time.Time{}
 		d.watch.restart()
 		w.must(d.base.Back())
+		w.bothOld()
 	case OldMail:
 		w.oldMail(d)
 	case Unmount:
@@ -303,6 +304,26 @@ func (w *world) restore() {
 	w.lostUnlessElsewhere(now)
 	w.formsOf(now)
 	w.restored = true
+	w.bothOld()
+}
+
+// bothOld allows for a state that is one run older than the Maildir, which is not told from a run
+// that was interrupted, and a server that is as old: what that run has removed here seems to have
+// been removed by somebody.
+func (w *world) bothOld() {
+	if !w.restored {
+		return
+	}
+	there := w.tokensThere()
+	for _, d := range w.devices {
+		here := w.tokensOn(d)
+		for name := range there {
+			if _, has := here[name]; d.old && !has {
+				w.tokens[name].removed = true
+				w.tokens[name].expunged = w.tokens[name].expunged || d.Policy.OnLocalDelete == conflict.Expunge
+			}
+		}
+	}
 }
 
 // formsOf notes of which messages that the server has lost there are several forms, since a program
