@@ -258,8 +258,9 @@ func (w *world) beforeCall(call sim.Call) error {
 	}
 	if call.Method == "Copy" && w.server.Options.NoMove {
 		for _, m := range w.server.Messages(call.Folder) {
-			if call.UIDs.Has(m.UID) {
-				w.copied[place{call.Folder, m.UID}] = w.tokenIn(m.Raw)
+			if t := w.tokenIn(m.Raw); call.UIDs.Has(m.UID) {
+				w.copied[place{call.Folder, m.UID}] = t
+				w.hasParted(p.device, t, call.Folder, call.Target)
 			}
 		}
 	}

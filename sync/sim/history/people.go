@@ -362,6 +362,16 @@ func (w *world) partWays(d *device, t *token, from, to mail.Folder) {
 	}
 }
 
+// hasParted notes that a device moves a message by COPY which somebody has moved to another folder on
+// another device: as partWays.
+func (w *world) hasParted(mover *device, t *token, from, to mail.Folder) {
+	for _, d := range w.devices {
+		if t != nil && d != mover && !d.has(t, from) && !d.has(t, to) && d.hasElsewhere(t, from) {
+			t.copies++
+		}
+	}
+}
+
 // mayRevive notes that a message is flagged here which the phone moves to another folder, by COPY, and
 // of which the device has both: then it stays where the phone removes it.
 func (w *world) mayRevive(d *device, t *token, folder mail.Folder, before, now string) {
@@ -374,9 +384,12 @@ func (w *world) mayRevive(d *device, t *token, folder mail.Folder, before, now s
 
 // hasElsewhere tells whether a device has a message in another folder as well.
 func (d *device) hasElsewhere(t *token, folder mail.Folder) bool {
-	return slices.ContainsFunc(d.folders(), func(other mail.Folder) bool {
-		return other != folder && slices.ContainsFunc(d.files(other), func(f file) bool { return d.world.tokenOf(f.text) == t })
-	})
+	return slices.ContainsFunc(d.folders(), func(other mail.Folder) bool { return other != folder && d.has(t, other) })
+}
+
+// has tells whether a device has a message in a folder.
+func (d *device) has(t *token, folder mail.Folder) bool {
+	return slices.ContainsFunc(d.files(folder), func(f file) bool { return d.world.tokenOf(f.text) == t })
 }
 
 // changesForm notes that a program has added a field to a message. A device that has lost its

@@ -305,6 +305,11 @@ func (w *world) restore() {
 	w.formsOf(now)
 	w.restored = true
 	w.bothOld()
+	for _, d := range w.devices {
+		if d.Policy.OnRemoteDelete == conflict.KeepFile {
+			w.forgotten(d, Restore) // as the server is now
+		}
+	}
 }
 
 // bothOld allows for a state that is one run older than the Maildir, which is not told from a run
