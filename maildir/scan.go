@@ -78,6 +78,33 @@ func (t *Tree) Scan(ctx context.Context, folder mail.Folder, letters mail.Letter
 	return listing, nil
 }
 
+// Still is Local.Still. The marker of a run, for one, changes the folder's own time, and no other.
+func (t *Tree) Still(ctx context.Context, folder mail.Folder, scanned mail.Listing) (stamp mail.Stamp, still bool, err error) {
+	defer explain(&err, "look at", folder)
+	dir, err := t.dir(folder)
+	if err != nil {
+		return mail.Stamp{}, false, err
+	}
+	before, atRest, err := t.settle(ctx, dir)
+	if err != nil {
+		return mail.Stamp{}, false, err
+	}
+	was := scanned.Stamp
+	was.Folder = before.Folder
+	if !scanned.Believed || !atRest || before != was {
+		return mail.Stamp{}, false, nil
+	}
+	letters, err := t.readLetters(dir)
+	if err != nil || letters != scanned.Letters {
+		return mail.Stamp{}, false, nil // a scan tells what is wrong
+	}
+	after, err := t.stamp(dir)
+	if err == nil {
+		err = t.check()
+	}
+	return after, err == nil && after == before, err
+}
+
 // settle takes the folder's stamp, and tells whether the folder is at rest, for
 // which it waits a moment. An equal stamp after the wait proves rest whatever the
 // clock of the file system says.

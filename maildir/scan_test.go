@@ -337,3 +337,80 @@ func TestAListingIsSmall(t *testing.T) {
 		}
 	}
 }
+
+// A listing holds for as long as no message has come, gone or got another name, and its letters mean
+// the same; whatever else there is in the folder.
+func TestAListingHoldsStill(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(t *testing.T, tree *Tree, root string)
+		still  bool
+	}{
+		"nothing": {func(*testing.T, *Tree, string) {}, true},
+		"a marker": {func(t *testing.T, tree *Tree, root string) {
+			if err := tree.SetMarker(t.Context(), "INBOX", mail.Marker{Account: "alice", Folder: "x", Generation: 2}); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		"a folder inside": {func(t *testing.T, tree *Tree, root string) { mkdirs(t, root, "INBOX/child") }, true},
+		"a new file":      {func(t *testing.T, tree *Tree, root string) { put(t, root, "INBOX/new/2", "x") }, false},
+		"another name": {func(t *testing.T, tree *Tree, root string) {
+			if err := os.Rename(filepath.Join(root, "INBOX/cur/1:2,S"), filepath.Join(root, "INBOX/cur/1:2,FS")); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		"other letters": {func(t *testing.T, tree *Tree, root string) { put(t, root, "INBOX/"+lettersFile, "0 play\n") }, false},
+		"another directory": {func(t *testing.T, tree *Tree, root string) {
+			if err := os.Rename(filepath.Join(root, "INBOX"), filepath.Join(root, "old")); err != nil {
+				t.Fatal(err)
+			}
+			mkdirs(t, root, "INBOX/cur", "INBOX/new", "INBOX/tmp")
+			put(t, root, "INBOX/cur/1:2,S", "x")
+			put(t, root, "INBOX/"+lettersFile, "0 work\n")
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tree, root := newTree(t, Options{})
+			put(t, root, "INBOX/cur/1:2,S", "x")
+			put(t, root, "INBOX/"+lettersFile, "0 work\n")
+			age(t, root, "INBOX")
+			listing, _ := scan(t, tree, mail.Letters{})
+			c.change(t, tree, root)
+			for _, name := range []string{"INBOX", "INBOX/cur", "INBOX/new"} { // what has changed did so long enough ago
+				name, when := filepath.Join(root, name), time.Now().Add(-time.Minute)
+				if info, err := os.Stat(name); err != nil || info.ModTime().Before(when) {
+					continue
+				}
+				if err := os.Chtimes(name, when, when); err != nil {
+					t.Fatal(err)
+				}
+			}
+			stamp, still, err := tree.Still(t.Context(), "INBOX", listing)
+			if err != nil || still != c.still {
+				t.Fatalf("still: %v, %v", still, err)
+			}
+			if now, _ := scan(t, tree, mail.Letters{}); still && (stamp != now.Stamp || !now.Believed) {
+				t.Errorf("it has %v, and a scan %v", stamp, now.Stamp)
+			}
+		})
+	}
+}
+
+// What a scan could not believe does not hold, nor does anything in a folder that is not at rest.
+func TestADoubtfulListingDoesNotHold(t *testing.T) {
+	tree, root := newTree(t, Options{})
+	put(t, root, "INBOX/cur/1:2,S", "x")
+	age(t, root, "INBOX")
+	listing, _ := scan(t, tree, mail.Letters{})
+	doubtful := listing
+	doubtful.Believed = false
+	if _, still, err := tree.Still(t.Context(), "INBOX", doubtful); still || err != nil {
+		t.Errorf("a doubtful listing holds: %v", err)
+	}
+	coarse := time.Now().Truncate(time.Second) // a clock that tells no fractions
+	if err := os.Chtimes(filepath.Join(root, "INBOX"), coarse, coarse); err != nil {
+		t.Fatal(err)
+	}
+	if _, still, err := tree.Still(t.Context(), "INBOX", listing); still || err != nil {
+		t.Errorf("a folder that is not at rest holds a listing: %v", err)
+	}
+}

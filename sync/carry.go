@@ -33,6 +33,7 @@ type work struct {
 // step: nothing is removed anywhere before all that is to appear has appeared.
 func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 	r.note(plan)
+	r.place(plan)
 	works := r.share(plan)
 	r.arrived, r.doomed = map[*conflict.Item]bool{}, map[upload]mail.RowID{}
 	for _, w := range works {

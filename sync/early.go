@@ -45,7 +45,7 @@ func (r *run) glanceAt(ctx context.Context, folders []*folder) early {
 		g := &glance{id: f.base.ID, letters: f.base.Letters} // while nothing else changes it
 		crew.Go(func() (err error) {
 			g.commits = r.commits.Load()
-			g.localDiff, err = r.readLocal(ctx, f.name, g.id, &g.letters)
+			g.localDiff, err = r.readLocal(ctx, f, g.id, &g.letters)
 			if err == nil && g.listing.Believed {
 				found[i] = g
 			}

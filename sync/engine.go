@@ -123,6 +123,10 @@ type run struct {
 	// arrived are the new files of this round that are safely on the server, so that
 	// what they take the place of may leave it.
 	arrived map[*conflict.Item]bool
+	// readings are what this run has found last in folders here, and places where the rows have
+	// their files that it is working on: see still.go.
+	readings map[mail.FolderID]*reading
+	places   map[mail.RowID]upload
 	// doomed are the rows that are to be dropped in this round, by their keys.
 	doomed map[upload]mail.RowID
 	// replaced are the rows that are gone since another one took their place.
@@ -156,7 +160,7 @@ type heldKey struct {
 // says why the run ended early: mail.ErrUnreachable, mail.ErrLogin,
 // mail.ErrUntrusted, mail.ErrMissing, mail.ErrNoSpace, mail.ErrState, or the context's.
 func Run(ctx context.Context, opts Options) (Report, error) {
-	r := &run{Options: opts, ended: func() error { return context.Cause(ctx) }, folders: map[mail.Folder]*folder{}, held: map[heldKey]Held{}, warned: map[string]bool{}, named: map[settings]string{}, withheld: map[*folder]map[mail.UID]int{}}
+	r := &run{Options: opts, ended: func() error { return context.Cause(ctx) }, folders: map[mail.Folder]*folder{}, held: map[heldKey]Held{}, warned: map[string]bool{}, named: map[settings]string{}, withheld: map[*folder]map[mail.UID]int{}, readings: map[mail.FolderID]*reading{}}
 	if r.Log == nil {
 		r.Log = slog.New(slog.DiscardHandler)
 	}
@@ -321,11 +325,13 @@ func (r *run) commit(ctx context.Context, b *mail.Batch) error {
 	}
 	r.dropUploads(b)
 	r.makeRoom(b)
+	r.reopen(b)
 	err := r.State.Commit(ctx, b)
 	r.commits.Add(1) // not before: see glance
 	if err != nil {
 		return fmt.Errorf("record in the state: %w", err)
 	}
+	r.notePlaces(b)
 	r.forgetIntents(b.DropIntents)
 	return nil
 }

@@ -118,9 +118,10 @@ func (r *run) diffLocal(ctx context.Context, f *folder) ([]conflict.LocalChange,
 	if !ok {
 		var err error
 		if f.onLocal {
-			diff, err = r.readLocal(ctx, f.name, f.base.ID, &f.base.Letters)
+			diff, err = r.readLocal(ctx, f, f.base.ID, &f.base.Letters)
 		} else {
-			diff, err = r.diffListing(ctx, f.base.ID, mail.Listing{Files: func(func(mail.File) bool) {}})
+			listing := mail.Listing{Files: func(func(mail.File) bool) {}}
+			diff, err = r.diffListing(ctx, f.base.ID, listing, r.knownIn(ctx, f.base.ID), listing.Files)
 		}
 		if err != nil {
 			return nil, err
@@ -128,6 +129,7 @@ func (r *run) diffLocal(ctx context.Context, f *folder) ([]conflict.LocalChange,
 	}
 	f.peeked = false
 	f.listing, f.letters, f.missed = &diff.listing, diff.listing.Letters, diff.missed
+	r.remember(f.base.ID, diff)
 	for _, problem := range diff.listing.Problems {
 		r.once(f.name, problem.Error())
 	}
@@ -135,21 +137,29 @@ func (r *run) diffLocal(ctx context.Context, f *folder) ([]conflict.LocalChange,
 }
 
 // readLocal lists a folder of the Maildir, and compares it with base.
-func (r *run) readLocal(ctx context.Context, name mail.Folder, id mail.FolderID, letters *mail.Letters) (localDiff, error) {
-	listing, err := r.Local.Scan(ctx, name, *letters)
+func (r *run) readLocal(ctx context.Context, f *folder, id mail.FolderID, letters *mail.Letters) (localDiff, error) {
+	if diff, ok := r.readAgain(ctx, f.name, id); ok {
+		return diff, nil
+	}
+	listing, err := r.Local.Scan(ctx, f.name, *letters)
 	if err != nil {
 		return localDiff{}, err
 	}
-	return r.diffListing(ctx, id, listing)
+	return r.diffListing(ctx, id, listing, r.knownIn(ctx, id), listing.Files)
 }
 
-func (r *run) diffListing(ctx context.Context, id mail.FolderID, listing mail.Listing) (localDiff, error) {
-	diff := localDiff{listing: listing, missed: map[mail.RowID]bool{}}
-	known := iter.Seq2[mail.Known, error](func(func(mail.Known, error) bool) {})
-	if id != 0 {
-		known = r.State.Known(ctx, id)
+// knownIn is what base's rows of a folder say of their files.
+func (r *run) knownIn(ctx context.Context, id mail.FolderID) iter.Seq2[mail.Known, error] {
+	if id == 0 {
+		return func(func(mail.Known, error) bool) {}
 	}
-	for c, err := range conflict.DiffLocal(known, listing.Files, listing.Letters) {
+	return r.State.Known(ctx, id)
+}
+
+// diffListing compares files of a listing with what is known of those.
+func (r *run) diffListing(ctx context.Context, id mail.FolderID, listing mail.Listing, known iter.Seq2[mail.Known, error], files iter.Seq[mail.File]) (localDiff, error) {
+	diff := localDiff{listing: listing, missed: map[mail.RowID]bool{}}
+	for c, err := range conflict.DiffLocal(known, files, listing.Letters) {
 		if err != nil {
 			return localDiff{}, fmt.Errorf("read the state: %w", err)
 		}

@@ -30,6 +30,12 @@ type Local interface {
 	// mail.ErrGone: there is no such folder.
 	Scan(ctx context.Context, folder mail.Folder, letters mail.Letters) (mail.Listing, error)
 
+	// Still tells whether a Scan would be believed, and find what that one has found, and which
+	// stamp the folder has then: no name of a message has come or gone since, and the letters are
+	// the same. It costs two times three lstats and the file of the letters, and reads no
+	// directory. Where it says no, a Scan has to tell.
+	Still(ctx context.Context, folder mail.Folder, scanned mail.Listing) (mail.Stamp, bool, error)
+
 	// Look looks at names of a folder, one lstat each, and tells which files there are of those, as
 	// a scan would, in order of their keys. letters are what base knows. mail.ErrDamaged: one is
 	// no regular file.

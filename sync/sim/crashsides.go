@@ -24,6 +24,14 @@ func (c *crashLocal) Folders(ctx context.Context, known []mail.LocalFolder) ([]m
 
 func (c *crashLocal) Notices() []mail.Notice { return c.local.Notices() }
 
+func (c *crashLocal) Still(ctx context.Context, folder mail.Folder, scanned mail.Listing) (stamp mail.Stamp, still bool, err error) {
+	_, err = look(c.crash, func() (struct{}, error) {
+		stamp, still, err = c.local.Still(ctx, folder, scanned)
+		return struct{}{}, err
+	})
+	return stamp, still, err
+}
+
 func (c *crashLocal) Scan(ctx context.Context, folder mail.Folder, letters mail.Letters) (mail.Listing, error) {
 	return look(c.crash, func() (mail.Listing, error) { return c.local.Scan(ctx, folder, letters) })
 }

@@ -48,6 +48,10 @@ func (f fakeLocal) Scan(context.Context, mail.Folder, mail.Letters) (mail.Listin
 	f.add("Scan")
 	return mail.Listing{}, nil
 }
+func (f fakeLocal) Still(context.Context, mail.Folder, mail.Listing) (mail.Stamp, bool, error) {
+	f.add("Still")
+	return mail.Stamp{}, false, nil
+}
 func (f fakeLocal) Look(context.Context, mail.Folder, []mail.File, mail.Letters) ([]mail.File, error) {
 	f.add("Look")
 	return nil, nil
