@@ -104,7 +104,7 @@ func (r *run) withSource(moves []*conflict.Action) []*conflict.Action {
 	return slices.DeleteFunc(moves, func(a *conflict.Action) bool {
 		gone := !r.folders[a.Item.From.Folder].yields()
 		if gone {
-			r.leaveEnds(a)
+			r.leaveMove(a)
 		}
 		return gone
 	})
@@ -145,13 +145,16 @@ func (r *run) ends(a *conflict.Action) (ends []*folder) {
 	return ends
 }
 
-// hasFile notes that a new message has a file, in a folder that this run does not work on: in the
-// next round nothing may be known of that.
-func (f *folder) hasFile(uid mail.UID) {
-	if f.filed == nil {
-		f.filed = map[mail.UID]bool{}
+// leaveMove leaves a move whose source this run does not work on, or no longer. What has moved here
+// has a file there, of which the next round may know nothing.
+func (r *run) leaveMove(a *conflict.Action) {
+	r.leaveEnds(a)
+	if f := r.folders[a.Item.Folder]; a.Kind == conflict.MoveLocal {
+		if f.filed == nil {
+			f.filed = map[mail.UID]bool{}
+		}
+		f.filed[a.Item.Message.UID] = true
 	}
-	f.filed[uid] = true
 }
 
 // share hands the plan's actions to their folders. Folders that failed, or that the
@@ -176,10 +179,7 @@ func (r *run) share(plan conflict.Plan) map[*folder]*work {
 		if from := a.Item.From; a.Kind == conflict.MoveRemote || a.Kind == conflict.MoveLocal {
 			source := r.folders[from.Folder]
 			if !source.yields() || !r.wanted(source.name) {
-				source.unsafe, f.unsafe = true, true
-				if a.Kind == conflict.MoveLocal {
-					f.hasFile(a.Item.Message.UID)
-				}
+				r.leaveMove(a)
 				continue
 			}
 			workOf(works, source) // it changes, too

@@ -77,7 +77,7 @@ type folder struct {
 	letters   mail.Letters
 	read      mail.Cursor       // of the last scan in this run; zero: there was none
 	damaged   map[mail.Key]bool // files that this run could not read
-	filed     map[mail.UID]bool // see hasFile
+	filed     map[mail.UID]bool // see leaveMove
 	// missed are the rows whose files the last scan lacks, which does not say that they are
 	// gone: it is not believed, or somebody is at work here.
 	missed map[mail.RowID]bool

@@ -344,3 +344,30 @@ func TestAFileThatCannotBeReadWhenItsFolderIsKnownAgain(t *testing.T) {
 		})
 	}
 }
+
+// A device has lost track of a message, whose file was flagged here and which has moved on the
+// server, and cannot work on the folder where the file is: it is not brought here once more to where
+// the message is, but waits for its file.
+func TestWhatMovedFromWhereNothingCanBeMarkedWaits(t *testing.T) {
+	s := account(t)
+	uid := s.Deliver("Lists", onWire(letter("flagged")), flags(), day)
+	d := newDevice(t, s)
+	d.sync()
+	old := d.state.Clone()
+	for _, name := range []string{"1.one", "2.two"} { // two runs more
+		d.put("Lists", name+":2,S", letter(name))
+		d.sync()
+	}
+	d.state = old
+	d.rename(d.find("Lists", "About flagged."), "cur", "F")
+	s.Move("Lists", uid, "Archive")
+	d.suffers(damaged{folder: "Lists", markings: true})
+	d.sync()
+	d.sync()
+	d.has("Archive", 1)
+	if n := len(d.files("Lists")); n != len(s.Messages("Lists")) || strings.Contains(strings.Join(censusOf(s, "Lists"), ""), "flagged") {
+		t.Errorf("Lists has %d files, and on the server %s", n, short(censusOf(s, "Lists")))
+	}
+	d.inStep()
+	d.quiet()
+}
