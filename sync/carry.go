@@ -169,10 +169,7 @@ func (r *run) share(plan conflict.Plan) map[*folder]*work {
 			continue // it is recorded, and a run that changes nothing need not touch the folder
 		}
 		if !f.usable() || !r.wanted(f.name) || f.dissolves && !f.onRemote && a.Kind != conflict.RemoveLocal && a.Kind != conflict.Drop {
-			f.unsafe = true
-			if from := a.Item.From; from != nil {
-				r.folders[from.Folder].unsafe = true // the other end of a move
-			}
+			r.leaveEnds(a)
 			continue
 		}
 		w := workOf(works, f)

@@ -142,6 +142,7 @@ func (r *run) moved(ctx context.Context, f *folder, l *leaving, at map[mail.UID]
 		r.expect(in) // somebody else was quicker, or it was moved; the next round tells
 		r.leave(f)
 		r.leave(from)
+		r.dirty(from, mail.Remote)
 		return nil
 	case errors.Is(err, mail.ErrRefused):
 		batch.DropIntents = append(batch.DropIntents, in.ID)

@@ -218,3 +218,58 @@ func TestAFileGetsItsOwnLettersBeforeItIsMadeDurable(t *testing.T) {
 		d.quiet()
 	}
 }
+
+// A file was moved here, and its message was removed on the server. A sync of other folders has seen
+// that it is gone there, and leaves it to the one that may work on where the file is.
+func TestAMoveThatASyncOfOtherFoldersSees(t *testing.T) {
+	s := account(t)
+	uid := s.Deliver("Lists", onWire(letter("moved")), flags(), day)
+	d := newDevice(t, s)
+	d.sync()
+	d.moveHere(d.find("Lists", "About moved."), "INBOX", "9.moved:2,S")
+	s.Expunge("Lists", uid)
+	before := len(s.Messages("INBOX"))
+	d.opts.Only = []mail.Folder{"Archive"}
+	d.sync()
+	d.opts.Only = nil
+	calls := map[string]int{}
+	s.Before = func(c sim.Call) error {
+		calls[c.Method]++
+		return nil
+	}
+	d.sync()
+	if n := len(s.Messages("INBOX")); n != before+1 || calls["Move"] > 0 {
+		t.Errorf("INBOX has %d messages, want %d; %d were to be moved", n, before+1, calls["Move"])
+	}
+	s.Before = nil
+	d.inStep()
+	d.quiet()
+}
+
+// A message that is gone when it is to be moved after its file is not asked for again and again: the
+// next round looks what has become of it.
+func TestAMoveOfWhatIsGoneIsTriedOnce(t *testing.T) {
+	for _, noMove := range []bool{false, true} {
+		s := account(t)
+		s.Options.NoMove = noMove
+		uid := s.Deliver("Lists", onWire(letter("moved")), flags(), day)
+		d := newDevice(t, s)
+		d.sync()
+		d.moveHere(d.find("Lists", "About moved."), "INBOX", "9.moved:2,S")
+		before, tried := len(s.Messages("INBOX")), 0
+		s.Before = func(c sim.Call) error {
+			if c.Method == "Move" || c.Method == "Copy" {
+				tried++
+				s.Expunge("Lists", uid)
+			}
+			return nil
+		}
+		d.sync()
+		s.Before = nil
+		if n := len(s.Messages("INBOX")); n != before+1 || tried != 1 {
+			t.Errorf("no MOVE %v: INBOX has %d messages, want %d; it was tried %d times", noMove, n, before+1, tried)
+		}
+		d.inStep()
+		d.quiet()
+	}
+}
