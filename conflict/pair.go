@@ -357,13 +357,15 @@ func MarkMoved(gone, arrived []*Item, letters func(mail.Folder) mail.Letters) (l
 	same := func(g, a *Item) bool { // the file itself, under another name
 		return a.Stat.Inode != 0 && a.Stat.Inode == g.Row.Stat.Inode && a.Stat.Dev == g.Row.Stat.Dev
 	}
+	alike := func(g, a *Item) bool { return !g.there() && a.Remote == New } // it has moved on both sides
 	// What is still on the server comes first: a message that is gone there needs no file.
 	// And a file without a message comes before one that has one, and needs no other. Then
 	// the very file that has left, since others are copies of it; then the nearest place, and
-	// there what has the same bytes: twins in two folders do not change places.
+	// there what has the same bytes: twins in two folders do not change places; then the place
+	// where the message is as well, of one that is gone on both sides.
 	for _, round := range []struct{ there, tied bool }{{true, false}, {true, true}, {false, true}} {
 		for _, fits := range []func(g, a *Item) bool{
-			same, func(g, a *Item) bool { return near(g, a) && exact(g, a) }, near, exact,
+			same, func(g, a *Item) bool { return near(g, a) && exact(g, a) }, near, alike, exact,
 			func(g, a *Item) bool { return true },
 		} {
 			for _, g := range gone {

@@ -404,3 +404,24 @@ func measured(text string) mail.Identity {
 	m.Write([]byte(text)) // never fails
 	return m.Identity()
 }
+
+// A message that has moved alike on both sides is where both have it, also where the program that moved
+// the file has added a line to it, and another folder has a copy with the very bytes of before.
+func TestWhatMovedAlikeIsNotAnOlderCopy(t *testing.T) {
+	was := mail.Identity{Digest: mail.Digest{1}, Bare: mail.Digest{1}}
+	now := was
+	now.Digest = mail.Digest{3}
+	for _, c := range []struct{ gone, moved Change }{{Gone, New}, {Same, Same}} {
+		gone := &Item{Folder: "Archive", Row: &mail.Row{UID: 1, Key: "1", Identity: was}, Local: Gone, Remote: c.gone}
+		copied := &Item{Folder: "Drafts", Local: New, File: mail.File{Key: "2"}, Identity: was}
+		saved := &Item{Folder: "INBOX", Local: New, File: mail.File{Key: "3"}, Identity: now, Remote: c.moved}
+		want := saved
+		if c.gone != Gone {
+			want = copied // the message is where it was: the file has gone where its bytes are
+		}
+		MarkMoved([]*Item{gone}, []*Item{copied, saved}, func(mail.Folder) mail.Letters { return mail.Letters{} })
+		if gone.Moved != want {
+			t.Errorf("%+v: it moved to %v", c, gone.Moved)
+		}
+	}
+}
