@@ -351,6 +351,8 @@ func MarkMoved(gone, arrived []*Item, letters func(mail.Folder) mail.Letters) (l
 	}
 	gone = slices.Clone(gone)
 	slices.SortFunc(gone, order)
+	// What had not landed for sure may never have had a file here that somebody could have moved.
+	slices.SortStableFunc(gone, func(a, b *Item) int { return landing(a) - landing(b) })
 	renamed := map[*Item]bool{}
 	near := func(g, a *Item) bool { return a.Folder == g.Folder }
 	exact := func(g, a *Item) bool { return a.Identity.Digest == g.Row.Digest }
@@ -392,6 +394,14 @@ func MarkMoved(gone, arrived []*Item, letters func(mail.Folder) mail.Letters) (l
 		}
 	}
 	return left
+}
+
+// landing is 1 of a message whose file may not have come to its place, and 0 of all others.
+func landing(i *Item) int {
+	if i.Row.State == mail.Landing {
+		return 1
+	}
+	return 0
 }
 
 // rename makes an item whose file has another key whole again.

@@ -425,3 +425,16 @@ func TestWhatMovedAlikeIsNotAnOlderCopy(t *testing.T) {
 		}
 	}
 }
+
+// Of two messages that are alike and whose files are gone, the one has moved whose file was here for
+// sure.
+func TestWhatHadNotLandedHasNotMoved(t *testing.T) {
+	id := mail.Identity{Digest: mail.Digest{1}, Bare: mail.Digest{1}}
+	landing := &Item{Folder: "Archive", Row: &mail.Row{UID: 1, Key: "1", Identity: id, State: mail.Landing}, Local: Gone}
+	settled := &Item{Folder: "Lists", Row: &mail.Row{UID: 2, Key: "2", Identity: id}, Local: Gone}
+	file := &Item{Folder: "INBOX", Local: New, File: mail.File{Key: "3"}, Identity: id}
+	MarkMoved([]*Item{landing, settled}, []*Item{file}, func(mail.Folder) mail.Letters { return mail.Letters{} })
+	if settled.Moved != file || landing.Moved != nil {
+		t.Errorf("the one that was here has moved to %v, the other one to %v", settled.Moved, landing.Moved)
+	}
+}
