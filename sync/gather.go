@@ -179,6 +179,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 		return nil, err
 	}
 	g.leaveLanding(r)
+	g.leaveMissed(r)
 	if r.announced = false; r.inPieces(g) {
 		r.announce()
 	} else {
@@ -551,6 +552,18 @@ func (g *gathered) leaveLanding(r *run) {
 		if item.Row.State == mail.Landing && item.Local == conflict.Same && item.File.Name == "" {
 			f := r.folders[item.Folder]
 			f.localDirty, f.remoteDirty, f.unsafe = true, true, true
+			delete(g.rows, id)
+		}
+	}
+}
+
+// leaveMissed drops the messages that are gone on the server, whose files a policy keeps, and of
+// which a scan has missed the file: whether there is one to keep is not known.
+func (g *gathered) leaveMissed(r *run) {
+	for id, item := range g.rows {
+		f := r.folders[item.Folder]
+		if f.missed[id] && item.Local == conflict.Same && item.Remote == conflict.Gone && f.policy.OnRemoteDelete == conflict.KeepFile {
+			r.leave(f)
 			delete(g.rows, id)
 		}
 	}

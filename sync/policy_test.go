@@ -324,3 +324,34 @@ func TestAnOriginalThatMovesWhenItsFileIsRemovedWhereNothingIsPushed(t *testing.
 		d.quiet()
 	}
 }
+
+// What a policy keeps here is kept if there is a file: where a scan that cannot be believed has missed
+// it, that is not known yet.
+func TestWhatAScanHasMissedIsNotKept(t *testing.T) {
+	s := account(t)
+	uid := s.Deliver("Lists", onWire(letter("kept")), flags(), day)
+	d := newDevice(t, s)
+	d.opts.Policy = always(conflict.Policy{OnRemoteDelete: conflict.KeepFile})
+	d.sync()
+	must(t, os.Remove(d.find("Lists", "About kept.")))
+	s.Expunge("Lists", uid)
+	d.local = func(l engine.Local) engine.Local { return doubtful{l, "Lists"} }
+	d.run()
+	d.local = nil
+	folder := mail.FolderID(0)
+	folders, err := d.state.Folders(t.Context())
+	must(t, err)
+	for _, f := range folders {
+		if f.Name == "Lists" {
+			folder = f.ID
+		}
+	}
+	for row, err := range d.state.RowsByKey(t.Context(), folder, "") {
+		if must(t, err); row.State == mail.Parted {
+			t.Errorf("it is kept: %+v", row)
+		}
+	}
+	d.sync()
+	d.inStep()
+	d.quiet()
+}

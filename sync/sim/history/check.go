@@ -22,7 +22,8 @@ import (
 // And where one of three devices purges what is flagged, that is a change of its own: the
 // third one brings the flag, the second one purges, and the first one has to hear of it. So it is
 // where the second one keeps what was removed from a folder that the third one renames, and that gets
-// other numbers with it: what is kept is new mail there. And a watch that hears of a folder that it has
+// other numbers with it: what is kept is new mail there; and where three meet a restored server, and the second one puts back
+// what somebody had moved, which the third one had followed. And a watch that hears of a folder that it has
 // made itself scans all that it has changed.
 func (w *world) rounds() int {
 	rounds := 2
@@ -31,7 +32,7 @@ func (w *world) rounds() int {
 			return 8
 		}
 		keeps := d.Policy.OnRemoteDelete == conflict.KeepFile && w.server.Options.NewNumbers
-		if (d.Policy.ExpungeDeleted || keeps) && len(w.devices) > 2 {
+		if (d.Policy.ExpungeDeleted || keeps || w.restored) && len(w.devices) > 2 {
 			rounds = 3
 		}
 	}

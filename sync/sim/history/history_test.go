@@ -235,6 +235,8 @@ var onceFailedDrawn = []struct {
 	{64083254, []int{3, 4, 6, 8, 10, 11, 13, 16, 17}},
 	{64122354, []int{1, 4, 6, 14, 16, 19, 23}},
 	{64040189, []int{9, 10, 12, 13, 14, 15}},
+	{64257309, []int{3, 4, 5, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 26}},
+	{64202694, []int{6, 9, 13, 14, 17, 19, 21}},
 }
 
 // onceFailedSince are those that are played as they are, some of them by some of their steps.
