@@ -11,8 +11,9 @@ import (
 )
 
 // agree makes files have the flags that both sides are to have, and settles the rows. left are
-// those whose messages do not have them.
-func (r *run) agree(ctx context.Context, f *folder, actions []*conflict.Action, left map[*conflict.Action]bool) error {
+// those whose messages do not have them; secured, that the names are durable which programs have
+// given to files.
+func (r *run) agree(ctx context.Context, f *folder, actions []*conflict.Action, left map[*conflict.Action]bool, secured bool) error {
 	if len(actions) == 0 {
 		return nil
 	}
@@ -60,14 +61,14 @@ func (r *run) agree(ctx context.Context, f *folder, actions []*conflict.Action, 
 		if from := a.Item.From; from != nil && r.dropNow(from.Row) {
 			batch.DropRows = append(batch.DropRows, from.Row.ID) // it moved alike on both sides
 		}
-		noticed = noticed || a.Item.Local == conflict.Flags
+		noticed = noticed || notices(a)
 		r.arrive(a.Item)
 	}
 	if renamed {
 		r.wrote(f)
 		r.changed(f)
 	}
-	if renamed || noticed {
+	if renamed || noticed && !secured {
 		// Nor must a file have its old name back when the power goes, once base says that a
 		// program has given it another one: see secureGone.
 		if err := r.Local.SyncFolder(ctx, f.name); err != nil {
@@ -79,6 +80,9 @@ func (r *run) agree(ctx context.Context, f *folder, actions []*conflict.Action, 
 	}
 	return r.commit(ctx, batch)
 }
+
+// notices tells whether an action takes over which name a program has given to a file.
+func notices(a *conflict.Action) bool { return a.Item.Local == conflict.Flags }
 
 // settled makes the row of a message that both sides have.
 func (r *run) settled(f *folder, a *conflict.Action, file mail.File) *mail.Row {

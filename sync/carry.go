@@ -46,13 +46,7 @@ func (r *run) carryOut(ctx context.Context, plan conflict.Plan) error {
 	if len(works) == 0 {
 		return r.recordDecisions(ctx, plan)
 	}
-	visited := 0
-	for _, w := range works {
-		if len(w.stores)+len(w.remote) > 0 {
-			visited++
-		}
-	}
-	r.Remote.Ready(ctx, (visited+inRow-1)/inRow)
+	r.announceVisits(ctx, works)
 	if err := r.markAll(ctx, inOrder(works)); err != nil {
 		return err
 	}
@@ -225,7 +219,7 @@ func workOf(works map[*folder]*work, f *folder) *work {
 // anything in them has changed.
 func (r *run) markAll(ctx context.Context, folders []*folder) error {
 	folders = slices.DeleteFunc(folders, func(f *folder) bool { return f.marked })
-	if err := r.each(ctx, folders, r.Connections, r.mark); err != nil {
+	if err := r.each(ctx, folders, r.diskAtOnce(), r.mark); err != nil {
 		return err
 	}
 	batch := &mail.Batch{}

@@ -23,6 +23,14 @@ func newCrew(ctx context.Context, limit int) (*crew, context.Context) {
 	return &crew{group: group}, gctx
 }
 
+// diskAtOnce is how many things a run has the disk do at once: it syncs several files as soon as one.
+func (r *run) diskAtOnce() int {
+	if r.Connections == 1 {
+		return 1
+	}
+	return 32
+}
+
 // Go has something done, unless a crew of one has failed before.
 func (c *crew) Go(do func() error) {
 	if c.group != nil {

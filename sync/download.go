@@ -74,7 +74,7 @@ func (r *run) settleAndUpload(ctx context.Context, works map[*folder]*work) erro
 	}
 	err := r.each(ctx, r.usable(func(f *folder) bool { return works[f] != nil }), r.Connections, func(ctx context.Context, f *folder) error {
 		w := works[f]
-		if err := r.agree(ctx, f, w.agrees, nil); err != nil {
+		if err := r.agree(ctx, f, w.agrees, nil, false); err != nil {
 			return err
 		}
 		if err := r.moveLocal(ctx, w); err != nil {

@@ -28,6 +28,7 @@ type localDiff struct {
 	listing mail.Listing
 	changes []conflict.LocalChange
 	missed  map[mail.RowID]bool // see folder.missed
+	twice   map[mail.Key]bool   // what a second scan lacked as well
 }
 
 // early are the glances of one gathering.
@@ -46,9 +47,10 @@ func (r *run) glanceAt(ctx context.Context, folders []*folder) early {
 		crew.Go(func() (err error) {
 			g.commits = r.commits.Load()
 			g.localDiff, err = r.readLocal(ctx, f, g.id, &g.letters)
-			if err == nil && g.listing.Believed {
-				found[i] = g
+			if err != nil || !g.listing.Believed {
+				return nil
 			}
+			found[i], g.twice = g, r.missedTwice(ctx, f, g)
 			return nil
 		})
 	}
@@ -60,6 +62,28 @@ func (r *run) glanceAt(ctx context.Context, folders []*folder) early {
 		}
 	}
 	return early
+}
+
+// missedTwice scans a folder once more where something is gone, and tells what that one lacks as well.
+// Nothing in the folder may have changed between the two.
+func (r *run) missedTwice(ctx context.Context, f *folder, g *glance) map[mail.Key]bool {
+	gone := map[mail.Key]bool{}
+	for _, c := range g.changes {
+		if c.Change == conflict.Gone && c.Row.Key != "" {
+			gone[c.Row.Key] = true
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	listing, err := r.Local.Scan(ctx, f.name, g.letters)
+	if err != nil || !listing.Believed || listing.Stamp != g.listing.Stamp {
+		return nil
+	}
+	for file := range listing.Files {
+		delete(gone, file.Key)
+	}
+	return gone
 }
 
 // glanceFirst reads the folders that have changed since the last run.
@@ -78,8 +102,18 @@ func (r *run) glanceFirst(ctx context.Context, local []mail.LocalFolder) {
 			changed = append(changed, f)
 		}
 	}
-	if len(changed)*aPart >= len(local) {
-		r.early = r.glanceAt(ctx, changed)
+	if len(changed)*aPart < len(local) {
+		return
+	}
+	r.early = r.glanceAt(ctx, changed)
+	var pushed []*folder
+	for _, f := range changed {
+		if g := r.early[f.name]; g != nil && len(g.changes) > 0 && (r.Policy == nil || r.Policy(f.name).Direction.Writes(mail.Remote)) {
+			pushed = append(pushed, f)
+		}
+	}
+	if sessions := len(firstOf(pushed, r.Connections)); sessions > 1 && !r.DryRun {
+		r.Remote.Ready(ctx, sessions, nil)
 	}
 }
 

@@ -111,7 +111,8 @@ type run struct {
 	unsettled map[mail.FolderID][]mail.Row
 	followed  map[mail.RowID]bool // whose files an earlier run may have moved after their messages
 	early     early               // nil: nothing was read before its turn yet
-	commits   atomic.Int64        // that have ended
+	joint     joint
+	commits   atomic.Int64 // that have ended
 
 	mu     stdsync.Mutex // guards report, intents, and the folders' dirty marks and letters
 	report Report
@@ -316,24 +317,6 @@ func (r *run) anyDirty() bool {
 		}
 	}
 	return false
-}
-
-// commit makes a batch durable, unless it is empty or nothing may be written.
-func (r *run) commit(ctx context.Context, b *mail.Batch) error {
-	if r.DryRun || b.Empty() {
-		return nil
-	}
-	r.dropUploads(b)
-	r.makeRoom(b)
-	r.reopen(b)
-	err := r.State.Commit(ctx, b)
-	r.commits.Add(1) // not before: see glance
-	if err != nil {
-		return fmt.Errorf("record in the state: %w", err)
-	}
-	r.notePlaces(b)
-	r.forgetIntents(b.DropIntents)
-	return nil
 }
 
 // ends tells whether an error ends the whole run: what follows it would fail alike.

@@ -89,9 +89,10 @@ type folder struct {
 	// could be learnt to tell whether they have files; nil: of all of them enough was.
 	unlearnt map[int64][]int64
 	listing  *mail.Listing
-	said     *mail.Access // what the server has said in an earlier round, which need not be in base
-	unsafe   bool         // something was left undone: cursor and stamp must stay
-	removed  [2]int       // messages removed by this run, by the side where they were gone
+	twice    map[mail.Key]bool // what two scans lack, of which that listing is the first
+	said     *mail.Access      // what the server has said in an earlier round, which need not be in base
+	unsafe   bool              // something was left undone: cursor and stamp must stay
+	removed  [2]int            // messages removed by this run, by the side where they were gone
 }
 
 // synced tells whether the folder is one that is kept in step.

@@ -126,7 +126,7 @@ func (r *run) gather(ctx context.Context, round int) ([]*conflict.Item, error) {
 		if f.listing != nil || f.peeked {
 			f.localDirty = f.localDirty || f.unsafe
 		}
-		f.view, f.listing, f.unsafe = nil, nil, false
+		f.view, f.listing, f.twice, f.unsafe = nil, nil, nil, false
 		f.peeked, f.wrote = false, false
 		f.stopped = f.stopped || f.refused
 		if f.resettled && (f.localDirty || f.remoteDirty) {

@@ -128,7 +128,7 @@ func (r *run) diffLocal(ctx context.Context, f *folder) ([]conflict.LocalChange,
 		}
 	}
 	f.peeked = false
-	f.listing, f.letters, f.missed = &diff.listing, diff.listing.Letters, diff.missed
+	f.listing, f.twice, f.letters, f.missed = &diff.listing, diff.twice, diff.listing.Letters, diff.missed
 	r.remember(f.base.ID, diff)
 	for _, problem := range diff.listing.Problems {
 		r.once(f.name, problem.Error())
@@ -343,19 +343,23 @@ func (r *run) confirmGone(ctx context.Context, g *gathered) error {
 	folders := r.usable(func(f *folder) bool { return len(doubtful[f]) > 0 })
 	return r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error {
 		missing := doubtful[f]
-		listing, err := r.Local.Scan(ctx, f.name, f.letters)
-		if err != nil {
-			return err
-		}
-		for file := range listing.Files {
-			if item := missing[file.Key]; item != nil {
-				r.presume(f, item)
-				delete(missing, file.Key)
+		believed := true
+		if !allIn(f.twice, missing) {
+			listing, err := r.Local.Scan(ctx, f.name, f.letters)
+			if err != nil {
+				return err
 			}
+			for file := range listing.Files {
+				if item := missing[file.Key]; item != nil {
+					r.presume(f, item)
+					delete(missing, file.Key)
+				}
+			}
+			believed = listing.Believed
 		}
 		for _, key := range slices.Sorted(maps.Keys(missing)) {
 			item := missing[key]
-			if !listing.Believed && !heldAs(*item.Row, mail.Local) {
+			if !believed && !heldAs(*item.Row, mail.Local) {
 				r.presume(f, item)
 				continue
 			}
@@ -373,6 +377,16 @@ func (r *run) confirmGone(ctx context.Context, g *gathered) error {
 		}
 		return nil
 	})
+}
+
+// allIn tells whether a set has all keys of a map.
+func allIn[V any](set map[mail.Key]bool, keys map[mail.Key]V) bool {
+	for key := range keys {
+		if !set[key] {
+			return false
+		}
+	}
+	return true
 }
 
 // presume takes back that a file is gone; the next scan will tell.

@@ -29,7 +29,7 @@ func (r *run) secureGone(ctx context.Context, items []*conflict.Item) error {
 		}
 	}
 	folders := r.usable(func(f *folder) bool { return left[f] && f.onLocal })
-	return r.each(ctx, folders, r.Connections, func(ctx context.Context, f *folder) error { return r.Local.SyncFolder(ctx, f.name) })
+	return r.each(ctx, folders, r.diskAtOnce(), func(ctx context.Context, f *folder) error { return r.Local.SyncFolder(ctx, f.name) })
 }
 
 // secureMoved makes durable, of files that are no longer where base has them while their
@@ -63,5 +63,5 @@ func (r *run) secureMoved(ctx context.Context, works map[*folder]*work) error {
 			left[origin] = true
 		}
 	}
-	return r.each(ctx, inOrder(left), r.Connections, func(ctx context.Context, f *folder) error { return r.Local.SyncFolder(ctx, f.name) })
+	return r.each(ctx, inOrder(left), r.diskAtOnce(), func(ctx context.Context, f *folder) error { return r.Local.SyncFolder(ctx, f.name) })
 }

@@ -141,9 +141,10 @@ type Remote interface {
 	// what goes wrong is left to Scan.
 	Ahead(ctx context.Context, queries []mail.Query)
 
-	// Ready tells that so many calls are about to be made side by side, and may prepare for
-	// that meanwhile. It is a matter of speed alone.
-	Ready(ctx context.Context, calls int)
+	// Ready tells that so many calls are about to be made side by side, and in which folders
+	// those that change messages will begin. It may prepare for that meanwhile, and is a matter of
+	// speed alone.
+	Ready(ctx context.Context, calls int, first []mail.Folder)
 
 	// Identify asks what messages are, in as much detail as that says; the rest of it
 	// may be told nevertheless. Messages that are gone are left out.

@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -16,6 +17,41 @@ import (
 // inRow is how many folders one session visits before it pays to have another one.
 const inRow = 5
 
+// row is how many of the folders each session visits.
+func row(folders, sessions int) int { return max(inRow, (folders+sessions-1)/sessions) }
+
+// firstOf gives the folders that sessions visit first.
+func firstOf(folders []*folder, sessions int) (first []mail.Folder) {
+	for some := range slices.Chunk(folders, row(len(folders), sessions)) {
+		first = append(first, some[0].name)
+	}
+	return first
+}
+
+// announceVisits has sessions made ready for the visits that a plan takes: moves to where files are
+// come first, where there are any.
+func (r *run) announceVisits(ctx context.Context, works map[*folder]*work) {
+	moved, visited := map[*folder]bool{}, map[*folder]bool{}
+	for f, w := range works {
+		for _, a := range w.movesThere {
+			moved[r.folders[a.Item.From.Folder]] = true
+		}
+		if len(w.stores)+len(w.remote) > 0 {
+			visited[f] = true
+		}
+	}
+	first := firstOf(inOrder(visited), r.Connections)
+	sessions := len(first)
+	if len(moved) > 0 {
+		first = nil
+		if r.Remote.Abilities().Move {
+			first = firstOf(inOrder(moved), r.Connections)
+		}
+		sessions = max(sessions, len(first))
+	}
+	r.Remote.Ready(ctx, sessions, first)
+}
+
 // change carries out visits, on several sessions where there are many of them.
 func (r *run) change(ctx context.Context, visits map[*folder]*mail.Visit) {
 	var all []*mail.Visit
@@ -27,9 +63,8 @@ func (r *run) change(ctx context.Context, visits map[*folder]*mail.Visit) {
 			all = append(all, v)
 		}
 	}
-	size := max(inRow, (len(all)+r.Connections-1)/r.Connections)
 	g, ctx := newCrew(ctx, r.Connections)
-	for some := range slices.Chunk(all, size) {
+	for some := range slices.Chunk(all, row(len(all), r.Connections)) {
 		g.Go(func() error {
 			r.Remote.Change(ctx, some)
 			return nil
@@ -56,6 +91,7 @@ func (r *run) expunge(ctx context.Context, f *folder, uids mail.UIDSet) error {
 type visit struct {
 	mail.Visit
 	folder               *folder
+	secured              error // why the names of its files are not durable
 	flags                []*conflict.Action
 	changes              []*change // of flags
 	trash, expunge, mark []*conflict.Action
@@ -122,17 +158,36 @@ func (r *run) changeRemote(ctx context.Context, works map[*folder]*work, removal
 			}
 		}
 	}
-	r.change(ctx, out)
+	r.changeAndSecure(ctx, visits, out)
 	// What the server has answered is recorded, whatever became of the rest.
 	ctx = context.WithoutCancel(ctx)
-	return r.each(ctx, inOrder(visits), r.Connections, func(ctx context.Context, f *folder) error {
+	return r.each(ctx, inOrder(visits), r.diskAtOnce(), func(ctx context.Context, f *folder) error {
 		v := visits[f]
 		left, err := r.stored(ctx, f, v.changes)
-		if err == nil { // else the files say still what the server does not
-			err = r.agree(ctx, f, v.flags, left)
+		if err = cmp.Or(err, v.secured); err == nil { // else the files say still what the server does not
+			err = r.agree(ctx, f, v.flags, left, true)
 		}
 		return errors.Join(err, r.removedThere(ctx, v))
 	})
+}
+
+// changeAndSecure carries out visits, and makes durable meanwhile which names the files have by now
+// whose flags are changed: see agree.
+func (r *run) changeAndSecure(ctx context.Context, visits map[*folder]*visit, out map[*folder]*mail.Visit) {
+	g, gctx := newCrew(ctx, r.diskAtOnce())
+	g.Go(func() error {
+		r.change(gctx, out)
+		return nil
+	})
+	for _, f := range inOrder(visits) {
+		if v := visits[f]; slices.ContainsFunc(v.flags, notices) {
+			g.Go(func() error {
+				v.secured = r.Local.SyncFolder(gctx, f.name)
+				return nil
+			})
+		}
+	}
+	_ = g.Wait() // errors stand in the visits
 }
 
 // lookBehind has the server asked, right behind the last visit to a folder in this round, what the

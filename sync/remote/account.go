@@ -83,13 +83,17 @@ type Account struct {
 	opts Options
 	log  *slog.Logger
 
-	mu         sync.Mutex
-	changed    chan struct{} // closed, and made anew, when a session comes back or ends
-	idle       []*session    // free ones, the most recently used last
-	lent       map[*session]bool
-	open       int // sessions in idle and lent, and those being dialled
-	limit      int // how many may be open
-	dialled    int // how many there ever were
+	mu       sync.Mutex
+	changed  chan struct{} // closed, and made anew, when a session comes back or ends
+	idle     []*session    // free ones, the most recently used last
+	lent     map[*session]bool
+	open     int      // sessions in idle and lent, and those being dialled
+	limit    int      // how many may be open
+	dialled  int      // how many there ever were
+	wanted   int      // how many are to be open once a login has worked
+	entering []string // the folders that sessions are to select ahead: see Ready
+	// entered are those that a session is selecting, or has selected, and that nobody has used since.
+	entered    map[string]bool
 	closed     bool
 	ending     context.Context // ends with Close
 	end        func()

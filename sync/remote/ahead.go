@@ -61,7 +61,7 @@ func (a *Account) Ahead(ctx context.Context, queries []mail.Query) {
 	a.ahead = left
 	a.mu.Unlock()
 	if news > manyNew && !a.opts.ReadOnly {
-		a.Ready(ctx, a.opts.Connections)
+		a.Ready(ctx, a.opts.Connections, nil)
 	}
 	for some := range slices.Chunk(asked, maxAhead) {
 		err := a.with(ctx, "look at folders", "", func(s *session) error { return a.look(s, some, names) })

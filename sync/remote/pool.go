@@ -98,7 +98,7 @@ func (a *Account) acquire(ctx context.Context, box string) (*session, error) {
 		}
 		// Until one login has worked there is one try at a time, so that a wrong password
 		// is not tried often enough to lock the account.
-		if a.open >= a.limit || !a.loggedIn && a.open > 0 {
+		if a.open >= a.limit || !a.loggedIn && a.open > 0 || a.promised(box) {
 			changed := a.changed
 			a.mu.Unlock()
 			select {
@@ -125,6 +125,10 @@ func (a *Account) grow(ctx context.Context) (s *session, again bool, err error) 
 	if err == nil {
 		a.loggedIn, a.caps = true, s.caps
 		a.lent[s] = true
+		if a.wanted > 0 && !a.closed {
+			a.openMore(a.ending, a.wanted)
+			a.wanted = 0
+		}
 		if a.closed {
 			s.conn.Close() // as Close does with those that it finds lent
 		}
@@ -145,42 +149,116 @@ func (a *Account) grow(ctx context.Context) (s *session, again bool, err error) 
 	return nil, again, err
 }
 
-// Ready opens sessions meanwhile, so that there are as many for what comes next.
-func (a *Account) Ready(ctx context.Context, sessions int) {
+// Ready opens sessions meanwhile, so that there are as many for what comes next, and has folders
+// selected where messages are about to be changed, each on a session of its own. Before a login has
+// worked it waits for that. What goes wrong shows when the sessions are used.
+func (a *Account) Ready(ctx context.Context, sessions int, first []mail.Folder) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed || !a.loggedIn {
+		a.wanted = sessions
 		return
 	}
+	a.entering, a.entered = nil, map[string]bool{}
+	for _, folder := range first {
+		if name, err := a.names.server(folder); err == nil && a.names.known && !a.opts.ReadOnly {
+			a.entering = append(a.entering, name)
+		}
+	}
+	for len(a.entering) > 0 && len(a.idle) > 0 {
+		s := a.idle[0]
+		a.idle = a.idle[1:]
+		a.lent[s] = true
+		go a.enter(ctx, s, a.nextEntering()) // Close waits for what is lent
+	}
+	a.openMore(ctx, sessions)
+}
+
+// openMore opens sessions until there are so many, or as many as there may be. a.mu is held.
+func (a *Account) openMore(ctx context.Context, sessions int) {
 	for ; a.open < min(sessions, a.limit); a.open++ {
 		go func() { // Close waits for what is open
 			ctx, cancel := context.WithCancel(ctx)
 			defer context.AfterFunc(a.ending, cancel)()
 			defer cancel()
 			if s, _, err := a.grow(ctx); err == nil {
-				a.release(s)
+				a.mu.Lock()
+				name := a.nextEntering()
+				a.mu.Unlock()
+				a.enter(ctx, s, name)
 			}
 		}()
 	}
 }
 
+// nextEntering gives the next one of the folders that sessions are to select ahead; "" if there is
+// none. a.mu is held.
+func (a *Account) nextEntering() string {
+	if len(a.entering) == 0 {
+		return ""
+	}
+	name := a.entering[0]
+	a.entering, a.entered[name] = a.entering[1:], true
+	return name
+}
+
+// promised tells whether a session is about to have a folder selected: it is at it, or will be
+// once it is open. a.mu is held.
+func (a *Account) promised(name string) bool {
+	dialled := a.open - len(a.idle) - len(a.lent)
+	return name != "" && (a.entered[name] || slices.Contains(a.entering[:min(len(a.entering), dialled)], name))
+}
+
+// enter has a lent session select a folder, if it is to, and takes it back.
+func (a *Account) enter(ctx context.Context, s *session, name string) {
+	stop := context.AfterFunc(ctx, func() { s.conn.Close() })
+	s.done = false
+	if !s.alive(ctx, a.opts.Timeout) {
+		s.broken = true
+	} else if name != "" && !s.holds(name) {
+		if err := s.open(name, false); err != nil {
+			a.log.Debug("folder is not selected ahead", "error", err)
+		}
+	}
+	if !stop() {
+		s.broken = true
+	}
+	if s.broken || s.box.name != name {
+		a.mu.Lock()
+		delete(a.entered, name)
+		a.mu.Unlock()
+	}
+	a.release(s)
+}
+
 // pick takes a session from idle: one that has box selected, else one that has
-// nothing selected, else the one that was used longest ago. a.mu is held.
+// nothing selected, else the one that was used longest ago; none if another one is about to have
+// box selected, and one with what was selected ahead for others only if there is no other.
+// a.mu is held.
 func (a *Account) pick(box string) *session {
-	if len(a.idle) == 0 {
+	exact := func(s *session) bool { return box != "" && s.box.name == box }
+	if len(a.idle) == 0 || a.promised(box) && !slices.ContainsFunc(a.idle, exact) {
 		return nil
+	}
+	rank := func(s *session) int {
+		switch {
+		case exact(s):
+			return 0
+		case s.box.name == "":
+			return 1
+		case !a.entered[s.box.name]:
+			return 2
+		}
+		return 3
 	}
 	best := 0
 	for i, s := range a.idle {
-		if box != "" && s.box.name == box {
-			best = i
-			break
-		}
-		if s.box.name == "" && a.idle[best].box.name != "" {
+		if rank(s) < rank(a.idle[best]) {
 			best = i
 		}
 	}
 	s := a.idle[best]
+	delete(a.entered, s.box.name)
 	a.idle = slices.Delete(a.idle, best, best+1)
 	return s
 }

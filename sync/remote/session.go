@@ -187,7 +187,17 @@ func sameValidity(was, now uint32) error {
 
 // write is hold for a command that changes the folder.
 func (s *session) write(name string, validity uint32) error {
-	if err := s.hold(name, validity, false); err != nil {
+	if !s.holds(name) {
+		if err := s.open(name, false); err != nil {
+			return err
+		}
+	}
+	return s.writable(validity)
+}
+
+// writable is same for what changes the folder.
+func (s *session) writable(validity uint32) error {
+	if err := s.same(validity); err != nil {
 		return err
 	}
 	if s.box.readOnly {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
@@ -197,7 +198,23 @@ func (s *session) enter(in *visiting) error {
 			return err
 		}
 	}
+	if s.box.name == in.name && in.below(s.box.cursor.UIDNext) {
+		// It knows them all, whatever has come since: see scans.
+		return s.writable(in.Validity)
+	}
 	return s.write(in.name, in.Validity)
+}
+
+// below tells whether all messages of the visit have UIDs below that one.
+func (in *visiting) below(next mail.UID) bool {
+	all := slices.Clone(in.expunge)
+	for _, c := range in.Stores {
+		all = append(all, c.UIDs...)
+	}
+	for _, m := range in.Moves {
+		all.Add(m.UID)
+	}
+	return !slices.ContainsFunc(all, func(uids mail.UIDRange) bool { return uids.Last >= next })
 }
 
 // store sends a change of flags (RFC 9051, 6.4.6): what changes, never whole sets, so that it

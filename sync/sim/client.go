@@ -299,7 +299,7 @@ func (c *Client) changed(folder mail.Folder, since mail.Cursor, known int, view 
 func (c *Client) Ahead(context.Context, []mail.Query) {}
 
 // Ready does nothing: there is nothing to prepare.
-func (c *Client) Ready(context.Context, int) {}
+func (c *Client) Ready(context.Context, int, []mail.Folder) {}
 
 // Identify tells of the messages in ascending order of UIDs.
 func (c *Client) Identify(ctx context.Context, folder mail.Folder, validity uint32, uids mail.UIDSet, detail mail.Detail) ([]mail.Identified, error) {

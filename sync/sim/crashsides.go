@@ -218,9 +218,9 @@ func (c *crashRemote) Scan(ctx context.Context, folder mail.Folder, since mail.C
 	})
 }
 
-func (c *crashRemote) Ready(ctx context.Context, calls int) {
+func (c *crashRemote) Ready(ctx context.Context, calls int, first []mail.Folder) {
 	c.crash.read(func() error {
-		c.remote.Ready(ctx, calls)
+		c.remote.Ready(ctx, calls, first)
 		return nil
 	})
 }

@@ -185,8 +185,8 @@ func (f fakeRemote) Fetch(_ context.Context, wanted []mail.Wanted) []error {
 	f.add("Fetch")
 	return make([]error, len(wanted))
 }
-func (f fakeRemote) Ready(context.Context, int)          { f.add("Ready") }
-func (f fakeRemote) Ahead(context.Context, []mail.Query) { f.add("Ahead") }
+func (f fakeRemote) Ready(context.Context, int, []mail.Folder) { f.add("Ready") }
+func (f fakeRemote) Ahead(context.Context, []mail.Query)       { f.add("Ahead") }
 func (f fakeRemote) Append(_ context.Context, next func() *mail.Outgoing, answered func(mail.Appended)) {
 	for next() != nil {
 		f.add("Append")
