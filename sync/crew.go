@@ -24,11 +24,12 @@ func newCrew(ctx context.Context, limit int) (*crew, context.Context) {
 }
 
 // diskAtOnce is how many things a run has the disk do at once: it syncs several files as soon as one.
+// Nothing of that may read base, which keeps no more than a few readers.
 func (r *run) diskAtOnce() int {
 	if r.Connections == 1 {
 		return 1
 	}
-	return 32
+	return 16
 }
 
 // Go has something done, unless a crew of one has failed before.

@@ -100,7 +100,7 @@ type outgoing struct {
 
 // uploadBatch uploads a batch. What is wrong with one folder does not keep the others.
 func (r *run) uploadBatch(ctx context.Context, all []*sending) error {
-	g, gctx := newCrew(ctx, r.diskAtOnce())
+	g, gctx := newCrew(ctx, r.Connections) // the disk syncs several files as soon as one
 	for _, s := range all {
 		g.Go(func() error {
 			if s.err = r.prepare(gctx, s); s.err != nil {

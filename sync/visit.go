@@ -161,7 +161,7 @@ func (r *run) changeRemote(ctx context.Context, works map[*folder]*work, removal
 	r.changeAndSecure(ctx, visits, out)
 	// What the server has answered is recorded, whatever became of the rest.
 	ctx = context.WithoutCancel(ctx)
-	return r.each(ctx, inOrder(visits), r.diskAtOnce(), func(ctx context.Context, f *folder) error {
+	return r.each(ctx, inOrder(visits), r.Connections, func(ctx context.Context, f *folder) error {
 		v := visits[f]
 		left, err := r.stored(ctx, f, v.changes)
 		if err = cmp.Or(err, v.secured); err == nil { // else the files say still what the server does not
