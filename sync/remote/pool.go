@@ -126,7 +126,7 @@ func (a *Account) grow(ctx context.Context) (s *session, again bool, err error) 
 		a.loggedIn, a.caps = true, s.caps
 		a.lent[s] = true
 		if a.wanted > 0 && !a.closed {
-			a.openMore(a.ending, a.wanted)
+			a.openMore(a.wanted)
 			a.wanted = 0
 		}
 		if a.closed {
@@ -160,8 +160,11 @@ func (a *Account) Ready(ctx context.Context, sessions int, first []mail.Folder) 
 		return
 	}
 	a.entering, a.entered = nil, map[string]bool{}
+	if !a.names.known || a.opts.ReadOnly {
+		first = nil
+	}
 	for _, folder := range first {
-		if name, err := a.names.server(folder); err == nil && a.names.known && !a.opts.ReadOnly {
+		if name, err := a.names.server(folder); err == nil {
 			a.entering = append(a.entering, name)
 		}
 	}
@@ -171,22 +174,22 @@ func (a *Account) Ready(ctx context.Context, sessions int, first []mail.Folder) 
 		a.lent[s] = true
 		go a.enter(ctx, s, a.nextEntering()) // Close waits for what is lent
 	}
-	a.openMore(ctx, sessions)
+	a.openMore(sessions)
 }
 
-// openMore opens sessions until there are so many, or as many as there may be. a.mu is held.
-func (a *Account) openMore(ctx context.Context, sessions int) {
+// openMore opens sessions until there are so many, or as many as there may be. They are the account's,
+// whatever becomes of the call that has asked for them. a.mu is held.
+func (a *Account) openMore(sessions int) {
 	for ; a.open < min(sessions, a.limit); a.open++ {
-		go func() { // Close waits for what is open
-			ctx, cancel := context.WithCancel(ctx)
-			defer context.AfterFunc(a.ending, cancel)()
-			defer cancel()
-			if s, _, err := a.grow(ctx); err == nil {
-				a.mu.Lock()
-				name := a.nextEntering()
-				a.mu.Unlock()
-				a.enter(ctx, s, name)
+		go func() { // Close ends it, and waits for what is open
+			s, _, err := a.grow(a.ending)
+			if err != nil {
+				return
 			}
+			a.mu.Lock()
+			name := a.nextEntering()
+			a.mu.Unlock()
+			a.enter(a.ending, s, name)
 		}()
 	}
 }

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -106,14 +107,17 @@ func TestAFolderThatCannotBeSelectedAheadIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// Sessions that are wanted before the first login has worked are opened after it.
+// Sessions that are wanted before the first login has worked are opened after it, whatever has become
+// of the call that wanted them.
 func TestSessionsWaitForTheFirstLogin(t *testing.T) {
 	release := make(chan struct{})
 	close(release)
 	opts, _ := countingSelects(t, release)
 	opts.Connections = 3
 	a := open(t, opts)
-	a.Ready(t.Context(), 3, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	a.Ready(ctx, 3, nil)
+	cancel()
 	if n := a.Traffic().Connections; n != 0 {
 		t.Fatalf("%d sessions before anything was asked for", n)
 	}
