@@ -17,9 +17,11 @@ import (
 
 // glance is what was read of a folder before its turn.
 type glance struct {
+	name    mail.Folder
 	id      mail.FolderID
 	letters mail.Letters // base's
 	commits int64        // run.commits before base's rows were read: one that was under way ends later
+	ok      bool         // it was read, and is believed
 	localDiff
 }
 
@@ -38,27 +40,32 @@ type early map[mail.Folder]*glance
 // that they are still as they were takes a look at all of them.
 const aPart = 8
 
-// glanceAt reads folders. What goes wrong shows again when they are scanned.
-func (r *run) glanceAt(ctx context.Context, folders []*folder) early {
-	found := make([]*glance, len(folders))
-	crew, ctx := newCrew(ctx, r.Connections)
+// glances are those at folders as base has them now: what is going on beside them may change that.
+func glances(folders []*folder) []*glance {
+	all := make([]*glance, len(folders))
 	for i, f := range folders {
-		g := &glance{id: f.base.ID, letters: f.base.Letters} // while nothing else changes it
+		all[i] = &glance{name: f.name, id: f.base.ID, letters: f.base.Letters}
+	}
+	return all
+}
+
+// glanceAt reads folders. What goes wrong shows again when they are scanned.
+func (r *run) glanceAt(ctx context.Context, all []*glance) early {
+	crew, ctx := newCrew(ctx, r.Connections)
+	for _, g := range all {
 		crew.Go(func() (err error) {
 			g.commits = r.commits.Load()
-			g.localDiff, err = r.readLocal(ctx, f, g.id, &g.letters)
-			if err != nil || !g.listing.Believed {
-				return nil
+			if g.localDiff, err = r.readLocal(ctx, g.name, g.id, &g.letters); err == nil && g.listing.Believed {
+				g.ok, g.twice = true, r.missedTwice(ctx, g)
 			}
-			found[i], g.twice = g, r.missedTwice(ctx, f, g)
 			return nil
 		})
 	}
 	_ = crew.Wait()
 	early := early{}
-	for i, f := range folders {
-		if found[i] != nil {
-			early[f.name] = found[i]
+	for _, g := range all {
+		if g.ok {
+			early[g.name] = g
 		}
 	}
 	return early
@@ -66,7 +73,7 @@ func (r *run) glanceAt(ctx context.Context, folders []*folder) early {
 
 // missedTwice scans a folder once more where something is gone, and tells what that one lacks as well.
 // Nothing in the folder may have changed between the two.
-func (r *run) missedTwice(ctx context.Context, f *folder, g *glance) map[mail.Key]bool {
+func (r *run) missedTwice(ctx context.Context, g *glance) map[mail.Key]bool {
 	gone := map[mail.Key]bool{}
 	for _, c := range g.changes {
 		if c.Change == conflict.Gone && c.Row.Key != "" {
@@ -76,7 +83,7 @@ func (r *run) missedTwice(ctx context.Context, f *folder, g *glance) map[mail.Ke
 	if len(gone) == 0 {
 		return nil
 	}
-	listing, err := r.Local.Scan(ctx, f.name, g.letters)
+	listing, err := r.Local.Scan(ctx, g.name, g.letters)
 	if err != nil || !listing.Believed || listing.Stamp != g.listing.Stamp {
 		return nil
 	}
@@ -105,7 +112,7 @@ func (r *run) glanceFirst(ctx context.Context, local []mail.LocalFolder) {
 	if len(changed)*aPart < len(local) {
 		return
 	}
-	r.early = r.glanceAt(ctx, changed)
+	r.early = r.glanceAt(ctx, glances(changed))
 	var pushed []*folder
 	for _, f := range changed {
 		if g := r.early[f.name]; g != nil && len(g.changes) > 0 && (r.Policy == nil || r.Policy(f.name).Direction.Writes(mail.Remote)) {
@@ -138,8 +145,9 @@ func (r *run) scanRemoteMeanwhile(ctx context.Context, g *gathered) error {
 		return r.scanRemote(ctx, g)
 	}
 	var more early
+	ahead := glances(changed)
 	reading, rctx := newCrew(ctx, min(r.Connections, 2))
-	reading.Go(func() error { more = r.glanceAt(rctx, changed); return nil })
+	reading.Go(func() error { more = r.glanceAt(rctx, ahead); return nil })
 	reading.Go(func() error { return r.scanRemote(ctx, g) }) // sessions that it has dialled outlive it
 	err := reading.Wait()
 	if r.early == nil {

@@ -118,7 +118,7 @@ func (r *run) diffLocal(ctx context.Context, f *folder) ([]conflict.LocalChange,
 	if !ok {
 		var err error
 		if f.onLocal {
-			diff, err = r.readLocal(ctx, f, f.base.ID, &f.base.Letters)
+			diff, err = r.readLocal(ctx, f.name, f.base.ID, &f.base.Letters)
 		} else {
 			listing := mail.Listing{Files: func(func(mail.File) bool) {}}
 			diff, err = r.diffListing(ctx, f.base.ID, listing, r.knownIn(ctx, f.base.ID), listing.Files)
@@ -137,11 +137,11 @@ func (r *run) diffLocal(ctx context.Context, f *folder) ([]conflict.LocalChange,
 }
 
 // readLocal lists a folder of the Maildir, and compares it with base.
-func (r *run) readLocal(ctx context.Context, f *folder, id mail.FolderID, letters *mail.Letters) (localDiff, error) {
-	if diff, ok := r.readAgain(ctx, f.name, id); ok {
+func (r *run) readLocal(ctx context.Context, name mail.Folder, id mail.FolderID, letters *mail.Letters) (localDiff, error) {
+	if diff, ok := r.readAgain(ctx, name, id); ok {
 		return diff, nil
 	}
-	listing, err := r.Local.Scan(ctx, f.name, *letters)
+	listing, err := r.Local.Scan(ctx, name, *letters)
 	if err != nil {
 		return localDiff{}, err
 	}
