@@ -55,6 +55,17 @@ func countingSelects(t *testing.T, release chan struct{}) (opts Options, selects
 	}
 }
 
+// knowing opens an account there that knows the folders.
+func knowing(t *testing.T, release chan struct{}, connections int) (a *Account, selects func(name string) int) {
+	opts, selects := countingSelects(t, release)
+	opts.Connections = connections
+	a = open(t, opts)
+	if _, err := a.Folders(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return a, selects
+}
+
 // flag sets a flag of one message.
 func flag(t *testing.T, a *Account, folder mail.Folder, uid mail.UID) error {
 	return remotetest.Store(t.Context(), a, folder, 7, mail.UIDs(uid), seen, mail.Flags{}, nil)
@@ -64,12 +75,7 @@ func flag(t *testing.T, a *Account, folder mail.Folder, uid mail.UID) error {
 // changes them gets that session, though another one is free, or he has to wait for it.
 func TestFoldersAreSelectedAhead(t *testing.T) {
 	release := make(chan struct{})
-	opts, selects := countingSelects(t, release)
-	opts.Connections = 3
-	a := open(t, opts)
-	if _, err := a.Folders(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	a, selects := knowing(t, release, 3)
 	a.Ready(t.Context(), 3, []mail.Folder{"Box0", "Box1", "Box2"})
 	var wg sync.WaitGroup
 	for i := range 3 {
@@ -92,12 +98,7 @@ func TestFoldersAreSelectedAhead(t *testing.T) {
 func TestAFolderThatCannotBeSelectedAheadIsNotWaitedFor(t *testing.T) {
 	release := make(chan struct{})
 	close(release)
-	opts, _ := countingSelects(t, release)
-	opts.Connections = 2
-	a := open(t, opts)
-	if _, err := a.Folders(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	a, _ := knowing(t, release, 2)
 	a.Ready(t.Context(), 2, []mail.Folder{"Bad", "Box0"})
 	if err := flag(t, a, "Bad", 1); !errors.Is(err, mail.ErrRefused) {
 		t.Errorf("the folder was changed: %v", err)
@@ -139,12 +140,7 @@ func TestSessionsWaitForTheFirstLogin(t *testing.T) {
 func TestWhatHasComeSinceTakesAnotherSelect(t *testing.T) {
 	release := make(chan struct{})
 	close(release)
-	opts, selects := countingSelects(t, release)
-	opts.Connections = 1
-	a := open(t, opts)
-	if _, err := a.Folders(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	a, selects := knowing(t, release, 1)
 	for _, c := range []struct {
 		uid  mail.UID
 		want int
